@@ -1,0 +1,1 @@
+"""What is run: studies as data, and the code that turns them into runs, configs, trainings and metrics."""

@@ -1,0 +1,136 @@
+"""Scale -> dataset: drawn, or linked and checked, and identified by the hash of its annotations."""
+
+import argparse
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm import tqdm
+
+from experiments.errors import UserError, run_or_explain
+from experiments.scale import Scale, load_scale
+
+TAIL_BYTES = 64
+END_MARKS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}
+
+
+def prepare_dataset(scale: Scale, data_root: Path | None) -> dict[str, Any]:
+    """Make the dataset of a scale usable at `scale.data_folder` and describe it.
+
+    Parameters
+    ----------
+    scale : Scale
+        Which dataset.
+    data_root : Path or None
+        Where a dataset that is not synthetic lies.
+
+    Returns
+    -------
+    dict
+        Per split, the SHA-256 of the annotation file and the numbers of images and annotations.
+
+    Raises
+    ------
+    UserError
+        If a file is missing or damaged, or the annotations do not fit the classes.
+    """
+    folder = Path(scale.data_folder)
+    if scale.dataset.kind == "synthetic":
+        # OpenCV is imported only where something is drawn.
+        from experiments.synthetic import write_synthetic_dataset
+
+        shutil.rmtree(folder, ignore_errors=True)
+        write_synthetic_dataset(folder, scale.dataset)
+    else:
+        _link(folder, data_root)
+    dataset = scale.dataset
+    return {
+        "train": _describe(folder, dataset.train_annotations, dataset.train_images, dataset.classes),
+        "val": _describe(folder, dataset.val_annotations, dataset.val_images, dataset.classes),
+    }
+
+
+def _link(folder: Path, data_root: Path | None) -> None:
+    if data_root is None or not data_root.is_dir():
+        raise UserError(f"experiments/config.yaml: data_root: {data_root} is not a folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.unlink(missing_ok=True)
+    folder.symlink_to(data_root.resolve(), target_is_directory=True)
+
+
+def _describe(folder: Path, annotations: str, images: str, classes: list[str] | None) -> dict[str, Any]:
+    path = folder / annotations
+    try:
+        text = path.read_bytes()
+        content = json.loads(text)
+        _check_annotations(path, content, classes or _coco_classes())
+    except FileNotFoundError:
+        raise UserError(f"annotation file {path} ({path.parent.resolve()}) does not exist") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"annotation file {path} is not JSON: {error}") from None
+    except (KeyError, TypeError) as error:
+        raise UserError(f"annotation file {path} is not in COCO's instances format: {error}") from None
+    for image in tqdm(content["images"], desc=f"checking {images}", mininterval=2, unit="image"):
+        _check_image(folder / images / image["file_name"])
+    return {
+        "annotations_sha256": hashlib.sha256(text).hexdigest(),
+        "images": len(content["images"]),
+        "annotations": len(content["annotations"]),
+    }
+
+
+def _coco_classes() -> list[str]:
+    # mmdet brings torch with it, and only datasets with COCO's classes need the list.
+    from mmdet.datasets import CocoDataset
+
+    return list(CocoDataset.METAINFO["classes"])
+
+
+def _check_annotations(path: Path, content: dict[str, Any], classes: list[str]) -> None:
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    missing = [name for name in classes if name not in names.values()]
+    if missing:
+        raise UserError(f"{path}: categories: lacks {missing[0]!r}; needed: {', '.join(classes)}")
+    images = {image["id"] for image in content["images"]}
+    for annotation in content["annotations"]:
+        if annotation["category_id"] not in names:
+            raise UserError(
+                f"{path}: annotation {annotation['id']}: category_id {annotation['category_id']} is not among the file's"
+                f" categories; allowed: {', '.join(map(str, sorted(names)))}"
+            )
+        if annotation["image_id"] not in images:
+            raise UserError(f"{path}: annotation {annotation['id']}: image_id {annotation['image_id']} is not among the images")
+
+
+def _check_image(path: Path) -> None:
+    """Look for the format's end mark, which a truncated file lacks; decode only what looks suspicious."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - TAIL_BYTES))
+            if END_MARKS.get(path.suffix.lower(), b"\0never") in file.read():
+                return
+        with Image.open(path) as image:
+            image.load()
+    except FileNotFoundError:
+        raise UserError(f"image {path} ({path.parent.resolve()}) does not exist") from None
+    except (OSError, SyntaxError) as error:
+        raise UserError(f"image {path} is damaged: {error}; fetch it again") from None
+
+
+def main() -> None:
+    """Prepare the dataset of a scale and write its identity."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--scale", required=True)
+    parser.add_argument("--data-root", type=Path)
+    parser.add_argument("output", type=Path)
+    arguments = parser.parse_args()
+    identity = prepare_dataset(load_scale(arguments.scale), arguments.data_root)
+    arguments.output.write_text(json.dumps(identity, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    run_or_explain(main)

@@ -1,0 +1,113 @@
+"""Hooks that make a training repeatable across interruptions, stop it when it is lost, and keep its course."""
+
+import math
+import random
+import time
+from typing import TextIO
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank, master_only
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from experiments.errors import UserError
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Seed every generator anew at the start of each epoch, so that a resumed training goes on as if it had never stopped.
+
+    Parameters
+    ----------
+    seed : int
+        Of the run.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Derive the epoch's seed from the run's, the epoch and the process."""
+        state = np.random.SeedSequence([self.seed, runner.epoch, get_rank()]).generate_state(1)
+        seed = int(state[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+
+
+@HOOKS.register_module()
+class InvalidLossHook(Hook):
+    """Stop a training whose loss is not finite before a checkpoint of it is written."""
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
+        """Look at the total loss of the iteration.
+
+        Raises
+        ------
+        UserError
+            If it is NaN or infinite.
+        """
+        values = {name: float(value) for name, value in outputs.items() if "loss" in name}
+        if math.isfinite(values["loss"]):
+            return
+        culprits = [name for name, value in values.items() if name != "loss" and not math.isfinite(value)] or ["loss"]
+        raise UserError(
+            f"run {runner.cfg.run_id}: {', '.join(culprits)} is not finite in epoch {runner.epoch + 1}, iteration {batch_idx + 1};"
+            " lower the learning rate of the scale or check the neck; the checkpoint of the last whole epoch is kept"
+        )
+
+
+@HOOKS.register_module()
+class HistoryHook(Hook):
+    """Keep the mean of every loss over each epoch, in the checkpoint, so that the curve survives interruptions."""
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Start the sums of the epoch."""
+        self.sums: dict[str, float] = {}
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
+        """Add the losses of the iteration."""
+        for name, value in outputs.items():
+            if "loss" in name:
+                self.sums[name] = self.sums.get(name, 0.0) + float(value)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Append the epoch's means to the history."""
+        iterations = len(runner.train_dataloader)
+        means = {name: total / iterations for name, total in self.sums.items()}
+        history = runner.message_hub.get_info("history", [])
+        runner.message_hub.update_info("history", [*history, {"epoch": runner.epoch + 1, "iteration": runner.iter, **means}])
+
+
+class ProgressHook(Hook):
+    """Print one line per epoch.
+
+    Parameters
+    ----------
+    stream : TextIO
+        Where to.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def before_train(self, runner: Runner) -> None:
+        """Remember where and when the training of this process begins."""
+        self.started, self.first_epoch = time.monotonic(), runner.epoch
+
+    @master_only
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Tell the epoch, its mean loss and the time that is left."""
+        done = runner.epoch + 1
+        seconds = (time.monotonic() - self.started) / (done - self.first_epoch) * (runner.max_epochs - done)
+        loss = runner.message_hub.get_info("history")[-1]["loss"]
+        print(
+            f"run {runner.cfg.run_id} {runner.cfg.model.neck.type}: epoch {done}/{runner.max_epochs},"
+            f" loss {loss:.3f}, {seconds / 60:.1f} min left",
+            file=self.stream,
+            flush=True,
+        )

@@ -1,0 +1,80 @@
+"""A run: setting x scale x seed, identified by the hash of exactly that."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import UserError
+from experiments.scale import Scale
+from experiments.study import Setting
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, shared by all rows that ask for it.
+
+    Parameters
+    ----------
+    setting : Setting
+        What is trained.
+    scale : Scale
+        On what data, how wide and how long.
+    seed : int
+        Of every random number.
+
+    Raises
+    ------
+    UserError
+        If the scale does not offer the setting's detector, backbone or schedule.
+    """
+
+    setting: Setting
+    scale: Scale
+    seed: int
+
+    def __post_init__(self) -> None:
+        for kind in ("detector", "backbone", "schedule"):
+            name, offered = getattr(self.setting, kind), getattr(self.scale, f"{kind}s")
+            if name not in offered:
+                raise UserError(
+                    f"experiments/scales/{self.scale.name}.yaml: {kind}s: has no {name!r}, which a setting asks for;"
+                    f" allowed: {', '.join(offered)}"
+                )
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """Everything that decides the result, as plain data."""
+        scale, setting = self.scale, self.setting
+        return {
+            "neck": setting.neck,
+            "detector": {"name": setting.detector, **scale.detectors[setting.detector].model_dump()},
+            "backbone": {"name": setting.backbone, **scale.backbones[setting.backbone].model_dump()},
+            "schedule": {"name": setting.schedule, **scale.schedules[setting.schedule].model_dump()},
+            "dataset": scale.dataset.model_dump(),
+            "out_channels": scale.out_channels,
+            "num_outs": scale.num_outs,
+            "object_sizes": list(scale.object_sizes),
+            "batch_size": scale.batch_size,
+            "gpus": scale.resources.gpus,
+            "config": scale.config,
+            "seed": self.seed,
+        }
+
+    @cached_property
+    def id(self) -> str:
+        """Hash of the spec, 12 hexadecimal digits."""
+        text = json.dumps(self.spec, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def folder(self) -> Path:
+        """Where the run lives."""
+        return Path("runs") / self.id
+
+    @property
+    def metrics_file(self) -> Path:
+        """The one file that the run leaves for the reports."""
+        return self.folder / "metrics.json"

@@ -1,0 +1,124 @@
+"""A scale: the dataset, image size, model width and length of training at which a study is run."""
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, PositiveInt
+
+from experiments.strict_yaml import StrictModel, read_yaml
+
+SCALES = Path("experiments/scales")
+
+
+class SyntheticDataset(StrictModel):
+    """Drawn shapes in COCO format; see `experiments.synthetic`."""
+
+    kind: Literal["synthetic"]
+    classes: list[Literal["disc", "square", "triangle", "star", "cross", "crescent"]] = Field(min_length=1)
+    image_size: PositiveInt
+    train_count: PositiveInt
+    val_count: PositiveInt
+    min_objects: PositiveInt
+    max_objects: PositiveInt
+    seed: int = 0
+
+    train_annotations: ClassVar[str] = "annotations/train.json"
+    train_images: ClassVar[str] = "train/"
+    val_annotations: ClassVar[str] = "annotations/val.json"
+    val_images: ClassVar[str] = "val/"
+
+
+class CocoDataset(StrictModel):
+    """A folder in COCO format with COCO's 80 classes, chosen by `data_root` in the configuration; paths are relative to it."""
+
+    kind: Literal["coco"]
+    train_annotations: str
+    train_images: str
+    val_annotations: str
+    val_images: str
+
+    classes: ClassVar[None] = None
+
+
+class Detector(StrictModel):
+    """An mmdet config to inherit from and the changes that this scale makes to it."""
+
+    base: str
+    config: dict[str, Any] = {}
+
+
+class Backbone(StrictModel):
+    """The channels of a backbone's levels, finest first, and the changes to the detector's own backbone."""
+
+    in_channels: list[PositiveInt]
+    config: dict[str, Any] = {}
+
+
+class Schedule(StrictModel):
+    """Length of training in epochs and mmengine's parameter schedulers."""
+
+    epochs: PositiveInt
+    param_scheduler: list[dict[str, Any]]
+
+
+class Resources(StrictModel):
+    """What one training asks of the machine or cluster; says nothing about its result."""
+
+    threads: PositiveInt = 1
+    workers: int = Field(0, ge=0)
+    gpus: int = Field(0, ge=0)
+    memory_mb: PositiveInt = 4000
+    runtime_minutes: PositiveInt = 60
+
+
+class Scale(StrictModel):
+    """One file of ``experiments/scales/``.
+
+    Attributes
+    ----------
+    image_scale : (int, int)
+        Width and height in pixels into which images are fitted with kept aspect ratio.
+    paper_setting : bool
+        Whether the published numbers may be compared with what runs here.
+    object_sizes : (float, float)
+        Square roots, in pixels, of the areas that separate small from medium and medium from large objects.
+    batch_size : int
+        Images per process.
+    validation_interval : int or None
+        Epochs between validations during training; None measures after training only.
+    complexity_image : (int, int)
+        Height and width in pixels at which parameters, FLOPs and speed are measured.
+    """
+
+    name: str
+    title: str
+    paper_setting: bool = False
+    image_scale: tuple[PositiveInt, PositiveInt]
+    dataset: Annotated[SyntheticDataset | CocoDataset, Field(discriminator="kind")]
+    out_channels: PositiveInt
+    num_outs: PositiveInt = 5
+    object_sizes: tuple[float, float] = (32, 96)
+    batch_size: PositiveInt
+    validation_interval: PositiveInt | None = None
+    detectors: dict[str, Detector]
+    backbones: dict[str, Backbone]
+    schedules: dict[str, Schedule]
+    config: dict[str, Any] = {}
+    complexity_image: tuple[PositiveInt, PositiveInt]
+    resources: Resources = Resources()
+
+    @property
+    def data_folder(self) -> str:
+        """Where the dataset is drawn or linked, relative to the project, with a trailing slash."""
+        return f"datasets/{self.name}/"
+
+
+def load_scale(name: str) -> Scale:
+    """Read ``experiments/scales/<name>.yaml``.
+
+    Raises
+    ------
+    UserError
+        If there is no such scale or its file is wrong.
+    """
+    return read_yaml(SCALES / f"{name}.yaml", Scale, name=name)

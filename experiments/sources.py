@@ -1,0 +1,89 @@
+"""Which necks exist, which options they take and which source files they depend on, read without importing torch."""
+
+import ast
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+OWN_PACKAGES = ("necks", "kernels")
+
+
+def known_necks() -> list[str]:
+    """Names of all necks that a study may use: this project's and mmdet's."""
+    return sorted({*_own_necks(), *_mmdet_necks()})
+
+
+def neck_options(neck: str) -> list[str] | None:
+    """Constructor arguments of a neck, or None where it takes any keyword.
+
+    Parameters
+    ----------
+    neck : str
+        One of `known_necks`.
+    """
+    path = _own_necks().get(neck) or _mmdet_necks()[neck]
+    definition = next(node for node in ast.walk(_parse(path)) if isinstance(node, ast.ClassDef) and node.name == neck)
+    for node in definition.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            arguments = node.args
+            return None if arguments.kwarg else [a.arg for a in arguments.args[1:] + arguments.kwonlyargs]
+    return None
+
+
+def source_files(neck: str) -> list[str]:
+    """Files of this project that a run with this neck depends on, relative to its root; none for mmdet's necks.
+
+    Parameters
+    ----------
+    neck : str
+        One of `known_necks`.
+    """
+    path = _own_necks().get(neck)
+    if path is None:
+        return []
+    found, pending = set(), [path]
+    while pending:
+        path = pending.pop()
+        if path not in found:
+            found.add(path)
+            pending.extend(_imported_files(path))
+    return sorted(str(path) for path in found)
+
+
+@cache
+def _parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _own_necks() -> dict[str, Path]:
+    return {
+        node.name: path
+        for path in sorted(Path("necks").glob("*.py"))
+        for node in _parse(path).body
+        if isinstance(node, ast.ClassDef) and _is_registered_model(node)
+    }
+
+
+def _is_registered_model(definition: ast.ClassDef) -> bool:
+    return any("MODELS.register_module" in ast.unparse(decorator) for decorator in definition.decorator_list)
+
+
+@cache
+def _mmdet_necks() -> dict[str, Path]:
+    package = Path(importlib.util.find_spec("mmdet").origin).parent / "models" / "necks"
+    imports = [node for node in _parse(package / "__init__.py").body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: package / f"{node.module}.py" for node in imports for alias in node.names}
+
+
+def _imported_files(path: Path) -> list[Path]:
+    modules = []
+    for node in ast.walk(_parse(path)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+    own = [Path(*module.split(".")) for module in modules if module.split(".")[0] in OWN_PACKAGES]
+    candidates = [file for module in own for file in (module.with_suffix(".py"), module / "__init__.py")]
+    # Every module of the neck package would be reached through its __init__, which imports them all.
+    return [file for file in candidates if file.is_file() and file != Path("necks/__init__.py")]

@@ -1,0 +1,89 @@
+"""YAML files read into validated models; whatever is wrong in one becomes a sentence with file and key."""
+
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from experiments.errors import UserError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class StrictModel(BaseModel):
+    """A frozen model that names the allowed keys when it meets an unknown one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_allowed_keys(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            unknown = [str(key) for key in data if key not in cls.model_fields]
+            if unknown:
+                raise ValueError(f"unknown key {unknown[0]!r}; allowed: {', '.join(cls.model_fields)}")
+        return data
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with the given fields exchanged."""
+        return self.model_copy(update=changes)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """A loader that refuses a key that stands twice in one mapping, where YAML would keep the last silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for position, key in enumerate(keys):
+            if key in keys[:position]:
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", node.value[position][0].start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path, model: type[Model], **extra: Any) -> Model:
+    """Read a YAML file into a model.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    model : type of BaseModel
+        What it must be.
+    extra
+        Fields that do not stand in the file, such as its name.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is not YAML, or does not fit the model.
+    """
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
+    except FileNotFoundError:
+        siblings = sorted(sibling.stem for sibling in path.parent.glob("*.yaml"))
+        raise UserError(f"{path} does not exist; there are: {', '.join(siblings) or 'none'}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{place}: {getattr(error, 'problem', None) or error}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected keys and values, found {type(data).__name__}")
+    return validate(data | extra, model, str(path))
+
+
+def validate(data: dict, model: type[Model], source: str) -> Model:
+    """Build a model from plain data; `source` names the data in the error.
+
+    Raises
+    ------
+    UserError
+        If the data do not fit the model; the first problem is told.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{source}: {place + ': ' if place else ''}{message}") from None

@@ -1,0 +1,173 @@
+"""A study: a paper's ablation as data, its settings, its tables with their rows, and the published numbers."""
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from experiments.sources import known_necks, neck_options
+from experiments.strict_yaml import StrictModel, read_yaml
+
+STUDIES = Path("experiments/studies")
+ACCURACY = tuple(
+    f"{kind}_{metric}" for kind in ("box", "mask") for metric in ("AP", "AP50", "AP75", "APS", "APM", "APL")
+)
+COMPLEXITY = ("parameters", "flops", "fps")
+SCALE_GIVES = ("in_channels", "out_channels", "num_outs")
+
+
+class Setting(StrictModel):
+    """What is trained, independent of the scale: neck with its options, detector, backbone, schedule."""
+
+    neck: dict[str, Any]
+    detector: str
+    backbone: str
+    schedule: str
+
+    @field_validator("neck")
+    @classmethod
+    def _neck_exists(cls, neck: dict[str, Any]) -> dict[str, Any]:
+        if "type" not in neck:
+            raise ValueError("the key 'type' is missing")
+        name, necks = neck["type"], known_necks()
+        if name not in necks:
+            raise ValueError(f"unknown neck {name!r}; allowed: {', '.join(necks)}")
+        options = neck_options(name)
+        for option in neck.keys() - {"type"} if options is not None else ():
+            allowed = [allowed for allowed in options if allowed not in SCALE_GIVES]
+            if option not in allowed:
+                raise ValueError(f"neck {name} has no option {option!r}; allowed: {', '.join(allowed)}")
+        return neck
+
+
+class Row(StrictModel):
+    """One line of a table.
+
+    Attributes
+    ----------
+    name : list of str
+        What stands in the columns of the table's `row_header`; a single string in the file is a list of one.
+    setting : Setting
+        Resolved; in the file, the name of one of the study's settings or a setting written out.
+    published : dict
+        Number of each column as printed; in the file, a list in the order of the columns. Empty where nothing was published.
+    """
+
+    name: list[str]
+    setting: Setting
+    published: dict[str, float | None] = {}
+
+    @property
+    def label(self) -> str:
+        """The name in one string."""
+        return " ".join(part for part in self.name if part != "–")
+
+
+class Table(StrictModel):
+    """One table of the paper.
+
+    Attributes
+    ----------
+    columns : dict
+        Metric to printed heading, in order.
+    row_header : list of str
+        Headings of the columns that name the rows.
+    """
+
+    title: str
+    row_header: list[str] = ["Neck"]
+    columns: dict[str, str]
+    rows: list[Row] = Field(min_length=1)
+
+    @field_validator("columns")
+    @classmethod
+    def _metrics_exist(cls, columns: dict[str, str]) -> dict[str, str]:
+        for metric in columns:
+            if metric not in ACCURACY + COMPLEXITY:
+                raise ValueError(f"unknown metric {metric!r}; allowed: {', '.join(ACCURACY + COMPLEXITY)}")
+        return columns
+
+    @model_validator(mode="after")
+    def _rows_fit(self) -> Self:
+        names = [tuple(row.name) for row in self.rows]
+        for position, name in enumerate(names):
+            if name in names[:position]:
+                raise ValueError(f"duplicate row name {' '.join(name)!r}; every row of a table needs its own")
+            if len(name) != len(self.row_header):
+                raise ValueError(f"row {' '.join(name)!r} has {len(name)} names for the headings {', '.join(self.row_header)}")
+        return self
+
+    @property
+    def compares_complexity(self) -> bool:
+        """Whether the table is about cost, so that it is worth printing before anything is trained."""
+        return any(metric in COMPLEXITY for metric in self.columns)
+
+
+class Study(StrictModel):
+    """One file of ``experiments/studies/``.
+
+    Attributes
+    ----------
+    report_prefix : str
+        Stands before the table's key in the names of its reports; the study's name and an underscore by default.
+    defaults : dict
+        Keys of a setting that its entry leaves out.
+    notes : list of str
+        Decisions where the paper is silent, printed under each table.
+    """
+
+    name: str
+    title: str
+    reference: str
+    report_prefix: str
+    defaults: dict[str, Any] = {}
+    settings: dict[str, Setting] = {}
+    tables: dict[str, Table]
+    notes: list[str] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve(cls, data: dict[str, Any]) -> dict[str, Any]:
+        defaults = data.get("defaults") or {}
+        settings = {name: {**defaults, **setting} for name, setting in (data.get("settings") or {}).items()}
+        tables = {
+            key: {**table, "rows": [_resolve_row(row, table, settings, defaults, key) for row in table.get("rows") or []]}
+            for key, table in (data.get("tables") or {}).items()
+        }
+        return {"report_prefix": f"{data['name']}_", **data, "settings": settings, "tables": tables}
+
+    def report(self, table: str) -> str:
+        """Name of a table's reports without extension."""
+        return self.report_prefix + table
+
+
+def _resolve_row(row: dict, table: dict, settings: dict, defaults: dict, key: str) -> dict:
+    resolved = dict(row)
+    name = row.get("name")
+    resolved["name"] = [name] if isinstance(name, str) else name
+    setting = row.get("setting")
+    if isinstance(setting, str):
+        if setting not in settings:
+            raise ValueError(f"tables.{key}.rows: row {name!r} asks for unknown setting {setting!r}; allowed: {', '.join(settings)}")
+        resolved["setting"] = settings[setting]
+    elif isinstance(setting, dict):
+        resolved["setting"] = {**defaults, **setting}
+    if isinstance(row.get("published"), list):
+        columns = list(table.get("columns") or {})
+        if len(row["published"]) != len(columns):
+            raise ValueError(
+                f"tables.{key}.rows: row {name!r} has {len(row['published'])} published numbers for {len(columns)} columns"
+            )
+        resolved["published"] = dict(zip(columns, row["published"], strict=True))
+    return resolved
+
+
+def load_study(name: str) -> Study:
+    """Read ``experiments/studies/<name>.yaml``.
+
+    Raises
+    ------
+    UserError
+        If there is no such study or its file is wrong.
+    """
+    return read_yaml(STUDIES / f"{name}.yaml", Study, name=name)

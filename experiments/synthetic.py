@@ -1,0 +1,157 @@
+"""A synthetic instance-segmentation set in COCO format: drawn shapes over clutter, deterministic in its settings."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pycocotools import mask as mask_utils
+
+from experiments.scale import SyntheticDataset
+
+SUBPIXEL_BITS = 4
+MIN_VISIBLE = 0.3
+MIN_PIXELS = 6
+
+
+def _regular(corners: int, inner: float = 1.0, phase: float = 0.0) -> np.ndarray:
+    """Corners on the unit circle, every second one at radius `inner`, (corners, 2)."""
+    angles = np.arange(corners) * 2 * np.pi / corners + phase
+    radii = np.where(np.arange(corners) % 2 == 0, 1.0, inner)
+    return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)
+
+
+def _cross() -> np.ndarray:
+    arm = 0.33
+    quarter = np.array([[1, -arm], [1, arm], [arm, arm]])
+    turn = np.array([[0, -1], [1, 0]])
+    return np.concatenate([quarter @ np.linalg.matrix_power(turn, -i % 4) for i in range(4)])
+
+
+def _crescent() -> np.ndarray:
+    outer = np.linspace(0.35 * np.pi, 1.65 * np.pi, 24)
+    inner = outer[::-1]
+    return np.concatenate(
+        [np.stack([np.cos(outer), np.sin(outer)], 1), np.stack([0.35 + 0.75 * np.cos(inner), 0.75 * np.sin(inner)], 1)]
+    )
+
+
+SHAPES: dict[str, Callable[[], np.ndarray]] = {
+    "disc": lambda: _regular(32),
+    "square": lambda: _regular(4),
+    "triangle": lambda: _regular(3),
+    "star": lambda: _regular(10, inner=0.42),
+    "cross": _cross,
+    "crescent": _crescent,
+}
+
+
+def write_synthetic_dataset(folder: Path, settings: SyntheticDataset) -> None:
+    """Draw the training and the validation images and write them with their annotations.
+
+    Parameters
+    ----------
+    folder : Path
+        Receives ``annotations/{train,val}.json`` and the PNG images in ``train/`` and ``val/``.
+    settings : SyntheticDataset
+        Image size in pixels, numbers of images, objects per image, seed. Equal settings give equal bytes.
+    """
+    for stream, (split, number) in enumerate((("train", settings.train_count), ("val", settings.val_count))):
+        (folder / split).mkdir(parents=True, exist_ok=True)
+        images, annotations = [], []
+        for index in range(number):
+            generator = np.random.default_rng([settings.seed, stream, index])
+            picture, objects = _draw_scene(generator, settings)
+            name = f"{index:06d}.png"
+            cv2.imwrite(str(folder / split / name), picture)
+            images.append({"id": index, "file_name": name, "width": settings.image_size, "height": settings.image_size})
+            for category, mask in objects:
+                annotations.append(_annotation(len(annotations) + 1, index, category, mask))
+        _write_annotations(folder / "annotations" / f"{split}.json", settings.classes, images, annotations)
+
+
+def _write_annotations(path: Path, classes: list[str], images: list[dict], annotations: list[dict]) -> None:
+    categories = [{"id": i, "name": name, "supercategory": "shape"} for i, name in enumerate(classes, start=1)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+
+
+def _annotation(identifier: int, image: int, category: int, mask: np.ndarray) -> dict:
+    encoded = mask_utils.encode(np.asfortranarray(mask))
+    return {
+        "id": identifier,
+        "image_id": image,
+        "category_id": category,
+        "bbox": [float(value) for value in mask_utils.toBbox(encoded)],
+        "area": float(mask_utils.area(encoded)),
+        "iscrowd": 0,
+        "segmentation": {"size": list(mask.shape), "counts": encoded["counts"].decode()},
+    }
+
+
+def _draw_scene(generator: np.random.Generator, settings: SyntheticDataset) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
+    """Return the picture (H, W, 3) in BGR and the (category, visible mask (H, W)) of each object, back to front."""
+    size = settings.image_size
+    picture = _background(generator, size)
+    _draw_clutter(generator, picture)
+    drawn: list[tuple[int, np.ndarray, int]] = []
+    for _ in range(generator.integers(settings.min_objects, settings.max_objects + 1)):
+        category, mask = _draw_object(generator, picture, settings.classes)
+        drawn = [(other, visible & ~mask, whole) for other, visible, whole in drawn]
+        drawn.append((category, mask, int(mask.sum())))
+    objects = [
+        (category, visible.astype(np.uint8))
+        for category, visible, whole in drawn
+        if visible.sum() >= max(MIN_PIXELS, MIN_VISIBLE * whole)
+    ]
+    return picture.clip(0, 255).astype(np.uint8), objects
+
+
+def _background(generator: np.random.Generator, size: int) -> np.ndarray:
+    coarse = generator.uniform(60, 190, (4, 4, 3)).astype(np.float32)
+    smooth = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+    return smooth + generator.normal(0, 8, (size, size, 3)).astype(np.float32)
+
+
+def _draw_clutter(generator: np.random.Generator, picture: np.ndarray) -> None:
+    """Lines and thin arcs that belong to no class."""
+    size = len(picture)
+    for _ in range(generator.integers(2, 7)):
+        colour = generator.uniform(0, 255, 3).tolist()
+        start, end = generator.integers(0, size, (2, 2)).tolist()
+        if generator.random() < 0.5:
+            cv2.line(picture, start, end, colour, 1, cv2.LINE_AA)
+        else:
+            axes = generator.integers(3, max(4, size // 4), 2).tolist()
+            cv2.ellipse(picture, start, axes, generator.uniform(0, 180), 0, generator.uniform(40, 200), colour, 1, cv2.LINE_AA)
+
+
+def _draw_object(generator: np.random.Generator, picture: np.ndarray, classes: list[str]) -> tuple[int, np.ndarray]:
+    """Draw one textured shape; return its category (from 1) and its whole mask (H, W)."""
+    size = len(picture)
+    category = int(generator.integers(len(classes)))
+    # Log-uniform between COCO-small (5 % of the side) and half of the image.
+    radius = size * np.exp(generator.uniform(np.log(0.03), np.log(0.28)))
+    angle = generator.uniform(0, 2 * np.pi)
+    stretch = generator.uniform(0.75, 1.0)
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    centre = generator.uniform(0.6 * radius, size - 0.6 * radius, 2)
+    corners = (SHAPES[classes[category]]() * radius * [1.0, stretch]) @ rotation.T + centre
+    fixed = np.round(corners * 2**SUBPIXEL_BITS).astype(np.int32)
+    mask = np.zeros((size, size), np.uint8)
+    cv2.fillPoly(mask, [fixed], 1, lineType=cv2.LINE_8, shift=SUBPIXEL_BITS)
+    inside = mask.astype(bool)
+    picture[inside] = _texture(generator, size)[inside]
+    return category + 1, inside
+
+
+def _texture(generator: np.random.Generator, size: int) -> np.ndarray:
+    """One of plain, striped or speckled colour, (H, W, 3): colour and texture say nothing about the class."""
+    base, other = generator.uniform(0, 255, (2, 3))
+    rows, columns = np.mgrid[:size, :size].astype(np.float32)
+    direction = generator.uniform(0, np.pi)
+    wave = np.sin((rows * np.sin(direction) + columns * np.cos(direction)) * generator.uniform(0.5, 1.2))
+    contrast = generator.choice([0.0, 0.25, 0.5])
+    weight = contrast * (wave[..., None] > 0)
+    return base * (1 - weight) + other * weight + generator.normal(0, 6, (size, size, 3))

@@ -1,0 +1,178 @@
+"""Run -> config file: a readable mmengine config that inherits mmdet's own."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from experiments.errors import run_or_explain
+from experiments.run import Run
+from experiments.scale import Scale, load_scale
+from experiments.strict_yaml import validate
+from experiments.study import Setting
+
+TEMPLATES = Path(__file__).parent / "templates"
+LINE_LENGTH = 120
+
+
+def config_text(run: Run) -> str:
+    """The text of the mmengine config of a run.
+
+    Parameters
+    ----------
+    run : Run
+        What is to be trained.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters["python"] = to_python
+    return environment.get_template("config.py.j2").render(
+        run=run,
+        title=f"{run.setting.neck['type']} in {run.setting.detector}, {run.setting.backbone}, {run.setting.schedule}",
+        base=run.scale.detectors[run.setting.detector].base,
+        sections=_sections(run),
+    )
+
+
+def to_python(value: Any, indent: int = 0) -> str:
+    """Plain data as Python source in mmdet's manner: ``dict(key=value)``, one entry per line where a line would be too long.
+
+    Parameters
+    ----------
+    value
+        Nested dicts, lists, tuples, strings, numbers, booleans or None.
+    indent : int
+        Columns already taken by the surrounding text.
+    """
+    if isinstance(value, dict):
+        entries = [f"{key}={{}}" if key.isidentifier() else f"**{{{key!r}: {{}}}}" for key in value]
+        return _join("dict(", ")", [(entry, item) for entry, item in zip(entries, value.values(), strict=True)], indent)
+    if isinstance(value, list | tuple):
+        opening, closing = ("[", "]") if isinstance(value, list) else ("(", ",)" if len(value) == 1 else ")")
+        return _join(opening, closing, [("{}", item) for item in value], indent)
+    return json.dumps(value) if isinstance(value, str) else repr(value)
+
+
+def _join(opening: str, closing: str, entries: list[tuple[str, Any]], indent: int) -> str:
+    one_line = opening + ", ".join(entry.replace("{}", to_python(value)) for entry, value in entries) + closing
+    if "\n" not in one_line and indent + len(one_line) <= LINE_LENGTH:
+        return one_line
+    inner = " " * (indent + 4)
+    lines = [f"{inner}{entry.replace('{}', to_python(value, indent + 4))},\n" for entry, value in entries]
+    return f"{opening}\n{''.join(lines)}{' ' * indent}{closing.lstrip(',')}"
+
+
+def _sections(run: Run) -> list[tuple[str, dict[str, Any]]]:
+    scale = run.scale
+    schedule = scale.schedules[run.setting.schedule]
+    return [
+        (
+            "The run.",
+            {
+                "custom_imports": {"imports": ["necks", "experiments.hooks"], "allow_failed_imports": False},
+                "run_id": run.id,
+                "run_spec": run.spec,
+                "work_dir": str(run.folder / "checkpoints"),
+                "randomness": {"seed": run.seed},
+            },
+        ),
+        ("The model: the neck under study, and what the scale changes.", {"model": _model(run)}),
+        ("The training data.", {"train_dataloader": _train_dataloader(scale)}),
+        ("The measurement.", _measurement(scale)),
+        (
+            "The schedule.",
+            {
+                "train_cfg": {"max_epochs": schedule.epochs, "val_interval": scale.validation_interval or schedule.epochs},
+                "param_scheduler": schedule.param_scheduler,
+            },
+        ),
+        (
+            "What is saved and checked on the way.",
+            {
+                "default_hooks": {"checkpoint": {"max_keep_ckpts": 2}},
+                "custom_hooks": [
+                    {"type": "AuxiliaryLossHook"},
+                    {"type": "EpochSeedHook", "seed": run.seed},
+                    {"type": "InvalidLossHook"},
+                    {"type": "HistoryHook"},
+                ],
+            },
+        ),
+        ("What else the scale sets.", scale.config),
+    ]
+
+
+def _model(run: Run) -> dict[str, Any]:
+    backbone = run.scale.backbones[run.setting.backbone]
+    neck = {
+        "_delete_": True,
+        **run.setting.neck,
+        "in_channels": backbone.in_channels,
+        "out_channels": run.scale.out_channels,
+        "num_outs": run.scale.num_outs,
+    }
+    return {"backbone": backbone.config, "neck": neck, **run.scale.detectors[run.setting.detector].config}
+
+
+def _train_dataloader(scale: Scale) -> dict[str, Any]:
+    pipeline = [
+        {"type": "LoadImageFromFile"},
+        {"type": "LoadAnnotations", "with_bbox": True, "with_mask": True},
+        {"type": "Resize", "scale": scale.image_scale, "keep_ratio": True},
+        {"type": "RandomFlip", "prob": 0.5},
+        {"type": "PackDetInputs"},
+    ]
+    dataset = _dataset(scale, scale.dataset.train_annotations, scale.dataset.train_images, pipeline)
+    return {"batch_size": scale.batch_size, **_workers(scale), "dataset": dataset}
+
+
+def _measurement(scale: Scale) -> dict[str, Any]:
+    """Validation during training, and the test after it, which decides the metrics; both on the validation images."""
+    pipeline = [
+        {"type": "LoadImageFromFile"},
+        {"type": "Resize", "scale": scale.image_scale, "keep_ratio": True},
+        {"type": "PackDetInputs", "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")},
+    ]
+    dataset = _dataset(scale, scale.dataset.val_annotations, scale.dataset.val_images, pipeline)
+    dataloader = {"batch_size": 1, **_workers(scale), "dataset": dataset}
+    evaluator = {"ann_file": scale.data_folder + scale.dataset.val_annotations}
+    test = {"test_dataloader": dataloader, "test_evaluator": evaluator}
+    if scale.validation_interval is None:
+        return {**test, "val_cfg": None, "val_dataloader": None, "val_evaluator": None}
+    return {**test, "val_dataloader": dataloader, "val_evaluator": evaluator}
+
+
+def _dataset(scale: Scale, annotations: str, images: str, pipeline: list[dict[str, Any]]) -> dict[str, Any]:
+    classes = {"metainfo": {"classes": scale.dataset.classes}} if scale.dataset.classes else {}
+    return {
+        "data_root": scale.data_folder,
+        "ann_file": annotations,
+        "data_prefix": {"img": images},
+        **classes,
+        "pipeline": pipeline,
+    }
+
+
+def _workers(scale: Scale) -> dict[str, Any]:
+    return {"num_workers": scale.resources.workers, "persistent_workers": scale.resources.workers > 0}
+
+
+def main() -> None:
+    """Write the config of one run from its setting, scale and seed."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--setting", required=True, help="the resolved setting, JSON")
+    parser.add_argument("--scale", required=True)
+    parser.add_argument("--seed", required=True, type=int)
+    parser.add_argument("output", type=Path)
+    arguments = parser.parse_args()
+    setting = validate(json.loads(arguments.setting), Setting, "--setting")
+    run = Run(setting, load_scale(arguments.scale), arguments.seed)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(config_text(run), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_or_explain(main)

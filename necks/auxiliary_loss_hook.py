@@ -1,0 +1,45 @@
+"""The hook that brings a neck's parameter-only loss terms into the training loss of any detector or segmentor."""
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import nn
+
+
+@HOOKS.register_module()
+class AuxiliaryLossHook(Hook):
+    """Add the `auxiliary_losses()` of every part of the model to the losses that the model returns.
+
+    The terms travel with the model's own: they are logged under their names, scaled by automatic mixed precision, divided under
+    gradient accumulation and averaged over GPUs exactly as those are. A part without such a method is left alone.
+
+    Examples
+    --------
+    ``custom_imports = dict(imports=['necks'])`` and ``custom_hooks = [dict(type='AuxiliaryLossHook')]`` in an mmengine config.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Attach the terms to the model inside any distributed wrapper."""
+        add_auxiliary_losses(runner.model.module if is_model_wrapper(runner.model) else runner.model)
+
+
+def add_auxiliary_losses(model: nn.Module) -> None:
+    """Let `model`, called with ``mode='loss'``, return the auxiliary losses of its parts beside its own.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A detector or segmentor whose forward returns a dict of losses in that mode.
+    """
+    parts = [part for part in model.modules() if hasattr(part, "auxiliary_losses")]
+
+    def extend(_model: nn.Module, _arguments: tuple, output: object) -> object:
+        if not isinstance(output, dict):
+            return output
+        for part in parts:
+            output = {**output, **part.auxiliary_losses()}
+        return output
+
+    if parts:
+        model.register_forward_hook(extend)
