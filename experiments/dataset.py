@@ -1,4 +1,4 @@
-"""Scale -> dataset: drawn, or linked and checked, and identified by the hash of its annotations."""
+"""Settings -> dataset: drawn, or linked and checked, and identified by the hash of its annotations."""
 
 import argparse
 import hashlib
@@ -8,22 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from experiments.errors import UserError, run_or_explain
-from experiments.scale import Scale, load_scale
+from experiments.scale import Dataset
+from experiments.synthetic import write_synthetic_dataset
 
 TAIL_BYTES = 64
 END_MARKS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}
 
 
-def prepare_dataset(scale: Scale, data_root: Path | None) -> dict[str, Any]:
-    """Make the dataset of a scale usable at `scale.data_folder` and describe it.
+def prepare_dataset(dataset: Dataset, folder: Path, data_root: Path | None) -> dict[str, Any]:
+    """Draw a dataset into a folder, or link the folder to where it lies; check and describe it.
 
     Parameters
     ----------
-    scale : Scale
+    dataset : SyntheticDataset or CocoDataset
         Which dataset.
+    folder : Path
+        Where runs look for it; what was there is replaced.
     data_root : Path or None
         Where a dataset that is not synthetic lies.
 
@@ -37,16 +41,11 @@ def prepare_dataset(scale: Scale, data_root: Path | None) -> dict[str, Any]:
     UserError
         If a file is missing or damaged, or the annotations do not fit the classes.
     """
-    folder = Path(scale.data_folder)
-    if scale.dataset.kind == "synthetic":
-        # OpenCV is imported only where something is drawn.
-        from experiments.synthetic import write_synthetic_dataset
-
+    if dataset.kind == "synthetic":
         shutil.rmtree(folder, ignore_errors=True)
-        write_synthetic_dataset(folder, scale.dataset)
+        write_synthetic_dataset(folder, dataset)
     else:
         _link(folder, data_root)
-    dataset = scale.dataset
     return {
         "train": _describe(folder, dataset.train_annotations, dataset.train_images, dataset.classes),
         "val": _describe(folder, dataset.val_annotations, dataset.val_images, dataset.classes),
@@ -122,13 +121,15 @@ def _check_image(path: Path) -> None:
 
 
 def main() -> None:
-    """Prepare the dataset of a scale and write its identity."""
+    """Prepare a dataset and write its identity."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--scale", required=True)
+    parser.add_argument("--settings", required=True, help="of the dataset, JSON")
+    parser.add_argument("--folder", required=True, type=Path)
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
-    identity = prepare_dataset(load_scale(arguments.scale), arguments.data_root)
+    dataset = TypeAdapter(Dataset).validate_json(arguments.settings)
+    identity = prepare_dataset(dataset, arguments.folder, arguments.data_root)
     arguments.output.write_text(json.dumps(identity, indent=2) + "\n")
 
 

@@ -1,5 +1,6 @@
 """The grid: every table, row and run that the configuration asks for, computed without importing torch."""
 
+import json
 import os
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +13,10 @@ from experiments.run import Run
 from experiments.scale import Scale, load_scale
 from experiments.sources import source_files
 from experiments.strict_yaml import StrictModel, validate
-from experiments.study import Row, Study, Table, load_study
+from experiments.study import STUDIES, Study, Table, load_study
 
 PAPER_SCALE = "coco"
+FIGURES = ("ap", "flops", "curves")
 
 
 class Configuration(StrictModel):
@@ -68,6 +70,8 @@ class Grid:
         if self.scale.dataset.kind == "coco" and self.configuration.data_root is None:
             raise UserError(f"experiments/config.yaml: data_root: scale {self.scale.name} needs the folder of its dataset")
 
+        self._trains_everything = False
+
     @cached_property
     def tables(self) -> dict[str, tuple[Study, str]]:
         """Report name to (study, key of the table)."""
@@ -75,7 +79,7 @@ class Grid:
 
     @cached_property
     def runs(self) -> dict[str, Run]:
-        """All runs by id, each once."""
+        """All runs by id, each once however many rows ask for it."""
         return {run.id: run for report in self.tables for run in self.runs_of(report)}
 
     def table(self, report: str) -> Table:
@@ -83,19 +87,76 @@ class Grid:
         study, key = self.tables[report]
         return study.tables[key]
 
-    def runs_of_row(self, row: Row) -> list[Run]:
-        """One run per seed."""
-        return [Run(row.setting, self.scale, seed) for seed in self.configuration.seeds]
-
     def runs_of(self, report: str) -> list[Run]:
-        """The runs that a table's rows ask for."""
-        return [run for row in self.table(report).rows for run in self.runs_of_row(row)]
+        """The runs that a table's rows ask for, one per seed."""
+        return [Run(row.setting, self.scale, seed) for row in self.table(report).rows for seed in self.configuration.seeds]
 
-    def metrics_files(self, report: str) -> list[str]:
-        """Files that a table is made from: of all its runs, or only of those that exist where nothing may be trained."""
-        files = dict.fromkeys(str(run.metrics_file) for run in self.runs_of(report))
-        return [file for file in files if self.configuration.train == "missing" or Path(file).exists()]
+    def everything(self, _wildcards: object = None) -> list[str]:
+        """All reports. Asking for them also asks for the trainings that a table about cost would do without."""
+        self._trains_everything = True
+        tables = [f"reports/{report}.md" for report in self.tables]
+        return tables + [f"reports/figures/{report}_{figure}.png" for report in self.tables for figure in FIGURES]
 
-    def sources(self, run: str) -> list[str]:
+    def metrics_for_table(self, wildcards: Any) -> list[str]:
+        """Files that a table is made from: of all its runs, or of those that exist where none shall be trained for it.
+
+        A table about cost, asked for alone, is worth printing before anything is trained.
+        """
+        alone = self.table(wildcards.report).compares_complexity and not self._trains_everything
+        return self.existing_metrics(wildcards) if alone else self.metrics(wildcards)
+
+    def metrics(self, wildcards: Any) -> list[str]:
+        """Metrics files of all runs of a report, or of those that exist where the configuration forbids training."""
+        if self.configuration.train == "none":
+            return self.existing_metrics(wildcards)
+        return list(dict.fromkeys(str(run.metrics_file) for run in self.runs_of(wildcards.report)))
+
+    def existing_metrics(self, wildcards: Any) -> list[str]:
+        """Metrics files of the runs of a report that have finished."""
+        files = dict.fromkeys(run.metrics_file for run in self.runs_of(wildcards.report))
+        return [str(file) for file in files if file.exists()]
+
+    def cost_of_table(self, wildcards: Any) -> list[str]:
+        """The files with the columns of a table about cost, always at the paper's scale."""
+        if not self.table(wildcards.report).compares_complexity:
+            return []
+        return [f"complexity/{PAPER_SCALE}/{wildcards.report}{part}.json" for part in ("", "_speed")]
+
+    def settings_json(self, wildcards: Any) -> str:
+        """The settings of a report's rows as a JSON list."""
+        return json.dumps([row.setting.model_dump() for row in self.table(wildcards.report).rows])
+
+    def sources_of_report(self, wildcards: Any) -> list[str]:
+        """The project's own source files that decide the cost of a report's rows."""
+        necks = {row.setting.neck["type"] for row in self.table(wildcards.report).rows}
+        return sorted({file for neck in necks for file in source_files(neck)})
+
+    def study_of(self, wildcards: Any) -> str:
+        """Name of a report's study."""
+        return self.tables[wildcards.report][0].name
+
+    def study_file(self, wildcards: Any) -> str:
+        """File of a report's study."""
+        return str(STUDIES / f"{self.study_of(wildcards)}.yaml")
+
+    def table_of(self, wildcards: Any) -> str:
+        """Key of a report's table in its study."""
+        return self.tables[wildcards.report][1]
+
+    @property
+    def launcher(self) -> str:
+        """The command that starts a training: one process, or one per GPU."""
+        gpus = self.scale.resources.gpus
+        return f"torchrun --standalone --nproc-per-node {gpus}" if gpus > 1 else "python"
+
+    def sources(self, wildcards: Any) -> list[str]:
         """The project's own source files that decide a run's result."""
-        return source_files(self.runs[run].setting.neck["type"])
+        return source_files(self.runs[wildcards.run].setting.neck["type"])
+
+    def setting_json(self, wildcards: Any) -> str:
+        """The setting of a run as JSON."""
+        return self.runs[wildcards.run].setting.model_dump_json()
+
+    def seed(self, wildcards: Any) -> int:
+        """The seed of a run."""
+        return self.runs[wildcards.run].seed

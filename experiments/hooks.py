@@ -43,7 +43,9 @@ class EpochSeedHook(Hook):
 class InvalidLossHook(Hook):
     """Stop a training whose loss is not finite before a checkpoint of it is written."""
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
         """Look at the total loss of the iteration.
 
         Raises
@@ -63,24 +65,33 @@ class InvalidLossHook(Hook):
 
 @HOOKS.register_module()
 class HistoryHook(Hook):
-    """Keep the mean of every loss over each epoch, in the checkpoint, so that the curve survives interruptions."""
+    """Keep the course of every loss in the checkpoint, so that the training curve survives interruptions.
+
+    Parameters
+    ----------
+    points : int
+        About how many points the curve of a whole training has; each is the mean over the iterations since the one before.
+    """
+
+    def __init__(self, points: int = 48) -> None:
+        self.points = points
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Start the sums of the epoch."""
-        self.sums: dict[str, float] = {}
+        """Start the first point of the epoch."""
+        self.interval = max(1, runner.max_iters // self.points)
+        self.pending: list[dict[str, float]] = []
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None) -> None:
-        """Add the losses of the iteration."""
-        for name, value in outputs.items():
-            if "loss" in name:
-                self.sums[name] = self.sums.get(name, 0.0) + float(value)
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Append the epoch's means to the history."""
-        iterations = len(runner.train_dataloader)
-        means = {name: total / iterations for name, total in self.sums.items()}
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
+        """Take the losses of the iteration in."""
+        self.pending.append({name: float(value) for name, value in outputs.items() if "loss" in name})
+        if len(self.pending) < self.interval and batch_idx + 1 < len(runner.train_dataloader):
+            return
+        means = {name: sum(losses[name] for losses in self.pending) / len(self.pending) for name in self.pending[0]}
         history = runner.message_hub.get_info("history", [])
-        runner.message_hub.update_info("history", [*history, {"epoch": runner.epoch + 1, "iteration": runner.iter, **means}])
+        runner.message_hub.update_info("history", [*history, {"iteration": runner.iter + 1, **means}])
+        self.pending = []
 
 
 class ProgressHook(Hook):
@@ -101,7 +112,7 @@ class ProgressHook(Hook):
 
     @master_only
     def after_train_epoch(self, runner: Runner) -> None:
-        """Tell the epoch, its mean loss and the time that is left."""
+        """Tell the epoch, the loss at its end and the time that is left."""
         done = runner.epoch + 1
         seconds = (time.monotonic() - self.started) / (done - self.first_epoch) * (runner.max_epochs - done)
         loss = runner.message_hub.get_info("history")[-1]["loss"]

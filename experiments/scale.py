@@ -40,6 +40,9 @@ class CocoDataset(StrictModel):
     classes: ClassVar[None] = None
 
 
+Dataset = Annotated[SyntheticDataset | CocoDataset, Field(discriminator="kind")]
+
+
 class Detector(StrictModel):
     """An mmdet config to inherit from and the changes that this scale makes to it."""
 
@@ -94,7 +97,7 @@ class Scale(StrictModel):
     title: str
     paper_setting: bool = False
     image_scale: tuple[PositiveInt, PositiveInt]
-    dataset: Annotated[SyntheticDataset | CocoDataset, Field(discriminator="kind")]
+    dataset: Dataset
     out_channels: PositiveInt
     num_outs: PositiveInt = 5
     object_sizes: tuple[float, float] = (32, 96)

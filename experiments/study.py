@@ -9,9 +9,7 @@ from experiments.sources import known_necks, neck_options
 from experiments.strict_yaml import StrictModel, read_yaml
 
 STUDIES = Path("experiments/studies")
-ACCURACY = tuple(
-    f"{kind}_{metric}" for kind in ("box", "mask") for metric in ("AP", "AP50", "AP75", "APS", "APM", "APL")
-)
+ACCURACY = tuple(f"{kind}_{metric}" for kind in ("box", "mask") for metric in ("AP", "AP50", "AP75", "APS", "APM", "APL"))
 COMPLEXITY = ("parameters", "flops", "fps")
 SCALE_GIVES = ("in_channels", "out_channels", "num_outs")
 
@@ -148,7 +146,9 @@ def _resolve_row(row: dict, table: dict, settings: dict, defaults: dict, key: st
     setting = row.get("setting")
     if isinstance(setting, str):
         if setting not in settings:
-            raise ValueError(f"tables.{key}.rows: row {name!r} asks for unknown setting {setting!r}; allowed: {', '.join(settings)}")
+            raise ValueError(
+                f"tables.{key}.rows: row {name!r} asks for unknown setting {setting!r}; allowed: {', '.join(settings)}"
+            )
         resolved["setting"] = settings[setting]
     elif isinstance(setting, dict):
         resolved["setting"] = {**defaults, **setting}

@@ -13,6 +13,7 @@ from experiments.scale import SyntheticDataset
 SUBPIXEL_BITS = 4
 MIN_VISIBLE = 0.3
 MIN_PIXELS = 6
+HUE_SPREAD = 0.08
 
 
 def _regular(corners: int, inner: float = 1.0, phase: float = 0.0) -> np.ndarray:
@@ -142,16 +143,18 @@ def _draw_object(generator: np.random.Generator, picture: np.ndarray, classes: l
     mask = np.zeros((size, size), np.uint8)
     cv2.fillPoly(mask, [fixed], 1, lineType=cv2.LINE_8, shift=SUBPIXEL_BITS)
     inside = mask.astype(bool)
-    picture[inside] = _texture(generator, size)[inside]
+    picture[inside] = _texture(generator, size, hue=(category + 0.5) / len(classes))[inside]
     return category + 1, inside
 
 
-def _texture(generator: np.random.Generator, size: int) -> np.ndarray:
-    """One of plain, striped or speckled colour, (H, W, 3): colour and texture say nothing about the class."""
-    base, other = generator.uniform(0, 255, (2, 3))
+def _texture(generator: np.random.Generator, size: int, hue: float) -> np.ndarray:
+    """Plain or striped colour, (H, W, 3) in BGR, scattered around a hue from 0 to 1: a hint at the class, as colour often is."""
+    hues = (hue + generator.normal(0, HUE_SPREAD, 2)) % 1
+    saturations, values = generator.uniform(0.35, 1.0, (2, 2))
+    pixels = np.stack([360 * hues, saturations, values], axis=1).astype(np.float32)[None]
+    base, other = 255 * cv2.cvtColor(pixels, cv2.COLOR_HSV2BGR)[0]
     rows, columns = np.mgrid[:size, :size].astype(np.float32)
     direction = generator.uniform(0, np.pi)
     wave = np.sin((rows * np.sin(direction) + columns * np.cos(direction)) * generator.uniform(0.5, 1.2))
-    contrast = generator.choice([0.0, 0.25, 0.5])
-    weight = contrast * (wave[..., None] > 0)
+    weight = generator.choice([0.0, 0.5, 1.0]) * (wave[..., None] > 0)
     return base * (1 - weight) + other * weight + generator.normal(0, 6, (size, size, 3))

@@ -71,52 +71,68 @@ def _accumulation_dtype(features: Tensor) -> torch.dtype:
     return torch.float32 if features.dtype in (torch.float16, torch.bfloat16) else features.dtype
 
 
-def _per_source(tensor: Tensor, up: int) -> Tensor:
-    """View an output-sized map (N, C, H*up, W*up) as (N, C, H, up, W, up); without upsampling the two extra axes have length 1."""
+def _split_by_source(tensor: Tensor, up: int) -> Tensor:
+    """View an output-sized map (N, C, H*up, W*up) as (N, H, W, up, up, C): the outputs of each source location together."""
     batch, channels, height, width = tensor.shape
-    return tensor.view(batch, channels, height // up, up, width // up, up)
+    return tensor.reshape(batch, channels, height // up, up, width // up, up).permute(0, 2, 4, 3, 5, 1)
 
 
-def _taps(padded: Tensor, size: int, down: int, height: int, width: int) -> Iterator[tuple[int, Tensor]]:
-    """Yield (tap, the source pixels that the tap reads) as views (N, C, height, 1, width, 1) of the zero-padded features."""
+def _join_by_source(tensor: Tensor) -> Tensor:
+    """Undo `_split_by_source`, giving (N, C, H*up, W*up)."""
+    batch, height, width, up, _, channels = tensor.shape
+    return tensor.permute(0, 5, 1, 3, 2, 4).reshape(batch, channels, height * up, width * up)
+
+
+def _prepare(features: Tensor, kernels: Tensor, up: int) -> tuple[Tensor, Tensor, int]:
+    """Channels last, where the shared kernel makes the innermost loop a scaled sum of contiguous vectors.
+
+    Returns the zero-padded features (N, H, W, C), one weight per tap and output (taps, N, H, W, up, up, 1), and the kernel size.
+    """
+    dtype = _accumulation_dtype(features)
+    size = _kernel_size(kernels)
+    border = size // 2
+    padded = F.pad(features.to(dtype).permute(0, 2, 3, 1), (0, 0, border, border, border, border))
+    weights = _split_by_source(kernels.to(dtype), up).movedim(-1, 0).contiguous().unsqueeze(-1)
+    return padded, weights, size
+
+
+def _taps(padded: Tensor, size: int, down: int, height: int, width: int) -> Iterator[Tensor]:
+    """Yield, tap by tap, the source pixels that the tap reads, as views (N, height, width, 1, 1, C) of the padded features."""
     for tap in range(size * size):
         top, left = divmod(tap, size)
         rows = slice(top, top + down * (height - 1) + 1, down)
         columns = slice(left, left + down * (width - 1) + 1, down)
-        yield tap, padded[:, :, rows, None, columns, None]
-
-
-def _prepare(features: Tensor, kernels: Tensor, up: int) -> tuple[Tensor, Tensor, int]:
-    dtype = _accumulation_dtype(features)
-    size = _kernel_size(kernels)
-    padded = F.pad(features.to(dtype), [size // 2] * 4)
-    return padded, _per_source(kernels.to(dtype).contiguous(), up), size
+        yield padded[:, rows, columns, None, None]
 
 
 @torch.library.custom_op("feature_pyramids::reassemble", mutates_args=())
 def _reassemble(features: Tensor, kernels: Tensor, up: int, down: int) -> Tensor:
     padded, weights, size = _prepare(features, kernels, up)
-    output = padded.new_zeros(features.shape[0], features.shape[1], *kernels.shape[2:])
-    accumulator = _per_source(output, up)
-    for tap, source in _taps(padded, size, down, weights.shape[2], weights.shape[4]):
-        accumulator.addcmul_(source, weights[:, tap : tap + 1])
-    return output.to(features.dtype)
+    height, width = weights.shape[2:4]
+    output = padded.new_zeros(*weights.shape[1:-1], features.shape[1])
+    for source, weight in zip(_taps(padded, size, down, height, width), weights, strict=True):
+        output.addcmul_(source, weight)
+    return _join_by_source(output).to(features.dtype)
 
 
 @torch.library.custom_op("feature_pyramids::reassemble_backward", mutates_args=())
 def _reassemble_backward(gradient: Tensor, features: Tensor, kernels: Tensor, up: int, down: int) -> tuple[Tensor, Tensor]:
     padded, weights, size = _prepare(features, kernels, up)
-    gradient = _per_source(gradient.to(padded.dtype).contiguous(), up)
+    height, width = weights.shape[2:4]
+    gradient = _split_by_source(gradient.to(padded.dtype), up).contiguous()
     padded_gradient = torch.zeros_like(padded)
     weights_gradient = torch.empty_like(weights)
-    targets = _taps(padded_gradient, size, down, weights.shape[2], weights.shape[4])
-    for (tap, source), (_, target) in zip(_taps(padded, size, down, weights.shape[2], weights.shape[4]), targets, strict=True):
-        torch.sum(gradient * source, dim=1, out=weights_gradient[:, tap])
-        target += (gradient * weights[:, tap : tap + 1]).sum(dim=(3, 5), keepdim=True)
+    sources = _taps(padded, size, down, height, width)
+    targets = _taps(padded_gradient, size, down, height, width)
+    for source, target, weight, weight_gradient in zip(sources, targets, weights, weights_gradient, strict=True):
+        torch.sum(gradient * source, dim=-1, keepdim=True, out=weight_gradient)
+        target += (gradient * weight).sum(dim=(3, 4), keepdim=True)
     border = size // 2
-    height, width = features.shape[2:]
-    features_gradient = padded_gradient[:, :, border : border + height, border : border + width]
-    return features_gradient.to(features.dtype).contiguous(), weights_gradient.view_as(kernels).to(kernels.dtype)
+    features_gradient = padded_gradient[:, border : border + features.shape[2], border : border + features.shape[3]]
+    return (
+        features_gradient.permute(0, 3, 1, 2).contiguous().to(features.dtype),
+        _join_by_source(weights_gradient.squeeze(-1).movedim(0, -1)).to(kernels.dtype),
+    )
 
 
 @_reassemble.register_fake

@@ -128,10 +128,7 @@ class MultiLevelGlobalContext(BaseModule):
             for graph, collector, features in zip(self.level_graphs, self.collectors, inputs, strict=True)
         ]
         contexts = self.global_graph(torch.cat(collected, dim=2))
-        return [
-            distributor(features, contexts)
-            for distributor, features in zip(self.distributors, inputs, strict=True)
-        ]
+        return [distributor(features, contexts) for distributor, features in zip(self.distributors, inputs, strict=True)]
 
     def orthogonality(self) -> Tensor:
         """Sum over the levels of the squared Frobenius norm of W Wᵀ - I, W the entity weights (n_i, C_i); a scalar.

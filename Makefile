@@ -1,0 +1,23 @@
+ENVIRONMENT ?= .venv
+BIN = $(ENVIRONMENT)/bin
+
+.PHONY: setup tables test test-slow lint
+
+tables: setup  ## set up, then regenerate all tables and figures; the table without trainings first
+	$(BIN)/snakemake --quiet rules host reason -- reports/table6.md
+	$(BIN)/snakemake --quiet rules host reason --keep-going
+
+test: setup  ## set up, then run the tests
+	$(BIN)/python -m pytest
+
+test-slow: setup  ## the tests that take longer than a coffee
+	$(BIN)/python -m pytest -m slow
+
+lint: setup  ## what continuous integration checks beside the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile
+	$(BIN)/snakemake --lint
+
+setup:
+	@bash envs/setup.sh $(ENVIRONMENT)

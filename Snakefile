@@ -1,0 +1,205 @@
+import os
+import sys
+
+from experiments.errors import UserError
+from experiments.grid import FIGURES, Grid
+
+
+configfile: "experiments/config.yaml"
+
+
+try:
+    grid = Grid(config)
+except UserError as error:
+    sys.exit(f"error: {error}")
+
+# Jobs use the Python that runs Snakemake, whether its environment is activated or not.
+shell.prefix(f'export PATH="{os.path.dirname(sys.executable)}:$PATH"; ')
+
+
+wildcard_constraints:
+    run="[0-9a-f]{12}",
+    report="|".join(grid.tables),
+
+
+localrules:
+    all,
+    dataset,
+    config,
+    collect,
+    tables,
+    figures,
+
+
+rule all:
+    input:
+        grid.everything,
+
+
+rule dataset:
+    output:
+        f"datasets/{grid.scale.name}.json",
+    log:
+        "logs/dataset.log",
+    conda:
+        "envs/environment.yml"
+    params:
+        settings=grid.scale.dataset.model_dump_json(),
+        folder=grid.scale.data_folder,
+        data_root=grid.configuration.data_root or "none",
+    shell:
+        "python -m experiments.dataset --settings {params.settings:q} --folder {params.folder} --data-root {params.data_root:q}"
+        " {output} 2>&1 | tee {log} >&2"
+
+
+rule config:
+    input:
+        "experiments/templates/config.py.j2",
+        "experiments/write_config.py",
+    output:
+        "runs/{run}/config.py",
+    log:
+        "logs/config/{run}.log",
+    conda:
+        "envs/environment.yml"
+    params:
+        scale=grid.scale.name,
+        setting=grid.setting_json,
+        seed=grid.seed,
+    shell:
+        "python -m experiments.write_config --scale {params.scale} --setting {params.setting:q} --seed {params.seed} {output}"
+        " 2>&1 | tee {log} >&2"
+
+
+rule train:
+    input:
+        config="runs/{run}/config.py",
+        # What the annotations contain is part of the result, when they were checked is not.
+        dataset=ancient(f"datasets/{grid.scale.name}.json"),
+        sources=grid.sources,
+    output:
+        "runs/{run}/metrics.json",
+    log:
+        "logs/train/{run}.log",
+    conda:
+        "envs/environment.yml"
+    threads: grid.scale.resources.threads
+    resources:
+        mem_mb=grid.scale.resources.memory_mb,
+        runtime=grid.scale.resources.runtime_minutes,
+        gpu=grid.scale.resources.gpus,
+    params:
+        launcher=grid.launcher,
+    shell:
+        "{params.launcher} -m experiments.train --dataset {input.dataset} --threads {threads} --log {log}"
+        " {input.config} {output}"
+
+
+rule complexity:
+    input:
+        "experiments/complexity.py",
+        "experiments/scales/{at}.yaml",
+        grid.sources_of_report,
+    output:
+        "complexity/{at}/{report}.json",
+    log:
+        "logs/complexity/{at}_{report}.log",
+    conda:
+        "envs/environment.yml"
+    params:
+        settings=grid.settings_json,
+    shell:
+        "python -m experiments.complexity --settings {params.settings:q} --scale {wildcards.at} {output}"
+        " 2>&1 | tee {log} >&2"
+
+
+rule speed:
+    input:
+        "experiments/speed.py",
+        "experiments/scales/{at}.yaml",
+        grid.sources_of_report,
+    output:
+        "complexity/{at}/{report}_speed.json",
+    log:
+        "logs/speed/{at}_{report}.log",
+    conda:
+        "envs/environment.yml"
+    # All cores: nothing else may run beside a measurement of speed.
+    threads: workflow.cores or 8
+    params:
+        settings=grid.settings_json,
+    shell:
+        "python -m experiments.speed --settings {params.settings:q} --scale {wildcards.at} --threads {threads} {output}"
+        " 2>&1 | tee {log} >&2"
+
+
+rule collect:
+    input:
+        grid.study_file,
+        "reports/collect.py",
+        metrics=grid.metrics_for_table,
+        cost=grid.cost_of_table,
+    output:
+        results="reports/data/{report}.csv",
+        history="reports/data/{report}_history.csv",
+    log:
+        "logs/collect/{report}.log",
+    conda:
+        "envs/environment.yml"
+    params:
+        study=grid.study_of,
+        table=grid.table_of,
+        scale=grid.scale.name,
+        seeds=grid.configuration.seeds,
+    shell:
+        "python -m reports.collect --study {params.study} --table {params.table} --scale {params.scale}"
+        " --seeds {params.seeds} --cost {input.cost} --results {output.results} --history {output.history}"
+        " 2>&1 | tee {log} >&2"
+
+
+rule tables:
+    input:
+        grid.study_file,
+        "reports/tables.py",
+        expand("reports/templates/table.{extension}.j2", extension=["md", "tex", "html"]),
+        results="reports/data/{report}.csv",
+        cost=grid.cost_of_table,
+    output:
+        multiext("reports/{report}", ".md", ".tex", ".csv"),
+        report("reports/{report}.html", category="{report}", labels={"kind": "table"}),
+    log:
+        "logs/tables/{report}.log",
+    conda:
+        "envs/environment.yml"
+    params:
+        study=grid.study_of,
+        table=grid.table_of,
+        scale=grid.scale.name,
+    shell:
+        "python -m reports.tables --study {params.study} --table {params.table} --scale {params.scale} --cost {input.cost}"
+        " --results {input.results} reports/{wildcards.report} 2>&1 | tee {log} >&2"
+
+
+rule figures:
+    input:
+        "reports/figures.py",
+        metrics=grid.metrics,
+        results="reports/data/{report}.csv",
+        history="reports/data/{report}_history.csv",
+        complexity=f"complexity/{grid.scale.name}/{{report}}.json",
+    output:
+        expand("reports/figures/{{report}}_{figure}.svg", figure=FIGURES),
+        report(
+            expand("reports/figures/{{report}}_{figure}.png", figure=FIGURES),
+            category="{report}",
+            labels={"kind": "figures"},
+        ),
+    log:
+        "logs/figures/{report}.log",
+    conda:
+        "envs/environment.yml"
+    params:
+        scale=grid.scale.name,
+    shell:
+        "python -m reports.figures --scale {params.scale} --complexity {input.complexity} --results {input.results}"
+        " --history {input.history} reports/figures/{wildcards.report} 2>&1 | tee {log} >&2"

@@ -1,0 +1,111 @@
+"""Settings -> frames per second of each on this machine, measured side by side."""
+
+import argparse
+import json
+import platform
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.utils import register_all_modules
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from experiments.complexity import build_model, runs_of_settings
+from experiments.errors import run_or_explain
+from experiments.run import Run
+
+REPETITIONS = 7
+
+
+def frames_per_second(runs: list[Run], repetitions: int = REPETITIONS) -> list[float]:
+    """Speed of each run's detector: batch 1, the same image and regions, alternating measurements, median.
+
+    Parameters
+    ----------
+    runs : list of Run
+        All of one scale; the image has its `complexity_image` size.
+    repetitions : int
+        Measurements of each, after one that warms up.
+    """
+    height, width = runs[0].scale.complexity_image
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 3, height, width, generator=generator)
+    models = [build_model(run).eval() for run in runs]
+    regions = _random_regions(max(model.test_cfg.rpn.max_per_img for model in models), height, width, generator)
+    seconds: list[list[float]] = [[] for _ in models]
+    for repetition in tqdm(range(repetitions + 1), desc="measuring frames per second", unit="round"):
+        for model, times in zip(models, seconds, strict=True):
+            duration = _seconds(model, image, regions)
+            if repetition:
+                times.append(duration)
+    return [1 / statistics.median(times) for times in seconds]
+
+
+@torch.no_grad()
+def _seconds(model: nn.Module, image: Tensor, regions: Tensor) -> float:
+    """The whole detector once, with proposals and region pooling.
+
+    Random weights would detect nothing and skip the heads' work; so the heads get given regions, as many as the test settings allow.
+    """
+    metas = [{"img_shape": tuple(image.shape[2:]), "scale_factor": (1.0, 1.0)}]
+    started = time.perf_counter()
+    levels = model.extract_feat(image)
+    model.rpn_head.predict_by_feat(*model.rpn_head(levels), batch_img_metas=metas)
+    model.roi_head._bbox_forward(levels, regions)
+    if model.roi_head.with_mask:
+        model.roi_head._mask_forward(levels, regions[: model.test_cfg.rcnn.max_per_img])
+    return time.perf_counter() - started
+
+
+def _random_regions(number: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+    """Image index and corners of boxes, (number, 5), log-uniform in size from 1/40 to 1/2 of the image."""
+    share = torch.exp(torch.empty(number, 1).uniform_(-3.7, -0.7, generator=generator))
+    centre = torch.rand(number, 2, generator=generator) * (1 - share) + share / 2
+    corners = torch.cat([centre - share / 2, centre + share / 2], dim=1) * torch.tensor([width, height, width, height])
+    return torch.cat([torch.zeros(number, 1), corners], dim=1)
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def measure(runs: list[Run], threads: int) -> dict[str, Any]:
+    """Frames per second of each run, and what they were measured on.
+
+    Parameters
+    ----------
+    runs : list of Run
+        All of one scale.
+    threads : int
+        CPU threads.
+    """
+    torch.set_num_threads(threads)
+    return {
+        "frames_per_second": frames_per_second(runs),
+        "machine": f"{_processor()}, {threads} threads, torch {torch.__version__}",
+        "image": list(runs[0].scale.complexity_image),
+        "repetitions": REPETITIONS,
+    }
+
+
+def main() -> None:
+    """Measure the speed of settings at a scale."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--settings", required=True, help="list of resolved settings, JSON")
+    parser.add_argument("--scale", required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("output", type=Path)
+    arguments = parser.parse_args()
+    register_all_modules()
+    result = measure(runs_of_settings(arguments.settings, arguments.scale), arguments.threads)
+    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    run_or_explain(main)

@@ -1,0 +1,121 @@
+"""Metrics files -> one tidy table per report: a line for each row, seed and metric, and one for each point of a training curve."""
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from experiments.errors import UserError, run_or_explain
+from experiments.run import Run
+from experiments.scale import load_scale
+from experiments.study import Row, Table, load_study
+
+
+@dataclass(frozen=True)
+class Collected:
+    """The two tidy tables of a report.
+
+    Attributes
+    ----------
+    results : DataFrame
+        row, name, run, seed, metric, measured (missing where the run has not finished), published, date, versions.
+    history : DataFrame
+        row, name, run, seed, iteration, loss.
+    """
+
+    results: pd.DataFrame
+    history: pd.DataFrame
+
+
+RESULT_COLUMNS = ["row", "name", "run", "seed", "metric", "measured", "published", "date", "versions"]
+HISTORY_COLUMNS = ["row", "name", "run", "seed", "iteration", "loss"]
+
+
+def collect(table: Table, scale_name: str, seeds: list[int], row_costs: list[dict[str, float]] | None = None) -> Collected:
+    """Read what the runs of a table have left.
+
+    Parameters
+    ----------
+    table : Table
+        Whose rows are collected.
+    scale_name : str
+        The scale that they ran at.
+    seeds : list of int
+        Of the runs.
+    row_costs : list of dict, optional
+        Parameters, FLOPs and frames per second of each row.
+    """
+    scale = load_scale(scale_name)
+    results, history = [], []
+    for number, row in enumerate(table.rows):
+        identity = {"row": number, "name": row.label}
+        for seed in seeds:
+            run = Run(row.setting, scale, seed)
+            metrics = _read(run.metrics_file)
+            place = {**identity, "run": run.id, "seed": seed}
+            results += [{**place, **line} for line in _accuracy(table, row, metrics)]
+            history += [
+                {**place, "iteration": point["iteration"], "loss": point["loss"]} for point in metrics.get("history", [])
+            ]
+        costs = row_costs[number] if row_costs else {}
+        results += [{**identity, "metric": m, "measured": v, "published": row.published.get(m)} for m, v in costs.items()]
+    return Collected(pd.DataFrame(results, columns=RESULT_COLUMNS), pd.DataFrame(history, columns=HISTORY_COLUMNS))
+
+
+def _accuracy(table: Table, row: Row, metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    measured, made = metrics.get("metrics", {}), metrics.get("made", {})
+    versions = ", ".join(f"{package} {version}" for package, version in made.get("versions", {}).items())
+    names = [metric for metric in table.columns if metric.startswith(("box_", "mask_"))]
+    return [
+        {
+            "metric": metric,
+            "measured": measured.get(metric),
+            "published": row.published.get(metric),
+            "date": made.get("date"),
+            "versions": versions or None,
+        }
+        for metric in names
+    ]
+
+
+def _read_costs(paths: list[Path]) -> list[dict[str, float]] | None:
+    """Join the counts of a table's rows and their speeds."""
+    if not paths:
+        return None
+    counts, speed = (json.loads(path.read_text()) for path in paths)
+    return [{**costs, "fps": fps} for costs, fps in zip(counts, speed["frames_per_second"], strict=True)]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not JSON: {error}; delete it and its run is measured again") from None
+
+
+def main() -> None:
+    """Collect the results of one table."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--study", required=True)
+    parser.add_argument("--table", required=True)
+    parser.add_argument("--scale", required=True)
+    parser.add_argument("--seeds", required=True, type=int, nargs="+")
+    parser.add_argument(
+        "--cost", type=Path, nargs="*", default=[], help="outputs of experiments.complexity and experiments.speed"
+    )
+    parser.add_argument("--results", required=True, type=Path)
+    parser.add_argument("--history", required=True, type=Path)
+    arguments = parser.parse_args()
+    table = load_study(arguments.study).tables[arguments.table]
+    collected = collect(table, arguments.scale, arguments.seeds, _read_costs(arguments.cost))
+    collected.results.to_csv(arguments.results, index=False)
+    collected.history.to_csv(arguments.history, index=False)
+
+
+if __name__ == "__main__":
+    run_or_explain(main)

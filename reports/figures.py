@@ -1,0 +1,151 @@
+"""Tidy results -> figures: AP per row, AP against FLOPs, training curves; PNG and SVG."""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+
+from experiments.errors import run_or_explain
+from experiments.scale import Scale, load_scale
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, told apart with every kind of colour vision; the second colour of a pair is the darker.
+PALETTE = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#8C6D1F"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", ">"]
+LINES = ["-", "--", ":"]
+KINDS = {"box_AP": ("box AP", PALETTE[0], "o"), "mask_AP": ("mask AP", PALETTE[3], "s")}
+COLUMN_WIDTH = 6.4
+STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "svg.hashsalt": "reports",
+    "legend.frameon": False,
+    "savefig.dpi": 200,
+}
+
+
+def plot_average_precision(results: pd.DataFrame, scale: Scale) -> Figure:
+    """AP of every row: measured with the standard deviation over the seeds, and published, in two panels.
+
+    Parameters
+    ----------
+    results : DataFrame
+        From `reports.collect`.
+    scale : Scale
+        That the runs ran at.
+    """
+    rows = results.drop_duplicates("row").set_index("row").name
+    figure, (left, right) = plt.subplots(
+        1, 2, sharey=True, figsize=(COLUMN_WIDTH, 1.5 + 0.34 * len(rows)), layout="constrained"
+    )
+    for offset, (metric, (label, colour, marker)) in zip((-0.12, 0.12), KINDS.items(), strict=True):
+        values = results[results.metric == metric].groupby("row")
+        style = {"color": colour, "marker": marker, "linestyle": "none", "label": label}
+        positions = rows.index + offset
+        mean, deviation = (getattr(values.measured, name)().reindex(rows.index) for name in ("mean", "std"))
+        left.errorbar(mean, positions, xerr=deviation.fillna(0), capsize=3, **style)
+        right.plot(values.published.first().reindex(rows.index), positions, **style)
+    left.set(title=f"measured, scale {scale.name}", xlabel="AP (%)", yticks=rows.index, yticklabels=rows)
+    right.set(title="published", xlabel="AP (%)")
+    left.invert_yaxis()
+    handles, labels = right.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return figure
+
+
+def plot_against_flops(results: pd.DataFrame, flops: list[float], scale: Scale) -> Figure:
+    """Box AP of every row against the multiply-adds of its model at the scale that it ran at.
+
+    Parameters
+    ----------
+    results : DataFrame
+        From `reports.collect`.
+    flops : list of float
+        Multiply-adds per image of each row, every one counted.
+    scale : Scale
+        That the runs ran at.
+    """
+    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 3.8), layout="constrained")
+    measured = results[results.metric == "box_AP"].groupby(["row", "name"]).measured
+    unit, name = (1e9, "G") if min(flops) > 1e9 else (1e6, "M")
+    for row, label in measured.groups:
+        values = measured.get_group((row, label))
+        axes.errorbar(
+            flops[row] / unit,
+            values.mean(),
+            yerr=0 if values.count() < 2 else values.std(),
+            capsize=3,
+            markersize=8,
+            label=label,
+            **_style(row, marker=True),
+        )
+    height, width = scale.complexity_image
+    axes.set(xlabel=f"multiply-adds per {width} × {height} image ({name})", ylabel="box AP (%)", title=f"scale {scale.name}")
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def plot_training_curves(history: pd.DataFrame, scale: Scale) -> Figure:
+    """Total training loss of every run over its iterations; the mean over the seeds.
+
+    Parameters
+    ----------
+    history : DataFrame
+        From `reports.collect`.
+    scale : Scale
+        That the runs ran at.
+    """
+    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 3.8), layout="constrained")
+    for (row, label), points in history.groupby(["row", "name"]):
+        curve = points.groupby("iteration").loss.mean()
+        axes.plot(curve.index, curve, label=label, linewidth=1.4, **_style(row, marker=False))
+    axes.set(xlabel="iteration", ylabel="training loss", title=f"scale {scale.name}", yscale="log")
+    axes.yaxis.set_minor_formatter(matplotlib.ticker.FormatStrFormatter("%.1f"))
+    axes.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%.1f"))
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def _style(row: int, marker: bool) -> dict[str, str]:
+    colour = PALETTE[row % len(PALETTE)]
+    if marker:
+        return {"color": colour, "marker": MARKERS[row % len(MARKERS)], "linestyle": "none"}
+    return {"color": colour, "linestyle": LINES[row // len(PALETTE) % len(LINES)]}
+
+
+def main() -> None:
+    """Draw the figures of one table."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--scale", required=True)
+    parser.add_argument("--complexity", required=True, type=Path)
+    parser.add_argument("--results", required=True, type=Path)
+    parser.add_argument("--history", required=True, type=Path)
+    parser.add_argument("output", type=Path, help="the folder and the beginning of the files' names")
+    arguments = parser.parse_args()
+    scale = load_scale(arguments.scale)
+    results, history = pd.read_csv(arguments.results), pd.read_csv(arguments.history)
+    flops = [row["all_flops"] for row in json.loads(arguments.complexity.read_text())]
+    figures: dict[str, Callable[[], Figure]] = {
+        "ap": lambda: plot_average_precision(results, scale),
+        "flops": lambda: plot_against_flops(results, flops, scale),
+        "curves": lambda: plot_training_curves(history, scale),
+    }
+    plt.rcParams.update(STYLE)
+    for name, plot in figures.items():
+        figure = plot()
+        for extension in ("png", "svg"):
+            figure.savefig(f"{arguments.output}_{name}.{extension}", metadata={"Date": None} if extension == "svg" else None)
+        plt.close(figure)
+
+
+if __name__ == "__main__":
+    run_or_explain(main)

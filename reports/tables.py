@@ -1,0 +1,236 @@
+"""Tidy results -> one table of the paper, as Markdown, LaTeX, HTML and CSV."""
+
+import argparse
+import json
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from experiments.errors import run_or_explain
+from experiments.scale import Scale, load_scale
+from experiments.study import COMPLEXITY, Study, Table, load_study
+
+TEMPLATES = Path(__file__).parent / "templates"
+FORMATS = ("md", "tex", "html", "csv")
+LOWER_IS_BETTER = ("parameters", "all_parameters", "flops", "all_flops")
+# What the report adds beside a printed column: metric -> (metric, heading).
+ADDED_COLUMNS = {
+    "parameters": ("all_parameters", "all #Params (M)"),
+    "flops": ("all_flops", "all #FLOPs (G)"),
+    "fps": ("fps_ratio", "FPS ratio"),
+}
+UNITS = {"parameters": 1e6, "all_parameters": 1e6, "flops": 1e9, "all_flops": 1e9}
+DECIMALS = {"parameters": 2, "all_parameters": 2, "flops": 2, "all_flops": 2, "fps_ratio": 3}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric of one row.
+
+    Attributes
+    ----------
+    measured, deviation : str or None
+        Mean over the seeds, and their standard deviation where several ran.
+    published : str or None
+        As printed in the paper.
+    difference : str or None
+        Measured minus published, where both come from the paper's setting.
+    missing : str
+        What stands in place of a value that was not measured.
+    best, published_best : bool
+        Whether the value leads its column.
+    """
+
+    measured: str | None
+    deviation: str | None
+    published: str | None
+    difference: str | None
+    missing: str
+    best: bool
+    published_best: bool
+
+
+def make_table(
+    study: Study, key: str, scale: Scale, results: pd.DataFrame, machine: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Everything that the templates print.
+
+    Parameters
+    ----------
+    study : Study
+        Whose table is made.
+    key : str
+        Of the table in the study.
+    scale : Scale
+        That the runs ran at.
+    results : DataFrame
+        From `reports.collect`.
+    machine : dict, optional
+        Where and how speed was measured, from `experiments.speed`.
+    """
+    table = study.tables[key]
+    columns = _columns(table)
+    values = _values(results, columns)
+    cells = {metric: _cells(values, metric, len(table.rows), scale) for metric in columns}
+    trained = results.dropna(subset=["seed"])
+    missing = trained[trained.measured.isna() & trained.date.isna()]
+    return {
+        "study": study,
+        "key": key,
+        "number": key.removeprefix("table"),
+        "table": table,
+        "scale": scale,
+        "machine": machine,
+        "headings": [*table.row_header, *columns.values()],
+        "columns": columns,
+        "rows": [(row.name, [cells[metric][number] for metric in columns]) for number, row in enumerate(table.rows)],
+        "seeds": sorted({int(seed) for seed in trained.seed}),
+        "schedules": sorted({row.setting.schedule for row in table.rows}),
+        "runs": _runs(trained),
+        "missing": sorted(set(zip(missing.name, missing.seed.astype(int), strict=True))),
+        "dates": _span(trained.date.dropna()),
+        "versions": sorted(trained.versions.dropna().unique()),
+        "today": date.today().isoformat(),
+        "values": values,
+    }
+
+
+def _columns(table: Table) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    for metric, heading in table.columns.items():
+        columns[metric] = heading
+        if metric in ADDED_COLUMNS:
+            added, added_heading = ADDED_COLUMNS[metric]
+            columns[added] = added_heading
+    return columns
+
+
+def _values(results: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
+    """Mean, deviation, count and published number of each (metric, row), in the unit of the heading."""
+    frame = results[results.metric.isin(columns)].copy()
+    unit = frame.metric.map(UNITS).fillna(1.0)
+    frame["measured"] = frame.measured.astype(float) / unit
+    grouped = frame.groupby(["metric", "row"], sort=False)
+    values = grouped.agg(
+        mean=("measured", "mean"), std=("measured", "std"), count=("measured", "count"), published=("published", "first")
+    )
+    if "fps_ratio" in columns and "fps" in values.index:
+        fps = values.loc["fps"]
+        ratio = fps[["mean", "published"]].astype(float) / fps[["mean", "published"]].astype(float).iloc[0]
+        ratio = ratio.assign(std=float("nan"), count=fps["count"])
+        values = pd.concat([values, pd.concat({"fps_ratio": ratio}, names=["metric"])])
+    return values
+
+
+def _cells(values: pd.DataFrame, metric: str, rows: int, scale: Scale) -> list[Cell]:
+    numbers = (
+        values.loc[metric].reindex(range(rows))
+        if metric in values.index
+        else pd.DataFrame(index=range(rows), columns=["mean", "std", "count", "published"], dtype=float)
+    )
+    decimals = DECIMALS.get(metric, 1)
+    is_cost = metric in COMPLEXITY or metric in dict(ADDED_COLUMNS.values())
+    means, published = (numbers[name].astype(float).round(decimals) for name in ("mean", "published"))
+    lead = "min" if metric in LOWER_IS_BETTER else "max"
+
+    def text(value: float, sign: str = "") -> str | None:
+        return None if pd.isna(value) else f"{value:{sign}.{decimals}f}"
+
+    return [
+        Cell(
+            measured=text(means[row]),
+            deviation=text(numbers["std"][row]),
+            published=text(published[row]),
+            difference=text(means[row] - published[row], "+") if scale.paper_setting and not is_cost else None,
+            missing="not measured" if is_cost else "not run",
+            best=means[row] == getattr(means, lead)(),
+            published_best=published[row] == getattr(published, lead)(),
+        )
+        for row in range(rows)
+    ]
+
+
+def _runs(trained: pd.DataFrame) -> list[tuple[str, str]]:
+    """Row name and its run ids, with the seeds where there are several."""
+    pairs = trained[["row", "name", "run", "seed"]].drop_duplicates()
+    return [(str(group.name.iloc[0]), ", ".join(group.run)) for _, group in pairs.groupby("row")]
+
+
+def _span(dates: pd.Series) -> str:
+    days = sorted(set(dates.str[:10]))
+    return "" if not days else days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+
+def render(context: dict[str, Any], extension: str) -> str:
+    """The table in one of `FORMATS`.
+
+    Parameters
+    ----------
+    context : dict
+        From `make_table`.
+    extension : {'md', 'tex', 'html', 'csv'}
+        The format.
+    """
+    if extension == "csv":
+        return _wide(context).to_csv(index=False)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=extension == "html",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["tex"] = _escape_tex
+    return environment.get_template(f"table.{extension}.j2").render(context)
+
+
+def _wide(context: dict[str, Any]) -> pd.DataFrame:
+    """One line per row; per metric the mean, the standard deviation, the number of runs and the published number."""
+    lines = []
+    for number, row in enumerate(context["table"].rows):
+        line = dict(zip(context["table"].row_header, row.name, strict=True))
+        for metric in context["columns"]:
+            if (metric, number) in context["values"].index:
+                values = context["values"].loc[(metric, number)]
+                line |= {metric: values["mean"], f"{metric}_std": values["std"], f"{metric}_runs": values["count"]}
+                line[f"{metric}_published"] = values["published"]
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def _escape_tex(text: str) -> str:
+    replaced = "".join(
+        {"&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "^": r"\textsuperscript{", "²": r"\textsuperscript{2}"}.get(c, c)
+        for c in text
+    )
+    return replaced + "}" * text.count("^")
+
+
+def main() -> None:
+    """Write one table in all formats."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--study", required=True)
+    parser.add_argument("--table", required=True)
+    parser.add_argument("--scale", required=True)
+    parser.add_argument(
+        "--cost", type=Path, nargs="*", default=[], help="outputs of experiments.complexity and experiments.speed"
+    )
+    parser.add_argument("--results", required=True, type=Path)
+    parser.add_argument("output", type=Path, help="without extension")
+    arguments = parser.parse_args()
+    speed = json.loads(arguments.cost[-1].read_text()) if arguments.cost else None
+    study, scale = load_study(arguments.study), load_scale(arguments.scale)
+    results = pd.read_csv(arguments.results, dtype={"run": str})
+    context = make_table(study, arguments.table, scale, results, speed)
+    for extension in FORMATS:
+        arguments.output.with_name(f"{arguments.output.name}.{extension}").write_text(
+            render(context, extension), encoding="utf-8"
+        )
+
+
+if __name__ == "__main__":
+    run_or_explain(main)
