@@ -54,6 +54,7 @@ class Run:
             "backbone": {"name": setting.backbone, **scale.backbones[setting.backbone].model_dump()},
             "schedule": {"name": setting.schedule, **scale.schedules[setting.schedule].model_dump()},
             "dataset": scale.dataset.model_dump(),
+            "image_scale": list(scale.image_scale),
             "out_channels": scale.out_channels,
             "num_outs": scale.num_outs,
             "object_sizes": list(scale.object_sizes),

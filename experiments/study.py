@@ -126,39 +126,46 @@ class Study(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _resolve(cls, data: dict[str, Any]) -> dict[str, Any]:
-        defaults = data.get("defaults") or {}
-        settings = {name: {**defaults, **setting} for name, setting in (data.get("settings") or {}).items()}
-        tables = {
-            key: {**table, "rows": [_resolve_row(row, table, settings, defaults, key) for row in table.get("rows") or []]}
-            for key, table in (data.get("tables") or {}).items()
-        }
-        return {"report_prefix": f"{data['name']}_", **data, "settings": settings, "tables": tables}
+        """Fill defaults in and replace names of settings; what has not even the right type is left for validation to tell."""
+        data = {"report_prefix": f"{data['name']}_", **data}
+        defaults, settings, tables = (data.get(key, {}) for key in ("defaults", "settings", "tables"))
+        if not all(isinstance(part, dict) for part in (defaults, settings, tables)):
+            return data
+        settings = {name: _with_defaults(setting, defaults) for name, setting in settings.items()}
+        tables = {key: _resolve_table(table, settings, defaults, f"tables.{key}.rows") for key, table in tables.items()}
+        return {**data, "settings": settings, "tables": tables}
 
     def report(self, table: str) -> str:
         """Name of a table's reports without extension."""
         return self.report_prefix + table
 
 
-def _resolve_row(row: dict, table: dict, settings: dict, defaults: dict, key: str) -> dict:
-    resolved = dict(row)
-    name = row.get("name")
-    resolved["name"] = [name] if isinstance(name, str) else name
-    setting = row.get("setting")
+def _with_defaults(setting: Any, defaults: dict) -> Any:
+    return {**defaults, **setting} if isinstance(setting, dict) else setting
+
+
+def _resolve_table(table: Any, settings: dict, defaults: dict, place: str) -> Any:
+    if not isinstance(table, dict) or not isinstance(table.get("rows"), list):
+        return table
+    columns = list(table.get("columns") or {})
+    return {**table, "rows": [_resolve_row(row, columns, settings, defaults, place) for row in table["rows"]]}
+
+
+def _resolve_row(row: Any, columns: list, settings: dict, defaults: dict, place: str) -> Any:
+    if not isinstance(row, dict):
+        return row
+    name, setting, published = (row.get(key) for key in ("name", "setting", "published"))
+    resolved = {**row, "setting": _with_defaults(setting, defaults)}
+    if isinstance(name, str):
+        resolved["name"] = [name]
     if isinstance(setting, str):
         if setting not in settings:
-            raise ValueError(
-                f"tables.{key}.rows: row {name!r} asks for unknown setting {setting!r}; allowed: {', '.join(settings)}"
-            )
+            raise ValueError(f"{place}: row {name!r} asks for unknown setting {setting!r}; allowed: {', '.join(settings)}")
         resolved["setting"] = settings[setting]
-    elif isinstance(setting, dict):
-        resolved["setting"] = {**defaults, **setting}
-    if isinstance(row.get("published"), list):
-        columns = list(table.get("columns") or {})
-        if len(row["published"]) != len(columns):
-            raise ValueError(
-                f"tables.{key}.rows: row {name!r} has {len(row['published'])} published numbers for {len(columns)} columns"
-            )
-        resolved["published"] = dict(zip(columns, row["published"], strict=True))
+    if isinstance(published, list):
+        if len(published) != len(columns):
+            raise ValueError(f"{place}: row {name!r} has {len(published)} published numbers for {len(columns)} columns")
+        resolved["published"] = dict(zip(columns, published, strict=True))
     return resolved
 
 

@@ -1,0 +1,116 @@
+"""Shared fixtures: temporary projects to run the real Snakemake in, real photos, one thread."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+SCALES = Path(__file__).parent / "scales"
+STUDIES = Path(__file__).parent / "studies"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _registered():
+    """Make mmdet's and this project's modules known, with mmdet's scope as the default."""
+    from mmdet.utils import register_all_modules
+
+    register_all_modules()
+    import necks  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def _in_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture(scope="session")
+def tiny_coco() -> Path:
+    """Folder of 100 real COCO photos."""
+    folder = Path(os.environ.get("TINY_COCO", ROOT.parent / "shared" / "data" / "tiny_coco"))
+    if not folder.is_dir():
+        pytest.skip(f"needs real COCO photos: set TINY_COCO to a folder in COCO format ({folder} does not exist)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reference_tools() -> Path:
+    """Folder of check_neck.py and its fingerprints."""
+    folder = Path(os.environ.get("NECK_FINGERPRINTS", ROOT.parent / "shared" / "tools"))
+    if not (folder / "check_neck.py").exists():
+        pytest.skip(f"needs the necks' reference fingerprints: set NECK_FINGERPRINTS to their folder ({folder} has none)")
+    return folder
+
+
+@dataclass
+class Project:
+    """A copy of the project in which a test may change files and run Snakemake."""
+
+    folder: Path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    def configure(self, **values: object) -> None:
+        """Exchange keys of the configuration."""
+        path = self / "experiments/config.yaml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | values))
+
+    def change_yaml(self, name: str, change) -> None:
+        """Apply a function to the content of a YAML file."""
+        path = self / name
+        content = yaml.safe_load(path.read_text())
+        change(content)
+        path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line that runs Snakemake here."""
+        return [str(Path(sys.executable).parent / "snakemake"), *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """This project's modules, not those of the installed one."""
+        return {**os.environ, "PYTHONPATH": str(self.folder)}
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake and capture what it says."""
+        return subprocess.run(
+            self.command(*arguments), cwd=self.folder, env=self.environment, text=True, capture_output=True, check=False
+        )
+
+    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Python in the project."""
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    """A fresh copy of the project with the tests' `instant` scale and `two_necks` study, nothing computed."""
+    for name in ("experiments", "necks", "kernels", "reports", "profiles", "slurm", "envs"):
+        ignored = shutil.ignore_patterns("__pycache__", "data", "figures", "examples", "*.md", "*.html", "*.tex", "*.csv")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+    # The templates of the reports end in .j2 and are kept by the patterns above.
+    shutil.copy(ROOT / "Snakefile", tmp_path)
+    shutil.copytree(SCALES, tmp_path / "experiments/scales", dirs_exist_ok=True)
+    shutil.copytree(STUDIES, tmp_path / "experiments/studies", dirs_exist_ok=True)
+    project = Project(tmp_path)
+    project.configure(scale="instant", studies=["two_necks"])
+    return project

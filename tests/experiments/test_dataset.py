@@ -1,0 +1,151 @@
+"""Datasets: drawn deterministically, and checked before anything is trained on them."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from pycocotools import mask as mask_utils
+
+from experiments.dataset import prepare_dataset
+from experiments.errors import UserError
+from experiments.scale import SyntheticDataset, load_scale
+
+SHAPES = SyntheticDataset(
+    kind="synthetic",
+    classes=["disc", "star", "cross", "crescent", "triangle", "square"],
+    image_size=64,
+    train_count=12,
+    val_count=8,
+    min_objects=2,
+    max_objects=5,
+)
+
+
+def digest(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_equal_settings_draw_equal_bytes_and_another_seed_others(tmp_path):
+    for name, settings in (("one", SHAPES), ("same", SHAPES), ("other", SHAPES.replace(seed=1))):
+        prepare_dataset(settings, tmp_path / name, None)
+    assert digest(tmp_path / "one") == digest(tmp_path / "same")
+    assert digest(tmp_path / "one") != digest(tmp_path / "other")
+
+
+def test_training_and_validation_images_are_disjoint(tmp_path):
+    prepare_dataset(SHAPES, tmp_path / "shapes", None)
+    digests = digest(tmp_path / "shapes")
+    assert len(set(digests.values())) == len(digests)
+
+
+def test_annotations_describe_the_visible_masks(tmp_path):
+    prepare_dataset(SHAPES, tmp_path / "shapes", None)
+    content = json.loads((tmp_path / "shapes/annotations/train.json").read_text())
+    by_image: dict[int, list] = {}
+    for annotation in content["annotations"]:
+        mask = mask_utils.decode(annotation["segmentation"])
+        assert mask.sum() == annotation["area"] > 0
+        columns, rows = mask.any(0).nonzero()[0], mask.any(1).nonzero()[0]
+        assert annotation["bbox"] == [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
+        by_image.setdefault(annotation["image_id"], []).append(mask)
+    assert all(sum(masks).max() == 1 for masks in by_image.values()), "visible masks never overlap"
+
+
+def test_demo_has_all_classes_and_small_medium_and_large_objects(tmp_path):
+    scale = load_scale("demo")
+    prepare_dataset(scale.dataset.replace(train_count=200, val_count=1), tmp_path / "demo", None)
+    annotations = json.loads((tmp_path / "demo/annotations/train.json").read_text())["annotations"]
+    assert {annotation["category_id"] for annotation in annotations} == set(range(1, len(scale.dataset.classes) + 1))
+    small, large = (side**2 for side in scale.object_sizes)
+    shares = [
+        sum(low <= annotation["area"] < high for annotation in annotations) / len(annotations)
+        for low, high in ((0, small), (small, large), (large, 1e9))
+    ]
+    assert min(shares) > 0.05, shares
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """A folder in COCO's layout with COCO's 80 categories, made from drawn images."""
+    from mmdet.datasets import CocoDataset
+
+    folder = tmp_path / "coco"
+    prepare_dataset(SHAPES, tmp_path / "drawn", None)
+    for split in ("train", "val"):
+        shutil.copytree(tmp_path / "drawn" / split, folder / f"{split}2017")
+        content = json.loads((tmp_path / f"drawn/annotations/{split}.json").read_text())
+        names = CocoDataset.METAINFO["classes"]
+        content["categories"] = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
+        (folder / "annotations").mkdir(exist_ok=True)
+        (folder / f"annotations/instances_{split}2017.json").write_text(json.dumps(content))
+    return folder
+
+
+def prepare_coco(folder, tmp_path):
+    return prepare_dataset(load_scale("coco").dataset, tmp_path / "datasets/coco", folder)
+
+
+def change_annotations(folder, change):
+    path = folder / "annotations/instances_train2017.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_a_right_folder_is_linked_and_described(coco, tmp_path):
+    identity = prepare_coco(coco, tmp_path)
+    assert (tmp_path / "datasets/coco").resolve() == coco.resolve()
+    assert identity["train"]["images"] == 12
+    assert identity["val"]["images"] == 8
+
+
+def truncate(folder):
+    path = folder / "train2017/000003.png"
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda f: (f / "annotations/instances_val2017.json").unlink(), ["instances_val2017.json", "does not exist"]),
+        (lambda f: (f / "annotations/instances_val2017.json").write_text("{"), ["instances_val2017.json", "not JSON"]),
+        (lambda f: (f / "annotations/instances_val2017.json").write_text("[]"), ["instances_val2017.json", "COCO"]),
+        (lambda f: (f / "train2017/000003.png").unlink(), ["000003.png", "does not exist"]),
+        (truncate, ["000003.png", "damaged"]),
+        (lambda f: (f / "train2017/000003.png").write_bytes(b""), ["000003.png", "damaged"]),
+        (
+            lambda f: change_annotations(f, lambda c: c["annotations"][4].update(category_id=91)),
+            ["annotation 5", "category_id 91", "allowed: 1, 2"],
+        ),
+        (lambda f: change_annotations(f, lambda c: c["annotations"][4].update(image_id=91)), ["annotation 5", "image_id 91"]),
+        (lambda f: change_annotations(f, lambda c: c["categories"].pop(0)), ["categories", "'person'"]),
+        (lambda f: change_annotations(f, lambda c: c.pop("images")), ["'images'"]),
+        (lambda f: shutil.rmtree(f), ["data_root", "not a folder"]),
+    ],
+)
+def test_damage_is_one_sentence_with_the_file(coco, tmp_path, damage, words):
+    damage(coco)
+    with pytest.raises(UserError) as error:
+        prepare_coco(coco, tmp_path)
+    assert "\n" not in str(error.value)
+    for word in words:
+        assert word in str(error.value), str(error.value)
+
+
+def test_real_photos_pass(tiny_coco, tmp_path):
+    identity = prepare_dataset(load_scale("coco").dataset, tmp_path / "datasets/coco", tiny_coco)
+    assert identity["train"]["images"] == 50
+    assert identity["train"]["annotations"] == 470
+
+
+def test_a_truncated_photo_is_found(tiny_coco, tmp_path):
+    folder = tmp_path / "photos"
+    shutil.copytree(tiny_coco, folder)
+    photo = next((folder / "train2017").iterdir())
+    photo.chmod(0o644)
+    photo.write_bytes(photo.read_bytes()[:-1000])
+    with pytest.raises(UserError, match=f"{photo.name} is damaged"):
+        prepare_dataset(load_scale("tiny_coco").dataset, tmp_path / "datasets/tiny_coco", folder)

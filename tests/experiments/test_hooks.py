@@ -1,0 +1,59 @@
+"""Hooks, on a runner reduced to what they look at."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import MessageHub
+
+from experiments.errors import UserError
+from experiments.hooks import EpochSeedHook, HistoryHook, InvalidLossHook
+
+
+def runner(epoch=0, iteration=0, max_iters=8, per_epoch=4):
+    return SimpleNamespace(
+        epoch=epoch,
+        iter=iteration,
+        max_iters=max_iters,
+        train_dataloader=[None] * per_epoch,
+        message_hub=MessageHub.get_instance(f"test_{id(object())}"),
+        cfg=SimpleNamespace(run_id="abc"),
+    )
+
+
+def draw(seed, epoch):
+    EpochSeedHook(seed).before_train_epoch(runner(epoch))
+    return torch.rand(1).item(), np.random.rand()
+
+
+def test_an_epoch_starts_with_the_same_numbers_however_it_is_reached():
+    assert draw(0, 3) == draw(0, 3)
+    assert draw(0, 3) != draw(0, 4)
+    assert draw(0, 3) != draw(1, 3)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_named(value):
+    outputs = {"loss": torch.tensor(value), "loss_cls": torch.tensor(1.0), "loss_mask": torch.tensor(value), "acc": value}
+    with pytest.raises(UserError, match="run abc: loss_mask is not finite in epoch 3, iteration 6"):
+        InvalidLossHook().after_train_iter(runner(epoch=2), 5, outputs=outputs)
+
+
+def test_a_finite_loss_passes():
+    InvalidLossHook().after_train_iter(runner(), 0, outputs={"loss": torch.tensor(1.0), "acc": float("nan")})
+
+
+def test_history_holds_means_between_points():
+    hook, state = HistoryHook(points=4), runner()
+    for epoch in range(2):
+        hook.before_train_epoch(state)
+        for index in range(4):
+            hook.after_train_iter(state, index, outputs={"loss": torch.tensor(float(state.iter)), "acc": 3.0})
+            state.iter += 1
+    assert state.message_hub.get_info("history") == [
+        {"iteration": 2, "loss": 0.5},
+        {"iteration": 4, "loss": 2.5},
+        {"iteration": 6, "loss": 4.5},
+        {"iteration": 8, "loss": 6.5},
+    ]

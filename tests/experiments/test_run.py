@@ -1,0 +1,60 @@
+"""Identity of a run."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.errors import UserError
+from experiments.run import Run
+from experiments.scale import load_scale
+from experiments.study import Setting
+
+DEMO = load_scale("demo")
+
+
+def setting(**neck):
+    return Setting(neck={"type": "A2FPN", **neck}, detector="mask_rcnn", backbone="resnet50", schedule="1x")
+
+
+def test_id_does_not_depend_on_the_order_of_options():
+    one = setting(lateral="mgc", top_down="carafe")
+    other = setting(top_down="carafe", lateral="mgc")
+    assert Run(one, DEMO, 0).id == Run(other, DEMO, 0).id
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6))
+def test_id_tells_seeds_apart(first, second):
+    assert (Run(setting(), DEMO, first).id == Run(setting(), DEMO, second).id) == (first == second)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"out_channels": 64},
+        {"batch_size": 4},
+        {"image_scale": (128, 128)},
+        {"config": {"optim_wrapper": {"optimizer": {"lr": 1.0}}}},
+        {"dataset": DEMO.dataset.replace(seed=1)},
+        {"schedules": {"1x": DEMO.schedules["1x"].replace(epochs=1)}},
+    ],
+)
+def test_id_changes_with_whatever_decides_the_result(change):
+    assert Run(setting(), DEMO.replace(**change), 0).id != Run(setting(), DEMO, 0).id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"title": "another"},
+        {"resources": DEMO.resources.replace(memory_mb=1)},
+        {"schedules": {**DEMO.schedules, "2x": DEMO.schedules["1x"]}},
+        {"validation_interval": 1},
+    ],
+)
+def test_id_stays_when_something_else_changes(change):
+    assert Run(setting(), DEMO.replace(**change), 0).id == Run(setting(), DEMO, 0).id
+
+
+def test_what_a_scale_does_not_offer_is_named():
+    with pytest.raises(UserError, match=r"demo.yaml: schedules: has no '3x'.*allowed: 1x"):
+        Run(Setting(neck={"type": "FPN"}, detector="mask_rcnn", backbone="resnet50", schedule="3x"), DEMO, 0)

@@ -1,0 +1,48 @@
+"""What is known of a neck without importing torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.sources import known_necks, neck_options, source_files
+
+
+def test_own_and_mmdets_necks_are_known():
+    assert {"A2FPN", "FPN", "PAFPN", "FPN_CARAFE", "NASFPN", "BFP"} <= set(known_necks())
+
+
+def test_options_are_those_of_the_constructor():
+    assert {"lateral", "gcn", "orthogonal_weight"} <= set(neck_options("A2FPN"))
+    assert "add_extra_convs" in neck_options("FPN")
+
+
+def test_a_run_depends_on_its_necks_sources_alone():
+    assert source_files("FPN") == []
+    assert {"necks/a2fpn.py", "necks/fusion.py", "kernels/reassemble.py"} <= set(source_files("A2FPN"))
+    assert "necks/auxiliary_loss_hook.py" not in source_files("A2FPN")
+
+
+def test_the_grid_is_computed_without_torch():
+    code = "import sys, experiments.grid as g; g.Grid({'studies': 'a2fpn', 'scale': 'demo', 'seeds': 0}); print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
+
+
+ORDER = ["kernels", "necks", "experiments", "reports"]
+
+
+@pytest.mark.parametrize("package", ORDER)
+def test_imports_point_down(package):
+    above = ORDER[ORDER.index(package) + 1 :]
+    for path in Path(package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not [m for m in modules if m.split(".")[0] in above], f"{path} imports from above"
+
+
+def test_necks_know_nothing_of_experiments():
+    assert not [p for p in Path("necks").glob("*.py") if "experiments" in p.read_text()]

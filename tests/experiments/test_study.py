@@ -1,0 +1,126 @@
+"""Studies as data: what the A²-FPN study contains, and what wrong ones are told."""
+
+import pytest
+import yaml
+
+from experiments.errors import UserError
+from experiments.run import Run
+from experiments.scale import load_scale
+from experiments.study import load_study
+
+VALID = {
+    "title": "t",
+    "reference": "r",
+    "defaults": {"detector": "mask_rcnn", "backbone": "resnet50", "schedule": "1x"},
+    "settings": {"fpn": {"neck": {"type": "FPN"}}},
+    "tables": {
+        "table1": {"title": "t", "columns": {"box_AP": "AP"}, "rows": [{"name": "FPN", "setting": "fpn", "published": [1.0]}]}
+    },
+}
+
+
+@pytest.fixture
+def write_study(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.study.STUDIES", tmp_path)
+
+    def write(change=lambda study: None):
+        study = yaml.safe_load(yaml.safe_dump(VALID))
+        change(study)
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(study))
+        return load_study("mine")
+
+    return write
+
+
+def test_a2fpn_has_32_rows_and_18_runs_per_seed():
+    study = load_study("a2fpn")
+    rows = [row for table in study.tables.values() for row in table.rows]
+    assert len(rows) == 32
+    for scale in ("demo", "tiny_coco", "coco"):
+        assert len({Run(row.setting, load_scale(scale), seed=0).id for row in rows}) == 18
+
+
+def test_every_row_of_a2fpn_has_all_published_numbers():
+    for table in load_study("a2fpn").tables.values():
+        for row in table.rows:
+            assert list(row.published) == list(table.columns)
+            assert None not in row.published.values()
+
+
+def test_equal_rows_of_a2fpn_are_published_with_equal_numbers():
+    published = {}
+    for key, table in load_study("a2fpn").tables.items():
+        for row in table.rows:
+            numbers = {m: v for m, v in row.published.items() if m in ("box_AP", "mask_AP")}
+            assert published.setdefault(row.setting.model_dump_json(), numbers) == numbers, (key, row.name)
+
+
+def test_a_setting_may_be_written_into_the_row(write_study):
+    def change(study):
+        study["tables"]["table1"]["rows"][0]["setting"] = {"neck": {"type": "PAFPN"}}
+
+    assert write_study(change).tables["table1"].rows[0].setting.neck == {"type": "PAFPN"}
+
+
+def test_reports_are_prefixed_by_the_study_unless_it_says_otherwise(write_study):
+    assert write_study().report("table1") == "mine_table1"
+    assert write_study(edit("report_prefix", value="")).report("table1") == "table1"
+
+
+def edit(*path, value):
+    def change(study):
+        place = study
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+
+    return change
+
+
+ROW = ("tables", "table1", "rows")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (edit("titel", value="t"), ["titel", "allowed", "title"]),
+        (edit("settings", "fpn", "neck", "type", value="FNP"), ["settings.fpn.neck", "unknown neck 'FNP'", "A2FPN", "FPN"]),
+        (edit("settings", "fpn", "neck", value={"type": "A2FPN", "laterl": "mgc"}), ["no option 'laterl'", "lateral"]),
+        (edit("settings", "fpn", "neck", value={"out_channels": 3}), ["settings.fpn.neck", "'type' is missing"]),
+        (edit("settings", "fpn", "nekc", value={}), ["settings.fpn", "unknown key 'nekc'", "neck"]),
+        (edit(*ROW, 0, "setting", value="fnp"), ["row 'FPN'", "unknown setting 'fnp'", "fpn"]),
+        (edit(*ROW, value=[VALID["tables"]["table1"]["rows"][0]] * 2), ["tables.table1", "duplicate row name 'FPN'"]),
+        (edit(*ROW, value=[]), ["tables.table1.rows"]),
+        (edit(*ROW, 0, "published", value=[1.0, 2.0]), ["row 'FPN'", "2 published numbers for 1 columns"]),
+        (edit(*ROW, 0, "name", value=["FPN", "x"]), ["row 'FPN x'", "2 names"]),
+        (edit("tables", "table1", "columns", value={"box_ap": "AP"}), ["unknown metric 'box_ap'", "box_AP"]),
+        (edit("tables", value=[1, 2]), ["tables"]),
+        (edit("settings", value="fpn"), ["settings"]),
+        (edit(*ROW, value=["fpn"]), ["tables.table1.rows"]),
+        (edit("tables", "table1", value=None), ["tables.table1"]),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_file_key_and_allowed_values(write_study, change, words):
+    with pytest.raises(UserError) as error:
+        write_study(change)
+    message = str(error.value)
+    assert "mine.yaml" in message
+    assert "\n" not in message
+    for word in words:
+        assert word in message, message
+
+
+def test_an_unknown_study_names_those_that_exist(write_study):
+    write_study()
+    with pytest.raises(UserError, match=r"other.yaml does not exist; there are: mine"):
+        load_study("other")
+
+
+def test_duplicate_keys_and_broken_yaml_are_found(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.study.STUDIES", tmp_path)
+    (tmp_path / "twice.yaml").write_text("title: a\ntitle: b\n")
+    with pytest.raises(UserError, match=r"twice.yaml, line 2: duplicate key 'title'"):
+        load_study("twice")
+    (tmp_path / "broken.yaml").write_text("title: [a\n")
+    with pytest.raises(UserError, match=r"broken.yaml, line 2"):
+        load_study("broken")
