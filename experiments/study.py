@@ -128,9 +128,11 @@ class Study(StrictModel):
     def _resolve(cls, data: dict[str, Any]) -> dict[str, Any]:
         """Fill defaults in and replace names of settings; what has not even the right type is left for validation to tell."""
         data = {"report_prefix": f"{data['name']}_", **data}
-        defaults, settings, tables = (data.get(key, {}) for key in ("defaults", "settings", "tables"))
-        if not all(isinstance(part, dict) for part in (defaults, settings, tables)):
-            return data
+        parts = {key: data.get(key, {}) for key in ("defaults", "settings", "tables")}
+        for key, part in parts.items():
+            if not isinstance(part, dict):
+                raise ValueError(f"{key}: expected keys and values, found {type(part).__name__}")
+        defaults, settings, tables = parts.values()
         settings = {name: _with_defaults(setting, defaults) for name, setting in settings.items()}
         tables = {key: _resolve_table(table, settings, defaults, f"tables.{key}.rows") for key, table in tables.items()}
         return {**data, "settings": settings, "tables": tables}

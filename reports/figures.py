@@ -76,7 +76,7 @@ def plot_against_flops(results: pd.DataFrame, flops: list[float], scale: Scale) 
     """
     figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 3.8), layout="constrained")
     measured = results[results.metric == "box_AP"].groupby(["row", "name"]).measured
-    unit, name = (1e9, "G") if min(flops) > 1e9 else (1e6, "M")
+    unit, name = (1e9, "G") if min(flops) >= 1e9 else (1e6, "M")
     for row, label in measured.groups:
         values = measured.get_group((row, label))
         axes.errorbar(

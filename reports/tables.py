@@ -161,7 +161,7 @@ def _runs(trained: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _span(dates: pd.Series) -> str:
-    days = sorted(set(dates.str[:10]))
+    days = sorted({day[:10] for day in dates})
     return "" if not days else days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
 
 

@@ -1,0 +1,42 @@
+"""Metrics files become tidy tables."""
+
+import pytest
+
+from experiments.errors import UserError
+from reports.collect import collect
+
+
+def test_one_line_per_row_seed_and_metric(finished, study):
+    run = finished("fpn", 20.0)
+    table = study.tables["table2"]
+    results = collect(table, "demo", [0, 1]).results
+    assert len(results) == 9 * 2 * 7
+    line = results[(results.name == "FPN") & (results.seed == 0) & (results.metric == "box_AP")].iloc[0]
+    assert (line.run, line.measured, line.published, line.date[:10]) == (run.id, 20.0, 37.1, "2026-01-02")
+
+
+def test_what_has_not_run_is_missing_and_never_the_papers_number(finished, study):
+    finished("fpn", 20.0)
+    results = collect(study.tables["table2"], "demo", [0]).results
+    assert results[results.row > 0].measured.isna().all()
+    assert results.published.notna().all()
+
+
+def test_history_is_collected_per_run(finished, study):
+    finished("fpn", 20.0)
+    finished("fpn", 22.0, seed=1)
+    history = collect(study.tables["table2"], "demo", [0, 1]).history
+    assert list(history.groupby("seed").size()) == [4, 4]
+
+
+def test_costs_stand_beside_accuracy(finished, study):
+    costs = [{"parameters": 1.0, "flops": 2.0, "fps": 3.0}] * 4
+    results = collect(study.tables["table6"], "demo", [0], costs).results
+    assert set(results.metric) == {"box_AP", "mask_AP", "parameters", "flops", "fps"}
+    assert list(results[results.metric == "fps"].published) == [13.1, 12.8, 9.5, 11.1]
+
+
+def test_a_damaged_metrics_file_is_named(finished, study):
+    finished("fpn", 20.0).metrics_file.write_text("{")
+    with pytest.raises(UserError, match=r"metrics.json is not JSON"):
+        collect(study.tables["table2"], "demo", [0])

@@ -1,0 +1,58 @@
+"""Figures: what they show, and that nothing is cut or lies on something else."""
+
+import matplotlib.pyplot as plt
+import pytest
+
+from experiments.scale import load_scale
+from reports.collect import collect
+from reports.figures import STYLE, plot_against_flops, plot_average_precision, plot_training_curves
+
+DEMO = load_scale("demo")
+
+
+@pytest.fixture
+def collected(finished, study):
+    plt.rcParams.update(STYLE)
+    for seed in (0, 1):
+        for number, setting in enumerate(("fpn", "pafpn", "mgc", "gacarafe", "gacap", "a2fpn")):
+            finished(setting, 20.0 + number + seed, seed)
+    yield collect(study.tables["table2"], "demo", [0, 1])
+    plt.close("all")
+
+
+def test_ap_shows_measured_mean_and_published_number_of_every_row(collected):
+    left, right = plot_average_precision(collected.results, DEMO).axes
+    assert [label.get_text() for label in left.get_yticklabels()][::8] == ["FPN", "MC+GE+GP"]
+    assert left.containers[0].lines[0].get_xdata()[0] == 20.5
+    assert right.lines[0].get_xdata()[0] == 37.1
+    assert left.get_xlabel() == right.get_xlabel() == "AP (%)"
+
+
+def test_flops_places_every_row_that_ran(collected):
+    (axes,) = plot_against_flops(collected.results, [1e9 * (n + 1) for n in range(9)], DEMO).axes
+    points = [container.lines[0].get_xydata()[0] for container in axes.containers]
+    assert [tuple(point) for point in points][:2] == [(1.0, 20.5), (2.0, 21.5)]
+    assert "(G)" in axes.get_xlabel()
+
+
+def test_curves_show_one_line_per_row_that_ran(collected):
+    (axes,) = plot_training_curves(collected.history, DEMO).axes
+    assert [line.get_label() for line in axes.lines] == ["FPN", "PAFPN", "MC", "GE", "GP", "MC+GE+GP"]
+
+
+@pytest.mark.parametrize("plot", ["ap", "flops", "curves"])
+def test_nothing_leaves_the_page_and_the_legend_covers_no_axes(collected, plot):
+    figure = {
+        "ap": lambda: plot_average_precision(collected.results, DEMO),
+        "flops": lambda: plot_against_flops(collected.results, [1e9] * 9, DEMO),
+        "curves": lambda: plot_training_curves(collected.history, DEMO),
+    }[plot]()
+    figure.canvas.draw()
+    page = figure.bbox
+    for axes in figure.axes:
+        box = axes.get_tightbbox()
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= page.width
+        assert box.y1 <= page.height
+        assert not box.overlaps(figure.legends[0].get_window_extent())

@@ -1,0 +1,112 @@
+"""Tables as printed: values, deviations, differences, bold, gaps."""
+
+import io
+
+import pandas as pd
+import pytest
+
+from experiments.scale import load_scale
+from reports.collect import collect
+from reports.tables import FORMATS, make_table, render
+
+
+def table(study, key="table2", scale="demo", seeds=(0,), costs=None, machine=None):
+    results = collect(study.tables[key], scale, list(seeds), costs).results
+    return make_table(study, key, load_scale_of(scale), results, machine)
+
+
+def load_scale_of(name):
+    # Read before the test changed the folder.
+    return SCALES[name]
+
+
+SCALES = {name: load_scale(name) for name in ("demo", "coco")}
+
+
+def line(text, start):
+    return next(line for line in text.splitlines() if line.startswith(start))
+
+
+def test_a_row_shows_measured_and_published_with_bold_for_the_best(finished, study):
+    finished("fpn", 20.04)
+    finished("a2fpn", 25.0)
+    text = render(table(study), "md")
+    assert line(text, "| FPN").startswith("| FPN | 20.0 (37.1) | 20.0 (34.1) | 19.0 (55.4) |")
+    assert line(text, "| MC+GE+GP").startswith("| MC+GE+GP | **25.0** (**40.0**) | **25.0** (**36.2**) | **24.0** (58.4) |")
+
+
+def test_what_has_not_run_says_so_and_is_listed(finished, study):
+    finished("fpn", 20.0)
+    text = render(table(study), "md")
+    assert line(text, "| PAFPN").startswith("| PAFPN | not run (37.6) |")
+    assert "**Missing runs:** GE (seed 0), GE+GP (seed 0)" in text
+    assert "FPN (seed 0), " not in text.split("Missing runs")[1].replace("PAFPN (seed 0), ", "")
+
+
+def test_nothing_missing_is_not_mentioned(finished, study):
+    for setting in ("fpn", "pafpn", "mgc_ascending", "mgc_uniform", "mgc"):
+        finished(setting, 20.0)
+    assert "Missing" not in render(table(study, "table4"), "md")
+
+
+def test_several_seeds_give_mean_and_standard_deviation(finished, study):
+    for seed, value in enumerate((20.0, 22.0, 24.0)):
+        finished("fpn", value, seed)
+    text = render(table(study, seeds=(0, 1, 2)), "md")
+    assert line(text, "| FPN").startswith("| FPN | **22.0** ± 2.0 (37.1)")
+    assert "**Seeds** 0, 1, 2" in text
+
+
+def test_difference_to_the_paper_stands_only_at_the_papers_scale(finished, study):
+    finished("fpn", 37.3, scale="coco")
+    finished("fpn", 37.3, scale="demo")
+    assert "(37.1, +0.2)" in line(render(table(study, scale="coco"), "md"), "| FPN")
+    assert "+0.2" not in render(table(study, scale="demo"), "md")
+
+
+def test_table_6_adds_honest_columns_and_the_ratio_to_the_first_row(finished, study):
+    costs = [
+        {"parameters": 44176374, "flops": 283.281e9, "all_parameters": 44.4e6, "all_flops": 267e9, "fps": 2.0},
+        {"parameters": 47716854, "flops": 309.056e9, "all_parameters": 47.9e6, "all_flops": 293e9, "fps": 1.9},
+        {"parameters": 57493490, "flops": 375.391e9, "all_parameters": 57.7e6, "all_flops": 394e9, "fps": 1.0},
+        {"parameters": 48829747, "flops": 319.912e9, "all_parameters": 49.0e6, "all_flops": 313e9, "fps": 1.5},
+    ]
+    machine = {"image": [832, 1280], "machine": "a machine", "repetitions": 5}
+    text = render(table(study, "table6", costs=costs, machine=machine), "md")
+    row = line(text, "| A²-FPN |")
+    assert row.startswith("| A²-FPN | 57.49 (57.49) | 57.70 | 375.39 (375.39) | 394.00 | 1.0 (9.5) | 0.500 (0.725) | not run (**40.0**)")
+    assert "1280 × 832" in text
+    assert "a machine" in text
+    assert "**44.18** (**44.18**)" in line(text, "| FPN")
+
+
+@pytest.mark.parametrize("extension", FORMATS)
+def test_every_format_is_written_for_every_table(finished, study, extension):
+    finished("fpn", 20.0)
+    for key in study.tables:
+        text = render(table(study, key), extension)
+        assert "FPN" in text
+
+
+def test_latex_has_as_many_cells_as_columns_and_no_bare_specials(finished, study):
+    text = render(table(study, "table4"), "tex")
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert len(rows) == 6
+    assert {row.replace(r"\&", "").count("&") for row in rows} == {8}
+    assert r"n\_i" in text
+    assert "#" not in render(table(study, "table6"), "tex").replace(r"\#", "")
+
+
+def test_csv_holds_the_numbers_at_full_precision(finished, study):
+    finished("fpn", 20.123456)
+    frame = pd.read_csv(io.StringIO(render(table(study), "csv")))
+    assert frame.box_AP[0] == 20.123456
+    assert frame.box_AP_published[8] == 40.0
+    assert frame.box_AP_runs.tolist() == [1] + [0] * 8
+
+
+def test_html_escapes_what_a_study_says(finished, study):
+    changed = study.replace(title="<script>")
+    text = render(make_table(changed, "table2", SCALES["demo"], collect(study.tables["table2"], "demo", [0]).results), "html")
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text

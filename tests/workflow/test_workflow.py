@@ -1,0 +1,188 @@
+"""The real Snakemake on temporary projects: what is planned, made, resumed and extended."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import mmdet
+import pytest
+import yaml
+
+
+def planned(result, rule: str) -> int:
+    assert result.returncode == 0, result.stderr + result.stdout
+    found = re.search(rf"^{rule}\s+(\d+)$", result.stdout + result.stderr, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def metrics(project) -> dict[str, dict]:
+    """Neck type to content of metrics.json."""
+    contents = [json.loads(path.read_text()) for path in project.folder.glob("runs/*/metrics.json")]
+    return {content["spec"]["neck"]["type"]: content for content in contents}
+
+
+@pytest.mark.parametrize("scale", ["demo", "tiny_coco", "coco"])
+def test_tables_2_to_6_plan_18_trainings(project, scale):
+    project.configure(studies=["a2fpn"], scale=scale, data_root="/somewhere")
+    assert planned(project.snakemake("-n"), "train") == 18
+    assert planned(project.snakemake("-n", "--config", "seeds=[0,1,2]"), "train") == 54
+
+
+def test_single_tables_plan_only_their_own_trainings(project):
+    project.configure(studies=["a2fpn"], scale="demo")
+    assert planned(project.snakemake("-n", "reports/table2.md"), "train") == 9
+    assert planned(project.snakemake("-n", "reports/table5.md"), "train") == 6
+    assert planned(project.snakemake("-n", "reports/table2.md", "reports/table5.md"), "train") == 11
+
+
+def test_a_table_about_cost_needs_no_training(project):
+    project.configure(studies=["a2fpn"], scale="demo")
+    result = project.snakemake("-n", "reports/table6.md")
+    assert planned(result, "train") == 0
+    assert planned(result, "speed") == 1
+
+
+def test_the_slurm_profile_plans_gpus_and_resources(project):
+    project.configure(studies=["a2fpn"], scale="coco", data_root="/somewhere")
+    result = project.snakemake("--profile", "slurm", "-n")
+    assert planned(result, "train") == 18
+    text = result.stdout + result.stderr
+    assert re.search(r"resources:.*mem_mb=64000.*runtime=2880.*gpu=4", text), text
+
+
+def test_all_reports_are_made_and_each_run_is_trained_once(project):
+    first = project.snakemake("reports/two_necks_table1.md")
+    assert first.returncode == 0, first.stderr
+    assert list(metrics(project)) == ["FPN"]
+    fpn = next(project.folder.glob("runs/*/metrics.json"))
+    written = fpn.stat().st_mtime_ns
+
+    plan = project.snakemake("-n", "reports/two_necks_table2.md")
+    assert planned(plan, "train") == 1
+
+    everything = project.snakemake()
+    assert everything.returncode == 0, everything.stderr
+    assert re.search(r"run [0-9a-f]{12} A2FPN: epoch 3/3, loss \d", everything.stderr), "progress is shown"
+    assert set(metrics(project)) == {"FPN", "A2FPN"}
+    assert fpn.stat().st_mtime_ns == written
+
+    report = (project / "reports/two_necks_table2.md").read_text()
+    assert re.search(r"^\| MGC \| .*\d+\.\d.* \(\*\*12\.0\*\*\) \| .*\d+\.\d", report, re.MULTILINE), report
+    for name in ("table1", "table2"):
+        for figure in ("ap", "flops", "curves"):
+            for extension in ("png", "svg"):
+                assert (project / f"reports/figures/two_necks_{name}_{figure}.{extension}").stat().st_size > 5000
+        for extension in ("md", "tex", "html", "csv"):
+            assert (project / f"reports/two_necks_{name}.{extension}").stat().st_size > 50
+    assert "Nothing to be done" in project.snakemake().stdout + project.snakemake().stderr
+
+    # A table from what exists: another seed is missing and nothing is trained for it.
+    partial = project.snakemake("reports/two_necks_table2.md", "--config", "seeds=[0,1]", "train=none")
+    assert partial.returncode == 0, partial.stderr
+    assert "**Missing runs:** FPN (seed 1), MGC (seed 1)" in (project / "reports/two_necks_table2.md").read_text()
+
+    page = project.snakemake("--report", "report.html")
+    assert page.returncode == 0, page.stderr
+    assert (project / "report.html").stat().st_size > 100_000
+
+
+NEW_NECK = '''
+"""A neck that a user adds."""
+
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import nn
+
+
+@MODELS.register_module()
+class PlainLaterals(BaseModule):
+    """1x1 convolutions and nothing else."""
+
+    def __init__(self, in_channels, out_channels, num_outs, bias=True):
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(channels, out_channels, 1, bias=bias) for channels in in_channels)
+
+    def forward(self, inputs):
+        outputs = [conv(features) for conv, features in zip(self.convs, inputs)]
+        return (*outputs, F.max_pool2d(outputs[-1], 1, stride=2))
+'''
+
+
+def test_a_new_neck_is_one_file_and_one_row(project):
+    assert project.snakemake("reports/two_necks_table1.md").returncode == 0
+    before = metrics(project)["FPN"]
+    (project / "necks/plain_laterals.py").write_text(NEW_NECK)
+    row = {"name": "mine", "setting": {"neck": {"type": "PlainLaterals", "bias": False}}}
+    project.change_yaml("experiments/studies/two_necks.yaml", lambda s: s["tables"]["table1"]["rows"].append(row))
+    assert planned(project.snakemake("-n", "reports/two_necks_table1.md"), "train") == 1
+    result = project.snakemake("reports/two_necks_table1.md")
+    assert result.returncode == 0, result.stderr
+    assert metrics(project)["FPN"] == before
+    report = (project / "reports/two_necks_table1.md").read_text()
+    assert re.search(r"^\| mine \| [\d*.]+ \| [\d*.]+ \|$", report, re.MULTILINE), report
+
+
+def test_a_killed_training_resumes_and_ends_bit_for_bit_as_an_undisturbed_one(project):
+    undisturbed = project.snakemake("reports/two_necks_table2.md")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    expected = metrics(project)["A2FPN"]
+    run = project.folder / "runs" / expected["run"]
+    (run / "metrics.json").unlink()
+    (run / "checkpoints").rename(project / "undisturbed")
+
+    target = f"runs/{expected['run']}/metrics.json"
+    process = subprocess.Popen(
+        project.command(target),
+        cwd=project.folder,
+        env=project.environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoints/epoch_1.pth").exists():
+        assert process.poll() is None, "the training ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (project / target).exists()
+
+    unlocked = project.snakemake("--unlock")
+    assert unlocked.returncode == 0, unlocked.stderr
+    resumed = project.snakemake(target)
+    assert resumed.returncode == 0, resumed.stderr
+    actual = metrics(project)["A2FPN"]
+    assert actual["made"]["resumed_from"] in ("epoch_1.pth", "epoch_2.pth")
+    assert expected["made"]["resumed_from"] is None
+    for part in ("spec", "metrics", "history", "parameters", "dataset"):
+        assert actual[part] == expected[part], part
+
+
+def test_mmdets_own_tool_trains_a_generated_config(project):
+    run = next(path for path in json.loads(json.dumps(run_ids(project))))
+    made = project.snakemake(f"runs/{run}/config.py", "datasets/instant.json")
+    assert made.returncode == 0, made.stderr
+    tool = os.path.join(os.path.dirname(mmdet.__file__), ".mim", "tools", "train.py")
+    result = project.python(tool, f"runs/{run}/config.py")
+    assert result.returncode == 0, result.stderr
+    assert (project / f"runs/{run}/checkpoints/epoch_3.pth").exists()
+
+
+def run_ids(project) -> list[str]:
+    code = (
+        "import yaml; from experiments.grid import Grid;"
+        "print(*Grid(yaml.safe_load(open('experiments/config.yaml'))).runs)"
+    )
+    return project.python("-c", code).stdout.split()
+
+
+def test_plain_snakemake_finds_its_cores_by_itself(project):
+    profile = yaml.safe_load((project / "profiles/default/config.yaml").read_text())
+    assert profile["cores"] == "all"
+    assert sys.version_info >= (3, 11)

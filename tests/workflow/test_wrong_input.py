@@ -1,0 +1,116 @@
+"""Wrong input ends in one clear sentence and a non-zero exit code, and nothing finished is lost."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+
+def refused(result, *words: str) -> None:
+    text = result.stdout + result.stderr
+    assert result.returncode != 0, text
+    sentences = [line for line in text.splitlines() if line.startswith("error: ")]
+    assert len(sentences) == 1, text
+    for word in words:
+        assert word in sentences[0], sentences[0]
+    assert "Traceback" not in text, text
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"scale": "dmeo"}, ["experiments/scales/dmeo.yaml", "coco", "demo", "tiny_coco"]),
+        ({"studies": ["a2fnp"]}, ["experiments/studies/a2fnp.yaml", "a2fpn"]),
+        ({"sede": 0}, ["experiments/config.yaml", "unknown key 'sede'", "seeds"]),
+        ({"seeds": ["one"]}, ["experiments/config.yaml", "seeds"]),
+        ({"train": "never"}, ["train", "missing, none"]),
+        ({"scale": "coco"}, ["data_root", "coco"]),
+    ],
+)
+def test_wrong_configuration(project, values, words):
+    project.configure(**values)
+    refused(project.snakemake("-n"), *words)
+
+
+def test_wrong_value_on_the_command_line(project):
+    refused(project.snakemake("-n", "--config", "scale=dmeo"), "experiments/scales/dmeo.yaml")
+
+
+def test_unknown_neck(project):
+    project.change_yaml("experiments/studies/two_necks.yaml", lambda s: s["settings"]["fpn"]["neck"].update(type="FNP"))
+    refused(project.snakemake("-n"), "two_necks.yaml", "settings.fpn.neck", "unknown neck 'FNP'", "FPN")
+
+
+def test_study_with_a_typo(project):
+    project.change_yaml("experiments/studies/two_necks.yaml", lambda s: s["tables"]["table1"].update(rwos=[]))
+    refused(project.snakemake("-n"), "two_necks.yaml", "tables.table1", "unknown key 'rwos'", "rows")
+
+
+def test_wrong_value_of_a_necks_option(project):
+    project.change_yaml("experiments/studies/two_necks.yaml", lambda s: s["settings"]["mgc"]["neck"].update(lateral="mcg"))
+    result = project.snakemake("reports/two_necks_table2.md", "--jobs", "1")
+    refused(result, "lateral is 'mcg'", "conv, mgc")
+
+
+def photos(project, tiny_coco: Path) -> Path:
+    folder = project / "photos"
+    shutil.copytree(tiny_coco, folder, copy_function=shutil.copyfile)
+    subprocess.run(["chmod", "-R", "u+w", str(folder)], check=True)
+    project.configure(scale="tiny_coco", data_root=str(folder))
+    return folder
+
+
+def test_missing_annotation_file(project, tiny_coco):
+    folder = photos(project, tiny_coco)
+    (folder / "annotations/instances_train2017.json").unlink()
+    refused(project.snakemake("datasets/tiny_coco.json"), "instances_train2017.json", "does not exist")
+
+
+def test_truncated_image(project, tiny_coco):
+    folder = photos(project, tiny_coco)
+    photo = sorted((folder / "train2017").iterdir())[7]
+    photo.write_bytes(photo.read_bytes()[:5000])
+    refused(project.snakemake("datasets/tiny_coco.json"), photo.name, "damaged")
+
+
+def test_wrong_category_ids(project, tiny_coco):
+    folder = photos(project, tiny_coco)
+    path = folder / "annotations/instances_train2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["category_id"] = 1000
+    path.write_text(json.dumps(content))
+    refused(project.snakemake("datasets/tiny_coco.json"), "category_id 1000", "allowed: 1, 2")
+
+
+def test_nan_loss_keeps_what_is_finished(project):
+    assert project.snakemake("reports/two_necks_table1.md").returncode == 0
+    finished = {path: path.read_bytes() for path in project.folder.glob("runs/*/metrics.json")}
+    report = (project / "reports/two_necks_table1.md").read_bytes()
+    neck = project / "necks/a2fpn.py"
+    neck.write_text(neck.read_text().replace("return tuple(outputs)", "return tuple(output * float('nan') for output in outputs)"))
+    result = project.snakemake("--keep-going", "--jobs", "1")
+    refused(result, "is not finite in epoch 1, iteration 1", "learning rate")
+    assert {path: path.read_bytes() for path in finished} == finished
+    assert (project / "reports/two_necks_table1.md").read_bytes() == report
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to be refused: run as root")
+def test_no_write_permission(project):
+    for path in (project.folder, *project.folder.parents):
+        if path.parent == Path("/tmp"):
+            subprocess.run(["chmod", "-R", "a+rX", str(path)], check=True)
+    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *project.command("-n")]
+    environment = {**project.environment, "HOME": "/tmp", "PYTHONDONTWRITEBYTECODE": "1"}
+    result = subprocess.run(command, cwd=project.folder, env=environment, text=True, capture_output=True, check=False)
+    if "No such file" in result.stderr or "failed to execute" in result.stderr:
+        pytest.skip("another user cannot read the environment on this machine")
+    refused(result, "no permission to write", str(project.folder))
+
+
+def test_configuration_template_is_complete(project):
+    configuration = yaml.safe_load((project / "experiments/config.yaml").read_text())
+    assert set(configuration) == {"studies", "scale", "seeds", "data_root", "train"}
