@@ -59,9 +59,9 @@ def count(run: Run) -> dict[str, float]:
     Returns
     -------
     dict
-        parameters, flops: the paper's convention (mmdetection 1.x: one output more in each head, trainable parameters only, mmcv's
-        counter with deconvolutions at their output size). all_parameters, all_flops: everything, counted by torch; layers
-        and matrix products, one multiply-add = 1. neck_parameters.
+        parameters, flops: the paper's convention, that of mmdetection 1.x: one output more in each head, trainable parameters
+        only, mmcv's counter with deconvolutions at their output size. all_parameters, all_flops: everything that torch's
+        counter finds, one multiply-add = 1. neck_parameters.
     """
     shape = (3, *run.scale.complexity_image)
     with torch.device("meta"):

@@ -39,6 +39,10 @@ class EpochSeedHook(Hook):
         torch.manual_seed(seed)
 
 
+def _losses(outputs: dict[str, torch.Tensor]) -> dict[str, float]:
+    return {name: float(torch.as_tensor(value).detach()) for name, value in outputs.items() if "loss" in name}
+
+
 @HOOKS.register_module()
 class InvalidLossHook(Hook):
     """Stop a training whose loss is not finite before a checkpoint of it is written."""
@@ -53,13 +57,14 @@ class InvalidLossHook(Hook):
         UserError
             If it is NaN or infinite.
         """
-        values = {name: float(value) for name, value in outputs.items() if "loss" in name}
+        values = _losses(outputs)
         if math.isfinite(values["loss"]):
             return
         culprits = [name for name, value in values.items() if name != "loss" and not math.isfinite(value)] or ["loss"]
         raise UserError(
-            f"run {runner.cfg.run_id}: {', '.join(culprits)} is not finite in epoch {runner.epoch + 1}, iteration {batch_idx + 1};"
-            " lower the learning rate of the scale or check the neck; the checkpoint of the last whole epoch is kept"
+            f"run {runner.cfg.run_id}: {', '.join(culprits)} is not finite in epoch {runner.epoch + 1},"
+            f" iteration {batch_idx + 1}; lower the learning rate of the scale or check the neck;"
+            " the checkpoint of the last whole epoch is kept"
         )
 
 
@@ -85,7 +90,7 @@ class HistoryHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
         """Take the losses of the iteration in."""
-        self.pending.append({name: float(value) for name, value in outputs.items() if "loss" in name})
+        self.pending.append(_losses(outputs))
         if len(self.pending) < self.interval and batch_idx + 1 < len(runner.train_dataloader):
             return
         means = {name: sum(losses[name] for losses in self.pending) / len(self.pending) for name in self.pending[0]}

@@ -27,6 +27,14 @@ class SyntheticDataset(StrictModel):
     val_annotations: ClassVar[str] = "annotations/val.json"
     val_images: ClassVar[str] = "val/"
 
+    @property
+    def description(self) -> str:
+        """What a reader of a table should know."""
+        return (
+            f"{self.train_count} training and {self.val_count} validation images of {self.image_size} × {self.image_size}"
+            f" pixels, {len(self.classes)} classes"
+        )
+
 
 class CocoDataset(StrictModel):
     """A folder in COCO format with COCO's 80 classes, chosen by `data_root` in the configuration; paths are relative to it."""
@@ -38,6 +46,11 @@ class CocoDataset(StrictModel):
     val_images: str
 
     classes: ClassVar[None] = None
+
+    @property
+    def description(self) -> str:
+        """What a reader of a table should know."""
+        return f"trained on {self.train_annotations}, measured on {self.val_annotations}"
 
 
 Dataset = Annotated[SyntheticDataset | CocoDataset, Field(discriminator="kind")]

@@ -49,7 +49,7 @@ def frames_per_second(runs: list[Run], repetitions: int = REPETITIONS) -> list[f
 def _seconds(model: nn.Module, image: Tensor, regions: Tensor) -> float:
     """The whole detector once, with proposals and region pooling.
 
-    Random weights would detect nothing and skip the heads' work; so the heads get given regions, as many as the test settings allow.
+    Random weights would detect nothing and skip the heads' work; so the heads get as many regions as the test settings allow.
     """
     metas = [{"img_shape": tuple(image.shape[2:]), "scale_factor": (1.0, 1.0)}]
     started = time.perf_counter()

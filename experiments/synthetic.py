@@ -148,7 +148,7 @@ def _draw_object(generator: np.random.Generator, picture: np.ndarray, classes: l
 
 
 def _texture(generator: np.random.Generator, size: int, hue: float) -> np.ndarray:
-    """Plain or striped colour, (H, W, 3) in BGR, scattered around a hue from 0 to 1: a hint at the class, as colour often is."""
+    """Plain or striped colour, (H, W, 3) in BGR, scattered around a hue from 0 to 1: a hint at the class."""
     hues = (hue + generator.normal(0, HUE_SPREAD, 2)) % 1
     saturations, values = generator.uniform(0.35, 1.0, (2, 2))
     pixels = np.stack([360 * hues, saturations, values], axis=1).astype(np.float32)[None]

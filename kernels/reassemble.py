@@ -59,7 +59,8 @@ def _check_arguments(features: Tensor, kernels: Tensor, up: int, down: int) -> N
     got = (kernels.shape[0], *kernels.shape[2:])
     if got != wanted:
         raise ValueError(
-            f"reassemble: features {tuple(features.shape)} with up={up}, down={down} need kernels of batch and size {wanted}, got {got}"
+            f"reassemble: features {tuple(features.shape)} with up={up}, down={down} need kernels of batch and size {wanted},"
+            f" got {got}"
         )
 
 
@@ -72,7 +73,7 @@ def _accumulation_dtype(features: Tensor) -> torch.dtype:
 
 
 def _split_by_source(tensor: Tensor, up: int) -> Tensor:
-    """View an output-sized map (N, C, H*up, W*up) as (N, H, W, up, up, C): the outputs of each source location together."""
+    """View (N, C, H*up, W*up) as (N, H, W, up, up, C): the outputs of each source location together."""
     batch, channels, height, width = tensor.shape
     return tensor.reshape(batch, channels, height // up, up, width // up, up).permute(0, 2, 4, 3, 5, 1)
 
@@ -86,7 +87,7 @@ def _join_by_source(tensor: Tensor) -> Tensor:
 def _prepare(features: Tensor, kernels: Tensor, up: int) -> tuple[Tensor, Tensor, int]:
     """Channels last, where the shared kernel makes the innermost loop a scaled sum of contiguous vectors.
 
-    Returns the zero-padded features (N, H, W, C), one weight per tap and output (taps, N, H, W, up, up, 1), and the kernel size.
+    Returns the padded features (N, H, W, C), one weight per tap and output (taps, N, H, W, up, up, 1), and the kernel size.
     """
     dtype = _accumulation_dtype(features)
     size = _kernel_size(kernels)

@@ -1,4 +1,4 @@
-"""A²-FPN and its ablations: a pyramid whose lateral, top-down, bottom-up and extra-level operations are chosen independently."""
+"""A²-FPN and its ablations: a pyramid of independently chosen lateral, top-down, bottom-up and extra-level operations."""
 
 from collections.abc import Sequence
 
@@ -49,7 +49,7 @@ class A2FPN(BaseModule):
         Fusion of a level with the one below it.
     extra_level : {'pool', 'conv'}
         'pool': levels beyond the inputs are subsampled from the highest output. 'conv': the first of them is a 3x3 stride-2
-        convolution of the highest input that takes part in both paths; the lowest level then has its second 3x3 convolution too.
+        convolution of the highest input that takes part in both paths; the lowest level then has a second 3x3 convolution too.
     context_ratio : float
         Channels of a context vector of 'mgc' as a share of `out_channels`; together a multiple of 4. A²-FPN-Lite has 0.5.
     contexts : {'descending', 'ascending', 'uniform'}

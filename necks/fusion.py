@@ -163,7 +163,7 @@ class CapAdd(nn.Module):
 
 
 class GlobalAttentionCarafe(nn.Module):
-    """GACARAFE, top-down fusion of A²-FPN (arXiv 2105.03186, section 3.3): both maps predict the kernels and the channel weights.
+    """GACARAFE, top-down fusion of A²-FPN (arXiv 2105.03186, section 3.3): both maps predict kernels and channel weights.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ class GlobalAttentionCarafe(nn.Module):
 
 
 class GlobalAttentionCap(nn.Module):
-    """GACAP, bottom-up fusion of A²-FPN (arXiv 2105.03186, section 3.4): both maps predict the kernels and the channel weights.
+    """GACAP, bottom-up fusion of A²-FPN (arXiv 2105.03186, section 3.4): both maps predict kernels and channel weights.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Metrics files -> one tidy table per report: a line for each row, seed and metric, and one for each point of a training curve."""
+"""Metrics files -> tidy tables of a report: a line for each row, seed and metric, and for each point of a training curve."""
 
 import argparse
 import json

@@ -78,11 +78,13 @@ def plot_against_flops(results: pd.DataFrame, flops: list[float], scale: Scale) 
     measured = results[results.metric == "box_AP"].groupby(["row", "name"]).measured
     unit, name = (1e9, "G") if min(flops) >= 1e9 else (1e6, "M")
     for row, label in measured.groups:
-        values = measured.get_group((row, label))
+        values = measured.get_group((row, label)).dropna()
+        if values.empty:
+            continue
         axes.errorbar(
             flops[row] / unit,
             values.mean(),
-            yerr=0 if values.count() < 2 else values.std(),
+            yerr=values.std() if len(values) > 1 else None,
             capsize=3,
             markersize=8,
             label=label,
@@ -108,9 +110,7 @@ def plot_training_curves(history: pd.DataFrame, scale: Scale) -> Figure:
     for (row, label), points in history.groupby(["row", "name"]):
         curve = points.groupby("iteration").loss.mean()
         axes.plot(curve.index, curve, label=label, linewidth=1.4, **_style(row, marker=False))
-    axes.set(xlabel="iteration", ylabel="training loss", title=f"scale {scale.name}", yscale="log")
-    axes.yaxis.set_minor_formatter(matplotlib.ticker.FormatStrFormatter("%.1f"))
-    axes.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%.1f"))
+    axes.set(xlabel="iteration", ylabel="training loss", title=f"scale {scale.name}")
     figure.legend(loc="outside right upper")
     return figure
 

@@ -134,18 +134,21 @@ def _cells(values: pd.DataFrame, metric: str, rows: int, scale: Scale) -> list[C
     )
     decimals = DECIMALS.get(metric, 1)
     is_cost = metric in COMPLEXITY or metric in dict(ADDED_COLUMNS.values())
-    means, published = (numbers[name].astype(float).round(decimals) for name in ("mean", "published"))
+    # Frames per second span orders of magnitude between a CPU and a GPU: three significant digits.
+    measured_format = ".3g" if metric == "fps" else f".{decimals}f"
+    means = numbers["mean"].astype(float) if metric == "fps" else numbers["mean"].astype(float).round(decimals)
+    published = numbers["published"].astype(float).round(decimals)
     lead = "min" if metric in LOWER_IS_BETTER else "max"
 
-    def text(value: float, sign: str = "") -> str | None:
-        return None if pd.isna(value) else f"{value:{sign}.{decimals}f}"
+    def text(value: float, style: str) -> str | None:
+        return None if pd.isna(value) else f"{value:{style}}"
 
     return [
         Cell(
-            measured=text(means[row]),
-            deviation=text(numbers["std"][row]),
-            published=text(published[row]),
-            difference=text(means[row] - published[row], "+") if scale.paper_setting and not is_cost else None,
+            measured=text(means[row], measured_format),
+            deviation=text(numbers["std"][row], measured_format),
+            published=text(published[row], f".{decimals}f"),
+            difference=text(means[row] - published[row], f"+.{decimals}f") if scale.paper_setting and not is_cost else None,
             missing="not measured" if is_cost else "not run",
             best=means[row] == getattr(means, lead)(),
             published_best=published[row] == getattr(published, lead)(),

@@ -34,9 +34,7 @@ def test_paper_convention_gives_the_printed_numbers_of_table_6(name):
 def test_honest_flops_count_the_attention_that_the_convention_leaves_out():
     """The attention products of MGC alone are about 34 G multiply-adds at 1280 x 832 (pixels x contexts x channels, twice)."""
     scale = load_scale("coco")
-    with_mgc, without = (
-        count(Run(STUDY.settings[name], scale, seed=0))["all_flops"] for name in ("mgc", "pafpn")
-    )
+    with_mgc, without = (count(Run(STUDY.settings[name], scale, seed=0))["all_flops"] for name in ("mgc", "pafpn"))
     pixels = sum((832 // s) * (1280 // s) for s in (4, 8, 16, 32))
     attention = 2 * pixels * 640 * 256
     assert with_mgc - without > attention

@@ -46,7 +46,7 @@ def test_a_finite_loss_passes():
 
 def test_history_holds_means_between_points():
     hook, state = HistoryHook(points=4), runner()
-    for epoch in range(2):
+    for _ in range(2):
         hook.before_train_epoch(state)
         for index in range(4):
             hook.after_train_iter(state, index, outputs={"loss": torch.tensor(float(state.iter)), "acc": 3.0})

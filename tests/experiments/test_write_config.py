@@ -19,9 +19,11 @@ SETTINGS = load_study("a2fpn").settings
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner)
-    | st.lists(inner).map(tuple)
-    | st.dictionaries(st.text(min_size=1) | st.from_regex(r"[a-z]{1,9}", fullmatch=True), inner),
+    lambda inner: (
+        st.lists(inner)
+        | st.lists(inner).map(tuple)
+        | st.dictionaries(st.text(min_size=1) | st.from_regex(r"[a-z]{1,9}", fullmatch=True), inner)
+    ),
     max_leaves=12,
 )
 

@@ -61,7 +61,9 @@ def test_equals_the_unfold_formulation_in_values_and_gradients(shape):
 @pytest.mark.parametrize(("up", "down"), [(2, 1), (1, 2), (1, 1)])
 def test_gradcheck(up, down):
     features, kernels, up, down = example(2, 3, 3, 5, 3, up, down)
-    assert torch.autograd.gradcheck(lambda f, k: reassemble(f, k, up, down), (features.requires_grad_(), kernels.requires_grad_()))
+    assert torch.autograd.gradcheck(
+        lambda f, k: reassemble(f, k, up, down), (features.requires_grad_(), kernels.requires_grad_())
+    )
 
 
 def test_passes_the_operator_checks_of_torch():

@@ -7,7 +7,7 @@ import torch
 from mmdet.registry import MODELS
 
 from experiments.study import load_study
-from necks.a2fpn import BOTTOM_UPS, EXTRA_LEVELS, LATERALS, TOP_DOWNS, A2FPN
+from necks.a2fpn import A2FPN, BOTTOM_UPS, EXTRA_LEVELS, LATERALS, TOP_DOWNS
 
 RESNET50 = [256, 512, 1024, 2048]
 SMALL = [8, 16, 24, 32]
@@ -16,7 +16,9 @@ FINGERPRINT_NAMES = {"mgc_ascending": "mgc_n64im1", "mgc_uniform": "mgc_n160"}
 
 
 def build(options, in_channels=SMALL, out_channels=16, num_outs=5):
-    return MODELS.build({"type": "A2FPN", **options, "in_channels": in_channels, "out_channels": out_channels, "num_outs": num_outs})
+    return MODELS.build(
+        {"type": "A2FPN", **options, "in_channels": in_channels, "out_channels": out_channels, "num_outs": num_outs}
+    )
 
 
 def levels(in_channels=SMALL, size=(32, 40), batch=2, dtype=torch.float32):

@@ -41,7 +41,9 @@ def test_is_zero_exactly_for_orthonormal_weights():
     assert neck.auxiliary_losses()["loss_orthogonal"].item() == pytest.approx(1e-4 * numbers)
     collector = neck.context.collectors[-1]
     torch.nn.init.eye_(collector.entities.weight.data.view(collector.entities.out_channels, -1))
-    assert neck.auxiliary_losses()["loss_orthogonal"].item() == pytest.approx(1e-4 * (numbers - collector.entities.out_channels))
+    assert neck.auxiliary_losses()["loss_orthogonal"].item() == pytest.approx(
+        1e-4 * (numbers - collector.entities.out_channels)
+    )
 
 
 def test_necks_without_global_context_have_none():

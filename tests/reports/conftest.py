@@ -24,7 +24,9 @@ def finished(tmp_path, monkeypatch, study):
     def leave(setting: str, box_ap: float, seed: int = 0, scale: str = "demo") -> Run:
         run = Run(study.settings[setting], scales[scale], seed)
         run.folder.mkdir(parents=True)
-        sizes = {f"{k}_{m}": box_ap - n for k in ("box", "mask") for n, m in enumerate(("AP", "AP50", "AP75", "APS", "APM", "APL"))}
+        sizes = {
+            f"{k}_{m}": box_ap - n for k in ("box", "mask") for n, m in enumerate(("AP", "AP50", "AP75", "APS", "APM", "APL"))
+        }
         history = [{"iteration": 10 * i, "loss": 3.0 / i} for i in range(1, 5)]
         made = {"date": "2026-01-02T03:04:05+00:00", "versions": {"torch": "1.2.3"}}
         run.metrics_file.write_text(json.dumps({"metrics": sizes, "history": history, "made": made}))

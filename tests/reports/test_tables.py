@@ -74,7 +74,9 @@ def test_table_6_adds_honest_columns_and_the_ratio_to_the_first_row(finished, st
     machine = {"image": [832, 1280], "machine": "a machine", "repetitions": 5}
     text = render(table(study, "table6", costs=costs, machine=machine), "md")
     row = line(text, "| A²-FPN |")
-    assert row.startswith("| A²-FPN | 57.49 (57.49) | 57.70 | 375.39 (375.39) | 394.00 | 1.0 (9.5) | 0.500 (0.725) | not run (**40.0**)")
+    assert row.startswith(
+        "| A²-FPN | 57.49 (57.49) | 57.70 | 375.39 (375.39) | 394.00 | 1 (9.5) | 0.500 (0.725) | not run (**40.0**)"
+    )
     assert "1280 × 832" in text
     assert "a machine" in text
     assert "**44.18** (**44.18**)" in line(text, "| FPN")

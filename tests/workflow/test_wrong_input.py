@@ -91,7 +91,9 @@ def test_nan_loss_keeps_what_is_finished(project):
     finished = {path: path.read_bytes() for path in project.folder.glob("runs/*/metrics.json")}
     report = (project / "reports/two_necks_table1.md").read_bytes()
     neck = project / "necks/a2fpn.py"
-    neck.write_text(neck.read_text().replace("return tuple(outputs)", "return tuple(output * float('nan') for output in outputs)"))
+    neck.write_text(
+        neck.read_text().replace("return tuple(outputs)", "return tuple(output * float('nan') for output in outputs)")
+    )
     result = project.snakemake("--keep-going", "--jobs", "1")
     refused(result, "is not finite in epoch 1, iteration 1", "learning rate")
     assert {path: path.read_bytes() for path in finished} == finished
