@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import keyword
 from pathlib import Path
 from typing import Any
 
@@ -48,20 +49,26 @@ def to_python(value: Any, indent: int = 0) -> str:
         Columns already taken by the surrounding text.
     """
     if isinstance(value, dict):
-        entries = [f"{key}={{}}" if key.isidentifier() else f"**{{{key!r}: {{}}}}" for key in value]
-        return _join("dict(", ")", [(entry, item) for entry, item in zip(entries, value.values(), strict=True)], indent)
+        return _join("dict(", ")", [(*_around_item(key), item) for key, item in value.items()], indent)
     if isinstance(value, list | tuple):
         opening, closing = ("[", "]") if isinstance(value, list) else ("(", ",)" if len(value) == 1 else ")")
-        return _join(opening, closing, [("{}", item) for item in value], indent)
-    return json.dumps(value) if isinstance(value, str) else repr(value)
+        return _join(opening, closing, [("", "", item) for item in value], indent)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
-def _join(opening: str, closing: str, entries: list[tuple[str, Any]], indent: int) -> str:
-    one_line = opening + ", ".join(entry.replace("{}", to_python(value)) for entry, value in entries) + closing
+def _around_item(key: str) -> tuple[str, str]:
+    """What stands before and after an item of a dict; a key that cannot be a keyword argument is unpacked."""
+    if key.isidentifier() and not keyword.iskeyword(key):
+        return f"{key}=", ""
+    return f"**{{{key!r}: ", "}"
+
+
+def _join(opening: str, closing: str, entries: list[tuple[str, str, Any]], indent: int) -> str:
+    one_line = opening + ", ".join(before + to_python(value) + after for before, after, value in entries) + closing
     if "\n" not in one_line and indent + len(one_line) <= LINE_LENGTH:
         return one_line
     inner = " " * (indent + 4)
-    lines = [f"{inner}{entry.replace('{}', to_python(value, indent + 4))},\n" for entry, value in entries]
+    lines = [f"{inner}{before}{to_python(value, indent + 4)}{after},\n" for before, after, value in entries]
     return f"{opening}\n{''.join(lines)}{' ' * indent}{closing.lstrip(',')}"
 
 
