@@ -1,6 +1,8 @@
 import os
 import sys
 
+from snakemake.settings.types import DeploymentMethod
+
 from experiments.errors import UserError
 from experiments.grid import FIGURES, Grid
 
@@ -13,8 +15,9 @@ try:
 except UserError as error:
     sys.exit(f"error: {error}")
 
-# Jobs use the Python that runs Snakemake, whether its environment is activated or not.
-shell.prefix(f'export PATH="{os.path.dirname(sys.executable)}:$PATH"; ')
+# Without conda, jobs use the Python that runs Snakemake, whether its environment is activated or not.
+if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
+    shell.prefix(f'export PATH="{os.path.dirname(sys.executable)}:$PATH"; ')
 
 
 wildcard_constraints:
@@ -37,6 +40,9 @@ rule all:
 
 
 rule dataset:
+    input:
+        "experiments/dataset.py",
+        "experiments/synthetic.py",
     output:
         f"datasets/{grid.scale.name}.json",
     log:
@@ -44,11 +50,11 @@ rule dataset:
     conda:
         "envs/environment.yml"
     params:
-        settings=grid.scale.dataset.model_dump_json(),
+        dataset=grid.scale.dataset.model_dump_json(),
         folder=grid.scale.data_folder,
         data_root=grid.configuration.data_root or "none",
     shell:
-        "python -m experiments.dataset --settings {params.settings:q} --folder {params.folder} --data-root {params.data_root:q}"
+        "python -m experiments.dataset --dataset {params.dataset:q} --folder {params.folder} --data-root {params.data_root:q}"
         " {output} 2>&1 | tee {log} >&2"
 
 
@@ -74,9 +80,10 @@ rule config:
 rule train:
     input:
         config="runs/{run}/config.py",
-        # What the annotations contain is part of the result, when they were checked is not.
+        # A dataset that was checked again or has moved is no reason to train again; tables refuse runs of another dataset.
         dataset=ancient(f"datasets/{grid.scale.name}.json"),
         sources=grid.sources,
+        measure="experiments/evaluate.py",
     output:
         "runs/{run}/metrics.json",
     log:
@@ -138,6 +145,7 @@ rule collect:
         grid.study_file,
         "reports/collect.py",
         metrics=grid.metrics_for_table,
+        dataset=grid.dataset_of_table,
         cost=grid.cost_of_table,
     output:
         results="reports/data/{report}.csv",
@@ -153,7 +161,7 @@ rule collect:
         seeds=grid.configuration.seeds,
     shell:
         "python -m reports.collect --study {params.study} --table {params.table} --scale {params.scale}"
-        " --seeds {params.seeds} --cost {input.cost} --results {output.results} --history {output.history}"
+        " --seeds {params.seeds} --dataset {input.dataset} --cost {input.cost} --results {output.results} --history {output.history}"
         " 2>&1 | tee {log} >&2"
 
 
@@ -183,7 +191,7 @@ rule tables:
 rule figures:
     input:
         "reports/figures.py",
-        metrics=grid.metrics,
+        metrics=grid.metrics_for_figures,
         results="reports/data/{report}.csv",
         history="reports/data/{report}_history.csv",
         complexity=f"complexity/{grid.scale.name}/{{report}}.json",

@@ -22,7 +22,8 @@ if [ ! -x "$folder/bin/python" ]; then
         supported "$python" && break
     done
     supported "$python" || fail "no Python 3.11 or 3.12 found (Snakemake 9 needs 3.11); name one: PYTHON=/path/to/python make tables"
-    "$python" -m venv "$folder" || fail "python cannot create virtual environments; on Debian: apt-get install python3-venv"
+    "$python" -m venv "$folder" || rm -rf "$folder"
+    [ -x "$folder/bin/pip" ] || fail "python cannot create virtual environments; on Debian: apt-get install python3-venv"
 fi
 python="$folder/bin/python"
 supported "$python" || fail "$folder has another Python than 3.11 or 3.12; remove the folder and try again"

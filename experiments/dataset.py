@@ -42,7 +42,7 @@ def prepare_dataset(dataset: Dataset, folder: Path, data_root: Path | None) -> d
         If a file is missing or damaged, or the annotations do not fit the classes.
     """
     if dataset.kind == "synthetic":
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         write_synthetic_dataset(folder, dataset)
     else:
         _link(folder, data_root)
@@ -52,12 +52,25 @@ def prepare_dataset(dataset: Dataset, folder: Path, data_root: Path | None) -> d
     }
 
 
+def _remove(folder: Path) -> None:
+    """Remove what an earlier call has drawn or linked; never what a link points to."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
+
+
 def _link(folder: Path, data_root: Path | None) -> None:
     if data_root is None or not data_root.is_dir():
         raise UserError(f"experiments/config.yaml: data_root: {data_root} is not a folder")
+    target = data_root.resolve()
+    if target == folder.resolve():
+        return
+    if folder.exists() and not folder.is_symlink():
+        raise UserError(f"{folder} is a folder where a link to {target} is wanted; move it, or give it as data_root")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.unlink(missing_ok=True)
-    folder.symlink_to(data_root.resolve(), target_is_directory=True)
+    _remove(folder)
+    folder.symlink_to(target, target_is_directory=True)
 
 
 def _describe(folder: Path, annotations: str, images: str, classes: list[str] | None) -> dict[str, Any]:
@@ -66,14 +79,15 @@ def _describe(folder: Path, annotations: str, images: str, classes: list[str] | 
         text = path.read_bytes()
         content = json.loads(text)
         _check_annotations(path, content, classes or _coco_classes())
+        files = [folder / images / image["file_name"] for image in content["images"]]
     except FileNotFoundError:
         raise UserError(f"annotation file {path} ({path.parent.resolve()}) does not exist") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"annotation file {path} is not JSON: {error}") from None
     except (KeyError, TypeError) as error:
         raise UserError(f"annotation file {path} is not in COCO's instances format: {error}") from None
-    for image in tqdm(content["images"], desc=f"checking {images}", mininterval=2, unit="image"):
-        _check_image(folder / images / image["file_name"])
+    for file in tqdm(files, desc=f"checking {images}", mininterval=2, unit="image"):
+        _check_image(file)
     return {
         "annotations_sha256": hashlib.sha256(text).hexdigest(),
         "images": len(content["images"]),
@@ -116,6 +130,8 @@ def _check_image(path: Path) -> None:
             image.load()
     except FileNotFoundError:
         raise UserError(f"image {path} ({path.parent.resolve()}) does not exist") from None
+    except PermissionError:
+        raise
     except (OSError, SyntaxError) as error:
         raise UserError(f"image {path} is damaged: {error}; fetch it again") from None
 
@@ -123,12 +139,12 @@ def _check_image(path: Path) -> None:
 def main() -> None:
     """Prepare a dataset and write its identity."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--settings", required=True, help="of the dataset, JSON")
+    parser.add_argument("--dataset", required=True, help="the scale's dataset, JSON")
     parser.add_argument("--folder", required=True, type=Path)
     parser.add_argument("--data-root", type=Path)
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
-    dataset = TypeAdapter(Dataset).validate_json(arguments.settings)
+    dataset = TypeAdapter(Dataset).validate_json(arguments.dataset)
     identity = prepare_dataset(dataset, arguments.folder, arguments.data_root)
     arguments.output.write_text(json.dumps(identity, indent=2) + "\n")
 

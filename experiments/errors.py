@@ -9,7 +9,7 @@ class UserError(Exception):
 
 
 def run_or_explain(main: Callable[[], None]) -> None:
-    """Run a program; end it with the sentence of a `UserError` and exit code 1, without a traceback.
+    """Run a program; end it with the sentence of a `UserError` or of the operating system and exit code 1, without a traceback.
 
     Parameters
     ----------
@@ -20,5 +20,5 @@ def run_or_explain(main: Callable[[], None]) -> None:
         main()
     except UserError as error:
         sys.exit(f"error: {error}")
-    except PermissionError as error:
-        sys.exit(f"error: no permission to write {error.filename}: change its owner or mode, or run from another folder")
+    except OSError as error:
+        sys.exit(f"error: {error.filename or 'input or output'}: {error.strerror or error}")

@@ -4,14 +4,14 @@ import json
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from experiments.errors import UserError
 from experiments.run import Run
 from experiments.scale import Scale, load_scale
-from experiments.sources import source_files
+from experiments.sources import source_files, training_sources
 from experiments.strict_yaml import StrictModel, validate
 from experiments.study import STUDIES, Study, Table, load_study
 
@@ -32,18 +32,18 @@ class Configuration(StrictModel):
     scale: str
     seeds: list[int] = Field(min_length=1)
     data_root: str | None = None
-    train: str = "missing"
+    train: Literal["missing", "none"] = "missing"
 
     @field_validator("studies", "seeds", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
         return value if isinstance(value, list) else [value]
 
-    @field_validator("train")
+    @field_validator("studies", "seeds")
     @classmethod
-    def _known_mode(cls, value: str) -> str:
-        if value not in ("missing", "none"):
-            raise ValueError(f"is {value!r}; allowed: missing, none")
+    def _no_duplicates(cls, value: list) -> list:
+        if len(set(value)) < len(value):
+            raise ValueError(f"names one twice: {', '.join(map(str, value))}")
         return value
 
 
@@ -70,7 +70,21 @@ class Grid:
         if self.scale.dataset.kind == "coco" and self.configuration.data_root is None:
             raise UserError(f"experiments/config.yaml: data_root: scale {self.scale.name} needs the folder of its dataset")
 
-        self._trains_everything = False
+        self._trained_reports: set[str] = set()
+        if len(self.tables) < sum(len(study.tables) for study in self.studies):
+            names = ", ".join(study.name for study in self.studies)
+            raise UserError(
+                f"experiments/config.yaml: studies: two tables of {names} have the same report name; change a report_prefix"
+            )
+        self._check_runs()
+
+    def _check_runs(self) -> None:
+        for report, (study, key) in self.tables.items():
+            for row in self.table(report).rows:
+                try:
+                    Run(row.setting, self.scale, seed=0)
+                except UserError as error:
+                    raise UserError(f"{STUDIES / study.name}.yaml: tables.{key}: row {row.label!r}: {error}") from None
 
     @cached_property
     def tables(self) -> dict[str, tuple[Study, str]]:
@@ -93,7 +107,7 @@ class Grid:
 
     def everything(self, _wildcards: object = None) -> list[str]:
         """All reports. Asking for them also asks for the trainings that a table about cost would do without."""
-        self._trains_everything = True
+        self._trained_reports.update(self.tables)
         tables = [f"reports/{report}.md" for report in self.tables]
         return tables + [f"reports/figures/{report}_{figure}.png" for report in self.tables for figure in FIGURES]
 
@@ -102,8 +116,17 @@ class Grid:
 
         A table about cost, asked for alone, is worth printing before anything is trained.
         """
-        alone = self.table(wildcards.report).compares_complexity and not self._trains_everything
+        alone = self.table(wildcards.report).compares_complexity and wildcards.report not in self._trained_reports
         return self.existing_metrics(wildcards) if alone else self.metrics(wildcards)
+
+    def metrics_for_figures(self, wildcards: Any) -> list[str]:
+        """Files that a report's figures are made from; a figure of a table about cost asks for its trainings too."""
+        self._trained_reports.add(wildcards.report)
+        return self.metrics(wildcards)
+
+    def dataset_of_table(self, wildcards: Any) -> list[str]:
+        """The identity of the dataset, where there are metrics that must come from it."""
+        return [f"datasets/{self.scale.name}.json"] if self.metrics_for_table(wildcards) else []
 
     def metrics(self, wildcards: Any) -> list[str]:
         """Metrics files of all runs of a report, or of those that exist where the configuration forbids training."""
@@ -151,7 +174,7 @@ class Grid:
 
     def sources(self, wildcards: Any) -> list[str]:
         """The project's own source files that decide a run's result."""
-        return source_files(self.runs[wildcards.run].setting.neck["type"])
+        return training_sources(self.runs[wildcards.run].setting.neck["type"])
 
     def setting_json(self, wildcards: Any) -> str:
         """The setting of a run as JSON."""

@@ -39,10 +39,7 @@ class Run:
         for kind in ("detector", "backbone", "schedule"):
             name, offered = getattr(self.setting, kind), getattr(self.scale, f"{kind}s")
             if name not in offered:
-                raise UserError(
-                    f"experiments/scales/{self.scale.name}.yaml: {kind}s: has no {name!r}, which a setting asks for;"
-                    f" allowed: {', '.join(offered)}"
-                )
+                raise UserError(f"{kind} {name!r} is not offered by scale {self.scale.name}; allowed: {', '.join(offered)}")
 
     @cached_property
     def spec(self) -> dict[str, Any]:

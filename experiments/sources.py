@@ -5,7 +5,10 @@ import importlib.util
 from functools import cache
 from pathlib import Path
 
+from experiments.errors import UserError
+
 OWN_PACKAGES = ("necks", "kernels")
+SHARED_SOURCES = ("experiments/hooks.py", "necks/auxiliary_loss_hook.py")
 
 
 def known_necks() -> list[str]:
@@ -31,7 +34,7 @@ def neck_options(neck: str) -> list[str] | None:
 
 
 def source_files(neck: str) -> list[str]:
-    """Files of this project that a run with this neck depends on, relative to its root; none for mmdet's necks.
+    """Files of this project that a neck consists of, relative to its root; none for mmdet's necks.
 
     Parameters
     ----------
@@ -50,9 +53,23 @@ def source_files(neck: str) -> list[str]:
     return sorted(str(path) for path in found)
 
 
+def training_sources(neck: str) -> list[str]:
+    """Files of this project that decide how a run with this neck is trained: the neck's own and those that all share.
+
+    Parameters
+    ----------
+    neck : str
+        One of `known_necks`.
+    """
+    return sorted({*source_files(neck), *SHARED_SOURCES})
+
+
 @cache
 def _parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise UserError(f"{path}, line {error.lineno}: {error.msg}") from None
 
 
 @cache

@@ -22,7 +22,7 @@ from mmengine.runner import Runner
 from experiments.errors import UserError, run_or_explain
 from experiments.evaluate import average_precision
 from experiments.hooks import ProgressHook
-from experiments.sources import source_files
+from experiments.sources import training_sources
 
 PACKAGES = ("torch", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetection", "numpy")
 
@@ -37,7 +37,7 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int) -> dict[str,
     dataset : dict
         Identity of the dataset, from `experiments.dataset`.
     threads : int
-        CPU threads of this process.
+        CPU threads of all processes of this machine together.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int) -> dict[str,
         If the neck refuses its options, or the loss is not finite.
     """
     started = time.monotonic()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     config = Config.fromfile(config_file)
     if "LOCAL_RANK" in os.environ:
         config.launcher = "pytorch"
@@ -105,8 +105,8 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def _origin(config_file: Path, neck: str, dataset: dict[str, Any]) -> str:
-    """Hash of what the checkpoints depend on: the config, the dataset and the neck's sources."""
-    files = [config_file, *map(Path, source_files(neck))]
+    """Hash of what the checkpoints depend on: the config, the dataset and the sources."""
+    files = [config_file, *map(Path, training_sources(neck))]
     text = json.dumps([dataset, *(file.read_text(encoding="utf-8") for file in files)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -157,11 +157,12 @@ def main() -> None:
     with arguments.log.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
         try:
             result = train(arguments.config, json.loads(arguments.dataset.read_text()), arguments.threads)
-        except (UserError, PermissionError):
+        except UserError:
             raise
         except Exception as error:
             traceback.print_exc()
-            raise UserError(f"{arguments.config}: {type(error).__name__}: {error}; details in {arguments.log}") from error
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise UserError(f"{arguments.config}: {reason}; details in {arguments.log}") from error
     if is_main_process():
         _write_atomically(arguments.output, result)
 

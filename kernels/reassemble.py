@@ -40,7 +40,8 @@ def reassemble(features: Tensor, kernels: Tensor, up: int = 1, down: int = 1) ->
     Notes
     -----
     CARAFE (Wang et al., ICCV 2019), equation 2, is ``up=2``; the pooling twin CAP of A²-FPN (arXiv 2105.03186) is ``down=2``.
-    The unfolded tensor (k * k times the features) is never built; differentiating twice is not supported.
+    The unfolded tensor (k * k times the features) is never built: no intermediate is larger than the output or the padded
+    features, in float32 at least. Differentiating twice is not supported.
     """
     _check_arguments(features, kernels, up, down)
     return torch.ops.feature_pyramids.reassemble(features, kernels, up, down)
@@ -81,7 +82,7 @@ def _split_by_source(tensor: Tensor, up: int) -> Tensor:
 def _join_by_source(tensor: Tensor) -> Tensor:
     """Undo `_split_by_source`, giving (N, C, H*up, W*up)."""
     batch, height, width, up, _, channels = tensor.shape
-    return tensor.permute(0, 5, 1, 3, 2, 4).reshape(batch, channels, height * up, width * up)
+    return tensor.permute(0, 5, 1, 3, 2, 4).contiguous().view(batch, channels, height * up, width * up)
 
 
 def _prepare(features: Tensor, kernels: Tensor, up: int) -> tuple[Tensor, Tensor, int]:

@@ -37,9 +37,11 @@ def add_auxiliary_losses(model: nn.Module) -> None:
     def extend(_model: nn.Module, _arguments: tuple, output: object) -> object:
         if not isinstance(output, dict):
             return output
+        losses = dict(output)
         for part in parts:
-            output = {**output, **part.auxiliary_losses()}
-        return output
+            for name, value in part.auxiliary_losses().items():
+                losses[name] = losses.get(name, 0) + value
+        return losses
 
     if parts:
         model.register_forward_hook(extend)

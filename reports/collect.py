@@ -34,7 +34,13 @@ RESULT_COLUMNS = ["row", "name", "run", "seed", "metric", "measured", "published
 HISTORY_COLUMNS = ["row", "name", "run", "seed", "iteration", "loss"]
 
 
-def collect(table: Table, scale_name: str, seeds: list[int], row_costs: list[dict[str, float]] | None = None) -> Collected:
+def collect(
+    table: Table,
+    scale_name: str,
+    seeds: list[int],
+    row_costs: list[dict[str, float]] | None = None,
+    dataset: dict[str, Any] | None = None,
+) -> Collected:
     """Read what the runs of a table have left.
 
     Parameters
@@ -47,6 +53,13 @@ def collect(table: Table, scale_name: str, seeds: list[int], row_costs: list[dic
         Of the runs.
     row_costs : list of dict, optional
         Parameters, FLOPs and frames per second of each row.
+    dataset : dict, optional
+        Identity of the dataset that all runs must have been trained on.
+
+    Raises
+    ------
+    UserError
+        If a run was trained on another dataset, or its metrics cannot be read.
     """
     scale = load_scale(scale_name)
     results, history = [], []
@@ -55,6 +68,11 @@ def collect(table: Table, scale_name: str, seeds: list[int], row_costs: list[dic
         for seed in seeds:
             run = Run(row.setting, scale, seed)
             metrics = _read(run.metrics_file)
+            if dataset and metrics and metrics["dataset"] != dataset:
+                raise UserError(
+                    f"{run.metrics_file} comes from another dataset than datasets/{scale.name}.json describes:"
+                    " delete it to train again, or point data_root back"
+                )
             place = {**identity, "run": run.id, "seed": seed}
             results += [{**place, **line} for line in _accuracy(table, row, metrics)]
             history += [
@@ -89,6 +107,10 @@ def _read_costs(paths: list[Path]) -> list[dict[str, float]] | None:
     return [{**costs, "fps": fps} for costs, fps in zip(counts, speed["frames_per_second"], strict=True)]
 
 
+def _read_dataset(paths: list[Path]) -> dict[str, Any] | None:
+    return json.loads(paths[0].read_text()) if paths else None
+
+
 def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
@@ -108,11 +130,13 @@ def main() -> None:
     parser.add_argument(
         "--cost", type=Path, nargs="*", default=[], help="outputs of experiments.complexity and experiments.speed"
     )
+    parser.add_argument("--dataset", type=Path, nargs="*", default=[], help="identity of the dataset of all runs")
     parser.add_argument("--results", required=True, type=Path)
     parser.add_argument("--history", required=True, type=Path)
     arguments = parser.parse_args()
     table = load_study(arguments.study).tables[arguments.table]
-    collected = collect(table, arguments.scale, arguments.seeds, _read_costs(arguments.cost))
+    costs, dataset = _read_costs(arguments.cost), _read_dataset(arguments.dataset)
+    collected = collect(table, arguments.scale, arguments.seeds, costs, dataset)
     collected.results.to_csv(arguments.results, index=False)
     collected.history.to_csv(arguments.history, index=False)
 

@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, told apart with every kind of colour vision; the second colour of a pair is the darker.
+# Okabe and Ito's palette, told apart with every kind of colour vision.
 PALETTE = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#8C6D1F"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", ">"]
 LINES = ["-", "--", ":"]
@@ -97,7 +97,7 @@ def plot_against_flops(results: pd.DataFrame, flops: list[float], scale: Scale) 
 
 
 def plot_training_curves(history: pd.DataFrame, scale: Scale) -> Figure:
-    """Total training loss of every run over its iterations; the mean over the seeds.
+    """Total training loss of every run over its iterations; the seeds of a row share its colour.
 
     Parameters
     ----------
@@ -107,9 +107,10 @@ def plot_training_curves(history: pd.DataFrame, scale: Scale) -> Figure:
         That the runs ran at.
     """
     figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 3.8), layout="constrained")
-    for (row, label), points in history.groupby(["row", "name"]):
-        curve = points.groupby("iteration").loss.mean()
-        axes.plot(curve.index, curve, label=label, linewidth=1.4, **_style(row, marker=False))
+    first_seed = history.seed.min()
+    for (row, label, seed), points in history.groupby(["row", "name", "seed"]):
+        name = label if seed == first_seed else None
+        axes.plot(points.iteration, points.loss, label=name, linewidth=1.2, **_style(row, marker=False))
     axes.set(xlabel="iteration", ylabel="training loss", title=f"scale {scale.name}")
     figure.legend(loc="outside right upper")
     return figure

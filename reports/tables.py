@@ -21,7 +21,7 @@ LOWER_IS_BETTER = ("parameters", "all_parameters", "flops", "all_flops")
 ADDED_COLUMNS = {
     "parameters": ("all_parameters", "all #Params (M)"),
     "flops": ("all_flops", "all #FLOPs (G)"),
-    "fps": ("fps_ratio", "FPS ratio"),
+    "fps": ("fps_ratio", "FPS ratio to the first row"),
 }
 UNITS = {"parameters": 1e6, "all_parameters": 1e6, "flops": 1e9, "all_flops": 1e9}
 DECIMALS = {"parameters": 2, "all_parameters": 2, "flops": 2, "all_flops": 2, "fps_ratio": 3}
@@ -116,12 +116,16 @@ def _values(results: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     frame["measured"] = frame.measured.astype(float) / unit
     grouped = frame.groupby(["metric", "row"], sort=False)
     values = grouped.agg(
-        mean=("measured", "mean"), std=("measured", "std"), count=("measured", "count"), published=("published", "first")
+        mean=("measured", "mean"),
+        std=("measured", "std"),
+        count=("measured", "count"),
+        published=("published", "first"),
+        finished=("date", "count"),
     )
     if "fps_ratio" in columns and "fps" in values.index:
         fps = values.loc["fps"]
         ratio = fps[["mean", "published"]].astype(float) / fps[["mean", "published"]].astype(float).iloc[0]
-        ratio = ratio.assign(std=float("nan"), count=fps["count"])
+        ratio = ratio.assign(std=float("nan"), count=fps["count"], finished=0)
         values = pd.concat([values, pd.concat({"fps_ratio": ratio}, names=["metric"])])
     return values
 
@@ -130,7 +134,7 @@ def _cells(values: pd.DataFrame, metric: str, rows: int, scale: Scale) -> list[C
     numbers = (
         values.loc[metric].reindex(range(rows))
         if metric in values.index
-        else pd.DataFrame(index=range(rows), columns=["mean", "std", "count", "published"], dtype=float)
+        else pd.DataFrame(index=range(rows), columns=["mean", "std", "count", "published", "finished"], dtype=float)
     )
     decimals = DECIMALS.get(metric, 1)
     is_cost = metric in COMPLEXITY or metric in dict(ADDED_COLUMNS.values())
@@ -149,7 +153,7 @@ def _cells(values: pd.DataFrame, metric: str, rows: int, scale: Scale) -> list[C
             deviation=text(numbers["std"][row], measured_format),
             published=text(published[row], f".{decimals}f"),
             difference=text(means[row] - published[row], f"+.{decimals}f") if scale.paper_setting and not is_cost else None,
-            missing="not measured" if is_cost else "not run",
+            missing="not measured" if is_cost else "–" if numbers["finished"][row] else "not run",
             best=means[row] == getattr(means, lead)(),
             published_best=published[row] == getattr(published, lead)(),
         )
@@ -207,7 +211,17 @@ def _wide(context: dict[str, Any]) -> pd.DataFrame:
 
 def _escape_tex(text: str) -> str:
     replaced = "".join(
-        {"&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "^": r"\textsuperscript{", "²": r"\textsuperscript{2}"}.get(c, c)
+        {
+            "&": r"\&",
+            "%": r"\%",
+            "#": r"\#",
+            "_": r"\_",
+            "^": r"\textsuperscript{",
+            "²": r"\textsuperscript{2}",
+            "σ": r"$\sigma$",
+            "−": "$-$",
+            "–": "--",
+        }.get(c, c)
         for c in text
     )
     return replaced + "}" * text.count("^")

@@ -32,13 +32,12 @@ def test_paper_convention_gives_the_printed_numbers_of_table_6(name):
 
 
 def test_honest_flops_count_the_attention_that_the_convention_leaves_out():
-    """The attention products of MGC alone are about 34 G multiply-adds at 1280 x 832 (pixels x contexts x channels, twice)."""
+    """MGC's queries against the contexts and the contexts' mixture are pixels x contexts x channels each."""
     scale = load_scale("coco")
-    with_mgc, without = (count(Run(STUDY.settings[name], scale, seed=0))["all_flops"] for name in ("mgc", "pafpn"))
-    pixels = sum((832 // s) * (1280 // s) for s in (4, 8, 16, 32))
-    attention = 2 * pixels * 640 * 256
-    assert with_mgc - without > attention
-    assert attention == pytest.approx(29e9, rel=0.05)
+    mgc, pafpn = (count(Run(STUDY.settings[name], scale, seed=0)) for name in ("mgc", "pafpn"))
+    left_out = (mgc["all_flops"] - pafpn["all_flops"]) - (mgc["flops"] - pafpn["flops"])
+    pixels = sum((832 // stride) * (1280 // stride) for stride in (4, 8, 16, 32))
+    assert left_out == pytest.approx(2 * pixels * 640 * 256, rel=0.2)
 
 
 def test_speed_is_measured_for_every_setting_and_says_where():

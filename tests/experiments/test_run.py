@@ -56,5 +56,5 @@ def test_id_stays_when_something_else_changes(change):
 
 
 def test_what_a_scale_does_not_offer_is_named():
-    with pytest.raises(UserError, match=r"demo.yaml: schedules: has no '3x'.*allowed: 1x"):
+    with pytest.raises(UserError, match=r"schedule '3x' is not offered by scale demo; allowed: 1x"):
         Run(Setting(neck={"type": "FPN"}, detector="mask_rcnn", backbone="resnet50", schedule="3x"), DEMO, 0)

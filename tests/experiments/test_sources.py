@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.sources import known_necks, neck_options, source_files
+from experiments import sources
+from experiments.errors import UserError
+from experiments.sources import known_necks, neck_options, source_files, training_sources
 
 
 def test_own_and_mmdets_necks_are_known():
@@ -23,6 +25,19 @@ def test_a_run_depends_on_its_necks_sources_alone():
     assert source_files("FPN") == []
     assert {"necks/a2fpn.py", "necks/fusion.py", "kernels/reassemble.py"} <= set(source_files("A2FPN"))
     assert "necks/auxiliary_loss_hook.py" not in source_files("A2FPN")
+    assert training_sources("FPN") == ["experiments/hooks.py", "necks/auxiliary_loss_hook.py"]
+
+
+def test_a_neck_file_that_is_no_python_is_named(tmp_path, monkeypatch):
+    (tmp_path / "necks").mkdir()
+    (tmp_path / "necks/broken.py").write_text("class Broken(:\n")
+    monkeypatch.chdir(tmp_path)
+    sources._own_necks.cache_clear()
+    try:
+        with pytest.raises(UserError, match=r"necks/broken.py, line 1: invalid syntax"):
+            known_necks()
+    finally:
+        sources._own_necks.cache_clear()
 
 
 def test_the_grid_is_computed_without_torch():

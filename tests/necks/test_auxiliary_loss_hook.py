@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 from mmdet.registry import MODELS
-from mmdet.testing import demo_mm_inputs, get_detector_cfg
+from mmdet.testing import demo_mm_inputs
+from mmengine.hub import get_config
 from mmengine.optim import OptimWrapper
 
 from necks.auxiliary_loss_hook import add_auxiliary_losses
@@ -51,7 +52,7 @@ def test_necks_without_global_context_have_none():
 
 
 def detector_with_a2fpn(config: str):
-    model = get_detector_cfg(config)
+    model = get_config(f"mmdet::{config}").model
     model.backbone.update(depth=18, base_channels=8, stem_channels=8, frozen_stages=-1, init_cfg=None)
     model.neck = {**A2FPN, "lateral": "mgc", "extra_level": "pool"}
     return MODELS.build(narrow(model, from_width=256, to_width=16))
@@ -84,6 +85,20 @@ def test_enters_and_is_logged_with_the_loss_of_every_detector(config):
     torch.testing.assert_close(total, model.parse_losses(without)[0] + expected)
 
 
+class ScaledOptimWrapper(OptimWrapper):
+    """What mmengine's AmpOptimWrapper does with its gradient scaler; that one refuses to run without an accelerator."""
+
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
+
+    def backward(self, loss, **keywords):
+        self.scaler.scale(loss).backward(**keywords)
+        self._inner_count += 1
+
+    def step(self, **keywords):
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+
 def gradient_of_entities(wrapper_of, steps=1):
     torch.manual_seed(0)
     model = detector_with_a2fpn(DETECTORS[3]).train()
@@ -92,12 +107,13 @@ def gradient_of_entities(wrapper_of, steps=1):
     model.loss = lambda *_, **__: {"loss_nothing": model.neck.fpn_convs[0].conv.bias.sum() * 0}
     parameter = model.neck.context.collectors[0].entities.weight
     before = parameter.detach().clone()
-    wrapper = wrapper_of(torch.optim.SGD(model.parameters(), lr=1.0))
+    # So large a rate that the step stands well above the rounding of the weights.
+    wrapper = wrapper_of(torch.optim.SGD(model.parameters(), lr=1e3))
     data = batch(model)
     model.data_preprocessor.forward = lambda data, training: data
     for _ in range(steps):
         model.train_step(data, wrapper)
-    return before - parameter.detach(), before
+    return (before - parameter.detach()) / 1e3, before
 
 
 @pytest.mark.parametrize(
@@ -105,8 +121,10 @@ def gradient_of_entities(wrapper_of, steps=1):
     [
         (lambda optimizer: OptimWrapper(optimizer), 1),
         (lambda optimizer: OptimWrapper(optimizer, accumulative_counts=4), 4),
+        (lambda optimizer: ScaledOptimWrapper(optimizer), 1),
+        (lambda optimizer: ScaledOptimWrapper(optimizer, accumulative_counts=4), 4),
     ],
-    ids=["plain", "accumulated"],
+    ids=["plain", "accumulated", "scaled", "scaled and accumulated"],
 )
 def test_step_is_the_analytic_gradient(wrapper_of, steps):
     step, before = gradient_of_entities(wrapper_of, steps)

@@ -29,7 +29,7 @@ def finished(tmp_path, monkeypatch, study):
         }
         history = [{"iteration": 10 * i, "loss": 3.0 / i} for i in range(1, 5)]
         made = {"date": "2026-01-02T03:04:05+00:00", "versions": {"torch": "1.2.3"}}
-        run.metrics_file.write_text(json.dumps({"metrics": sizes, "history": history, "made": made}))
+        run.metrics_file.write_text(json.dumps({"metrics": sizes, "history": history, "made": made, "dataset": {"val": 1}}))
         return run
 
     return leave

@@ -36,6 +36,13 @@ def test_costs_stand_beside_accuracy(finished, study):
     assert list(results[results.metric == "fps"].published) == [13.1, 12.8, 9.5, 11.1]
 
 
+def test_runs_of_another_dataset_are_refused(finished, study):
+    finished("fpn", 20.0)
+    collect(study.tables["table2"], "demo", [0], dataset={"val": 1})
+    with pytest.raises(UserError, match=r"metrics.json comes from another dataset than datasets/demo.json"):
+        collect(study.tables["table2"], "demo", [0], dataset={"val": 2})
+
+
 def test_a_damaged_metrics_file_is_named(finished, study):
     finished("fpn", 20.0).metrics_file.write_text("{")
     with pytest.raises(UserError, match=r"metrics.json is not JSON"):

@@ -27,7 +27,9 @@ def refused(result, *words: str) -> None:
         ({"studies": ["a2fnp"]}, ["experiments/studies/a2fnp.yaml", "a2fpn"]),
         ({"sede": 0}, ["experiments/config.yaml", "unknown key 'sede'", "seeds"]),
         ({"seeds": ["one"]}, ["experiments/config.yaml", "seeds"]),
-        ({"train": "never"}, ["train", "missing, none"]),
+        ({"train": "never"}, ["train", "'missing' or 'none'"]),
+        ({"seeds": [0, 0]}, ["seeds", "names one twice"]),
+        ({"studies": ["a2fpn", "a2fpn"]}, ["studies", "names one twice"]),
         ({"scale": "coco"}, ["data_root", "coco"]),
     ],
 )
@@ -43,6 +45,11 @@ def test_wrong_value_on_the_command_line(project):
 def test_unknown_neck(project):
     project.change_yaml("experiments/studies/two_necks.yaml", lambda s: s["settings"]["fpn"]["neck"].update(type="FNP"))
     refused(project.snakemake("-n"), "two_necks.yaml", "settings.fpn.neck", "unknown neck 'FNP'", "FPN")
+
+
+def test_unknown_detector(project):
+    project.change_yaml("experiments/studies/two_necks.yaml", lambda s: s["defaults"].update(detector="mask_rnn"))
+    refused(project.snakemake("-n"), "two_necks.yaml", "tables.table1", "detector 'mask_rnn'", "mask_rcnn")
 
 
 def test_study_with_a_typo(project):
