@@ -83,7 +83,9 @@ class HistoryHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Start the first point of the epoch."""
-        self.interval = max(1, runner.max_iters // self.points)
+        iterations = len(runner.train_dataloader)
+        points_per_epoch = max(1, round(self.points * iterations / runner.max_iters))
+        self.interval = math.ceil(iterations / points_per_epoch)
         self.pending: list[dict[str, float]] = []
 
     def after_train_iter(
