@@ -42,7 +42,7 @@ def example(batch, channels, height, width, size, up, down, dtype=torch.float64)
     return features.to(dtype), kernels.to(dtype), up, down
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(shapes)
 def test_equals_the_unfold_formulation_in_values_and_gradients(shape):
     features, kernels, up, down = example(**shape)
