@@ -17,7 +17,7 @@ from experiments.complexity import build_model, runs_of_settings
 from experiments.errors import run_or_explain
 from experiments.run import Run
 
-REPETITIONS = 5
+REPETITIONS = 4
 
 
 def frames_per_second(runs: list[Run], repetitions: int = REPETITIONS) -> list[float]:
