@@ -58,3 +58,14 @@ def test_nothing_leaves_the_page_and_the_legend_covers_no_axes(collected, plot):
         assert box.x1 <= page.width
         assert box.y1 <= page.height
         assert not box.overlaps(figure.legends[0].get_window_extent())
+
+
+def test_a_table_of_which_nothing_has_run_still_has_figures(finished, study):
+    nothing = collect(study.tables["table2"], "demo", [0])
+    for figure in (
+        plot_average_precision(nothing.results, DEMO),
+        plot_against_flops(nothing.results, [1e9] * 9, DEMO),
+        plot_training_curves(nothing.history, DEMO),
+    ):
+        figure.canvas.draw()
+        plt.close(figure)
