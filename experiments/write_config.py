@@ -57,8 +57,8 @@ def to_python(value: Any, indent: int = 0) -> str:
 
 
 def _around_item(key: str) -> tuple[str, str]:
-    """What stands before and after an item of a dict; a key that cannot be a keyword argument is unpacked."""
-    if key.isidentifier() and not keyword.iskeyword(key):
+    """What stands before and after an item of a dict; a key that Python would refuse or normalise as a keyword is unpacked."""
+    if key.isascii() and key.isidentifier() and not keyword.iskeyword(key):
         return f"{key}=", ""
     return f"**{{{key!r}: ", "}"
 

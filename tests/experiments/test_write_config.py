@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
@@ -29,6 +29,7 @@ plain = st.recursive(
 
 
 @given(plain)
+@example({"µ": 1, "class": {"{}": "\U00010000"}})
 def test_python_source_means_the_data(value):
     assert eval(to_python(value)) == value
 
