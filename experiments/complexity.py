@@ -97,7 +97,8 @@ def _mmcv_flops(model: DetectorPass, shape: tuple[int, int, int]) -> float:
 
 def runs_of_settings(settings: str, scale: str) -> list[Run]:
     """One run, of seed 0, for each of a JSON list of settings."""
-    return [Run(validate(setting, Setting, "--settings"), load_scale(scale), seed=0) for setting in json.loads(settings)]
+    loaded = load_scale(scale)
+    return [Run(validate(setting, Setting, "--settings"), loaded, seed=0) for setting in json.loads(settings)]
 
 
 def build_model(run: Run, extra_classes: int = 0) -> nn.Module:

@@ -162,7 +162,7 @@ def _cells(values: pd.DataFrame, metric: str, rows: int, scale: Scale) -> list[C
 
 
 def _runs(trained: pd.DataFrame) -> list[tuple[str, str]]:
-    """Row name and its run ids, with the seeds where there are several."""
+    """Row name and its run ids, in the order of the seeds."""
     pairs = trained[["row", "name", "run", "seed"]].drop_duplicates()
     return [(str(group.name.iloc[0]), ", ".join(group.run)) for _, group in pairs.groupby("row")]
 
