@@ -5,8 +5,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 folder=${1:-.venv}
 stamp="$folder/installed.sha256"
-pins=$(cat envs/requirements.txt envs/setup.sh pyproject.toml | sha256sum)
-[ -f "$stamp" ] && [ "$(cat "$stamp")" = "$pins" ] && exit 0
+pins=$(cat envs/requirements.txt envs/setup.sh pyproject.toml kernels/cpu/*.cpp kernels/cpu/*.h kernels/cpu/library.py | sha256sum)
+[ -f "$stamp" ] && [ "$(cat "$stamp")" = "$pins" ] && [ -d kernels/cpu/libraries ] && exit 0
 
 fail() {
     echo "error: $1" >&2
@@ -39,18 +39,20 @@ install() {
     "$python" -m pip install --quiet --disable-pip-version-check "$@"
 }
 
-echo "Setting up $folder: 1/4 torch"
+echo "Setting up $folder: 1/5 torch"
 # shellcheck disable=SC2046
 install $(pin "pip|setuptools|wheel|ninja|numpy|packaging|psutil|torch")
-echo "Setting up $folder: 2/4 mmcv with its operators, compiled once: 10 to 20 minutes on two cores"
+echo "Setting up $folder: 2/5 mmcv with its operators, compiled once: 10 to 20 minutes on two cores"
 # In build isolation mmcv would not see torch and would leave its operators out without a word.
 MMCV_WITH_OPS=1 install --no-build-isolation "$(pin onedl-mmcv)"
-echo "Setting up $folder: 3/4 everything else"
+echo "Setting up $folder: 3/5 everything else"
 install -r envs/requirements.txt
 # Two packages bring the same OpenCV; the one without a display is wanted, because it runs where libGL is missing.
 install --force-reinstall --no-deps "$(pin opencv-python-headless)"
-echo "Setting up $folder: 4/4 this project"
+echo "Setting up $folder: 4/5 this project"
 install --no-deps --no-build-isolation --editable .
 "$python" -m pip check
+echo "Setting up $folder: 5/5 the C++ operators, compiled once: half a minute"
+"$python" -m kernels.cpu.build || echo "The much slower operators in plain torch will be used." >&2
 "$python" -c "import mmcv.ops" || fail "mmcv was installed without its operators; remove it from pip's cache (pip cache remove onedl_mmcv) and try again"
 echo "$pins" >"$stamp"

@@ -8,6 +8,7 @@ from pathlib import Path
 from experiments.errors import UserError
 
 OWN_PACKAGES = ("necks", "kernels")
+BACKEND_SUFFIXES = (".py", ".cpp", ".h")
 SHARED_SOURCES = ("experiments/hooks.py", "necks/auxiliary_loss_hook.py")
 
 
@@ -50,6 +51,9 @@ def source_files(neck: str) -> list[str]:
         if path not in found:
             found.add(path)
             pending.extend(_imported_files(path))
+    if Path("kernels/backends.py") in found:
+        # The backends are imported only where they compute, so that the imports do not lead to them.
+        found.update(path for path in Path("kernels").glob("*/*") if path.suffix in BACKEND_SUFFIXES)
     return sorted(str(path) for path in found)
 
 

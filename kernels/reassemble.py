@@ -1,31 +1,33 @@
 """Content-aware reassembly: every output location is a weighted sum of the neighbourhood of its source location."""
 
-from collections.abc import Iterator
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from kernels.backends import accumulation_dtype, backend_for
+from kernels.registration import empty, register_autocast
 
-def reassemble(features: Tensor, kernels: Tensor, up: int = 1, down: int = 1) -> Tensor:
+
+def reassemble(features: Tensor, kernels: Tensor, up: int = 1, down: int = 1, groups: int = 1) -> Tensor:
     """Apply one predicted kernel per output location to the feature map.
 
     With kernel size k, output location (X, Y) is the sum over the k x k neighbourhood, zero padded, of source location
-    (floor(X / up) * down, floor(Y / up) * down), weighted by the kernel at (X, Y). All channels share the kernel.
+    (floor(X / up) * down, floor(Y / up) * down), weighted by the kernel at (X, Y). The channels of a group share the kernel.
 
     Parameters
     ----------
     features : Tensor
-        The map to read, (N, C, H, W).
+        The map to read, (N, C, H, W). Fastest in the channels_last memory format, which the result then has too.
     kernels : Tensor
-        The weights, (N, k * k, H_out, W_out), k odd, in row-major order of the neighbourhood. They are used as they are:
-        normalise them before, usually by a softmax over dimension 1.
+        The weights, (N, groups * k * k, H_out, W_out), k odd, in row-major order of the neighbourhood. They are used as they
+        are: normalise them before, usually by a softmax over each group's k * k. Any floating dtype.
         Upsampling needs H_out = up * H and W_out = up * W, downsampling H_out = ceil(H / down) and W_out = ceil(W / down).
     up : int
         Upsampling factor.
     down : int
         Downsampling factor. At most one of the two factors may exceed 1.
+    groups : int
+        Number of groups that the channels are divided into, each with kernels of its own.
 
     Returns
     -------
@@ -40,21 +42,34 @@ def reassemble(features: Tensor, kernels: Tensor, up: int = 1, down: int = 1) ->
     Notes
     -----
     CARAFE (Wang et al., ICCV 2019), equation 2, is ``up=2``; the pooling twin CAP of A²-FPN (arXiv 2105.03186) is ``down=2``.
-    The unfolded tensor (k * k times the features) is never built: no intermediate is larger than the output or the padded
-    features, in float32 at least. Differentiating twice is not supported.
+    The unfolded tensor (k * k times the features) is never built. Differentiable any number of times: the operator is linear
+    in either argument, so that its gradients are again reassemblies. Under autocast the features take the autocast dtype, and
+    the kernels keep theirs.
     """
-    _check_arguments(features, kernels, up, down)
-    return torch.ops.feature_pyramids.reassemble(features, kernels, up, down)
+    _check_arguments(features, kernels, up, down, groups)
+    return torch.ops.feature_pyramids.reassemble(features, kernels, up, down, groups)
 
 
-def _check_arguments(features: Tensor, kernels: Tensor, up: int, down: int) -> None:
+def _check_arguments(features: Tensor, kernels: Tensor, up: int, down: int, groups: int) -> None:
     if up < 1 or down < 1 or (up > 1 and down > 1):
         raise ValueError(f"reassemble: up and down must be at least 1 and not both above 1, got up={up}, down={down}")
     if features.dim() != 4 or kernels.dim() != 4:
         raise ValueError(f"reassemble: expected two 4-D tensors, got {tuple(features.shape)} and {tuple(kernels.shape)}")
-    size = _kernel_size(kernels)
-    if size * size != kernels.shape[1] or size % 2 == 0:
-        raise ValueError(f"reassemble: dimension 1 of the kernels must be the square of an odd number, got {kernels.shape[1]}")
+    if features.device != kernels.device:
+        raise ValueError(f"reassemble: features are on {features.device}, kernels on {kernels.device}")
+    if not (features.is_floating_point() and kernels.is_floating_point()):
+        raise ValueError(f"reassemble: expected floating-point tensors, got {features.dtype} and {kernels.dtype}")
+    if groups < 1 or features.shape[1] % groups or kernels.shape[1] % groups:
+        raise ValueError(
+            f"reassemble: groups must divide the {features.shape[1]} channels and the {kernels.shape[1]} kernel weights,"
+            f" got groups={groups}"
+        )
+    taps = kernels.shape[1] // groups
+    size = round(taps**0.5)
+    if size * size != taps or size % 2 == 0:
+        raise ValueError(
+            f"reassemble: dimension 1 of the kernels must be groups times the square of an odd number, got {kernels.shape[1]}"
+        )
     height, width = features.shape[2:]
     wanted = (features.shape[0], *(-(-length * up // down) for length in (height, width)))
     got = (kernels.shape[0], *kernels.shape[2:])
@@ -65,109 +80,114 @@ def _check_arguments(features: Tensor, kernels: Tensor, up: int, down: int) -> N
         )
 
 
-def _kernel_size(kernels: Tensor) -> int:
-    return round(kernels.shape[1] ** 0.5)
-
-
-def _accumulation_dtype(features: Tensor) -> torch.dtype:
-    return torch.float32 if features.dtype in (torch.float16, torch.bfloat16) else features.dtype
-
-
-def _split_by_source(tensor: Tensor, up: int) -> Tensor:
-    """View (N, C, H*up, W*up) as (N, H, W, up, up, C): the outputs of each source location together."""
-    batch, channels, height, width = tensor.shape
-    return tensor.reshape(batch, channels, height // up, up, width // up, up).permute(0, 2, 4, 3, 5, 1)
-
-
-def _join_by_source(tensor: Tensor) -> Tensor:
-    """Undo `_split_by_source`, giving (N, C, H*up, W*up)."""
-    batch, height, width, up, _, channels = tensor.shape
-    return tensor.permute(0, 5, 1, 3, 2, 4).contiguous().view(batch, channels, height * up, width * up)
-
-
-def _prepare(features: Tensor, kernels: Tensor, up: int) -> tuple[Tensor, Tensor, int]:
-    """Channels last, where the shared kernel makes the innermost loop a scaled sum of contiguous vectors.
-
-    Returns the padded features (N, H, W, C), one weight per tap and output (taps, N, H, W, up, up, 1), and the kernel size.
-    """
-    dtype = _accumulation_dtype(features)
-    size = _kernel_size(kernels)
-    border = size // 2
-    padded = F.pad(features.to(dtype).permute(0, 2, 3, 1), (0, 0, border, border, border, border))
-    weights = _split_by_source(kernels.to(dtype), up).movedim(-1, 0).contiguous().unsqueeze(-1)
-    return padded, weights, size
-
-
-def _taps(padded: Tensor, size: int, down: int, height: int, width: int) -> Iterator[Tensor]:
-    """Yield, tap by tap, the source pixels that the tap reads, as views (N, height, width, 1, 1, C) of the padded features."""
-    for tap in range(size * size):
-        top, left = divmod(tap, size)
-        rows = slice(top, top + down * (height - 1) + 1, down)
-        columns = slice(left, left + down * (width - 1) + 1, down)
-        yield padded[:, rows, columns, None, None]
-
-
 @torch.library.custom_op("feature_pyramids::reassemble", mutates_args=())
-def _reassemble(features: Tensor, kernels: Tensor, up: int, down: int) -> Tensor:
-    padded, weights, size = _prepare(features, kernels, up)
-    height, width = weights.shape[2:4]
-    output = padded.new_zeros(*weights.shape[1:-1], features.shape[1])
-    for source, weight in zip(_taps(padded, size, down, height, width), weights, strict=True):
-        output.addcmul_(source, weight)
-    return _join_by_source(output).to(features.dtype)
+def _reassemble(features: Tensor, kernels: Tensor, up: int, down: int, groups: int) -> Tensor:
+    output = empty(features, (*features.shape[:2], *kernels.shape[2:]))
+    backend_for(features).reassemble(features, kernels, output, up, down, groups)
+    return output
 
 
-@torch.library.custom_op("feature_pyramids::reassemble_backward", mutates_args=())
-def _reassemble_backward(gradient: Tensor, features: Tensor, kernels: Tensor, up: int, down: int) -> tuple[Tensor, Tensor]:
-    padded, weights, size = _prepare(features, kernels, up)
-    height, width = weights.shape[2:4]
-    gradient = _split_by_source(gradient.to(padded.dtype), up).contiguous()
-    padded_gradient = torch.zeros_like(padded)
-    weights_gradient = torch.empty_like(weights)
-    sources = _taps(padded, size, down, height, width)
-    targets = _taps(padded_gradient, size, down, height, width)
-    for source, target, weight, weight_gradient in zip(sources, targets, weights, weights_gradient, strict=True):
-        torch.sum(gradient * source, dim=-1, keepdim=True, out=weight_gradient)
-        target += (gradient * weight).sum(dim=(3, 4), keepdim=True)
-    border = size // 2
-    features_gradient = padded_gradient[:, border : border + features.shape[2], border : border + features.shape[3]]
-    return (
-        features_gradient.permute(0, 3, 1, 2).contiguous().to(features.dtype),
-        _join_by_source(weights_gradient.squeeze(-1).movedim(0, -1)).to(kernels.dtype),
-    )
+@torch.library.custom_op("feature_pyramids::reassemble_features_gradient", mutates_args=())
+def _features_gradient(gradient: Tensor, kernels: Tensor, height: int, width: int, up: int, down: int, groups: int) -> Tensor:
+    output = empty(gradient, (*gradient.shape[:2], height, width))
+    backend_for(gradient).reassemble_features_gradient(gradient, kernels, output, up, down, groups)
+    return output
+
+
+@torch.library.custom_op("feature_pyramids::reassemble_kernels_gradient", mutates_args=())
+def _kernels_gradient(gradient: Tensor, features: Tensor, size: int, up: int, down: int, groups: int) -> Tensor:
+    shape = (gradient.shape[0], groups * size * size, *gradient.shape[2:])
+    output = empty(features, shape, accumulation_dtype(features))
+    backend_for(gradient).reassemble_kernels_gradient(gradient, features, output, up, down, groups)
+    return output
 
 
 @_reassemble.register_fake
-def _(features: Tensor, kernels: Tensor, up: int, down: int) -> Tensor:
-    return features.new_empty(features.shape[0], features.shape[1], *kernels.shape[2:])
+def _(features: Tensor, kernels: Tensor, up: int, down: int, groups: int) -> Tensor:
+    return empty(features, (*features.shape[:2], *kernels.shape[2:]))
 
 
-@_reassemble_backward.register_fake
-def _(gradient: Tensor, features: Tensor, kernels: Tensor, up: int, down: int) -> tuple[Tensor, Tensor]:
-    return features.new_empty(features.shape), kernels.new_empty(kernels.shape)
+@_features_gradient.register_fake
+def _(gradient: Tensor, kernels: Tensor, height: int, width: int, up: int, down: int, groups: int) -> Tensor:
+    return empty(gradient, (*gradient.shape[:2], height, width))
 
 
-def _setup_context(ctx, inputs: tuple, output: Tensor) -> None:
-    features, kernels, ctx.up, ctx.down = inputs
-    ctx.save_for_backward(features, kernels)
+@_kernels_gradient.register_fake
+def _(gradient: Tensor, features: Tensor, size: int, up: int, down: int, groups: int) -> Tensor:
+    return empty(features, (gradient.shape[0], groups * size * size, *gradient.shape[2:]), accumulation_dtype(features))
 
 
-def _backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+def _size(kernels: Tensor, groups: int) -> int:
+    return round((kernels.shape[1] // groups) ** 0.5)
+
+
+# The output R(f, k) is linear in features and kernels. With F(g, k) and K(g, f) for its gradients, g the output's gradient,
+# <g, R(f, k)> = <F(g, k), f> = <K(g, f), k>: so the three operators are each other's derivatives.
+
+
+def _save(ctx, inputs: tuple, output: Tensor) -> None:
+    first, second, *ctx.factors = inputs
+    ctx.save_for_backward(first, second)
+
+
+def _backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
     features, kernels = ctx.saved_tensors
-    return *torch.ops.feature_pyramids.reassemble_backward(gradient, features, kernels, ctx.up, ctx.down), None, None
+    up, down, groups = ctx.factors
+    features_gradient = kernels_gradient = None
+    if ctx.needs_input_grad[0]:
+        features_gradient = _features_gradient(gradient, kernels, *features.shape[2:], up, down, groups)
+    if ctx.needs_input_grad[1]:
+        kernels_gradient = _kernels_gradient(gradient, features, _size(kernels, groups), up, down, groups).to(kernels.dtype)
+    return features_gradient, kernels_gradient, None, None, None
 
 
-_reassemble.register_autograd(_backward, setup_context=_setup_context)
+def _features_gradient_backward(ctx, direction: Tensor) -> tuple[Tensor | None, ...]:
+    gradient, kernels = ctx.saved_tensors
+    _, _, up, down, groups = ctx.factors
+    of_gradient = of_kernels = None
+    if ctx.needs_input_grad[0]:
+        of_gradient = _reassemble(direction, kernels, up, down, groups)
+    if ctx.needs_input_grad[1]:
+        of_kernels = _kernels_gradient(gradient, direction, _size(kernels, groups), up, down, groups).to(kernels.dtype)
+    return of_gradient, of_kernels, None, None, None, None, None
+
+
+def _kernels_gradient_backward(ctx, direction: Tensor) -> tuple[Tensor | None, ...]:
+    gradient, features = ctx.saved_tensors
+    _, up, down, groups = ctx.factors
+    of_gradient = of_features = None
+    if ctx.needs_input_grad[0]:
+        of_gradient = _reassemble(features, direction, up, down, groups)
+    if ctx.needs_input_grad[1]:
+        of_features = _features_gradient(gradient, direction, *features.shape[2:], up, down, groups)
+    return of_gradient, of_features, None, None, None, None
+
+
+_reassemble.register_autograd(_backward, setup_context=_save)
+_features_gradient.register_autograd(_features_gradient_backward, setup_context=_save)
+_kernels_gradient.register_autograd(_kernels_gradient_backward, setup_context=_save)
+register_autocast(_reassemble)
 
 
 @register_flop_formula(torch.ops.feature_pyramids.reassemble)
-def _count_flops(features_shape: torch.Size, kernels_shape: torch.Size, *_, **__) -> int:
+def _count_flops(features_shape: torch.Size, kernels_shape: torch.Size, up: int, down: int, groups: int, **_) -> int:
     """Two operations, a multiplication and an addition, per tap and output value."""
     batch, taps, height, width = kernels_shape
-    return 2 * batch * features_shape[1] * taps * height * width
+    return 2 * batch * features_shape[1] * (taps // groups) * height * width
 
 
-@register_flop_formula(torch.ops.feature_pyramids.reassemble_backward)
-def _count_backward_flops(_gradient_shape: torch.Size, features_shape: torch.Size, kernels_shape: torch.Size, *_, **__) -> int:
-    """The gradient of either argument costs as much as the forward pass."""
-    return 2 * _count_flops(features_shape, kernels_shape)
+@register_flop_formula(torch.ops.feature_pyramids.reassemble_features_gradient)
+def _count_features_gradient_flops(
+    gradient_shape: torch.Size, kernels_shape: torch.Size, height: int, width: int, up: int, down: int, groups: int, **_
+) -> int:
+    """As many as the forward pass."""
+    return _count_flops(gradient_shape, kernels_shape, up, down, groups)
+
+
+@register_flop_formula(torch.ops.feature_pyramids.reassemble_kernels_gradient)
+def _count_kernels_gradient_flops(
+    gradient_shape: torch.Size, features_shape: torch.Size, size: int, up: int, down: int, groups: int, **_
+) -> int:
+    """As many as the forward pass."""
+    batch, channels, height, width = gradient_shape
+    return 2 * batch * channels * size * size * height * width

@@ -1,0 +1,62 @@
+"""The operators in C++ for the CPU: vectorised, run by torch's own threads, repeatable bit for bit."""
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernels.cpu.library import library_path, machine_capability
+
+
+def obstacle(device: str) -> str | None:
+    """Why this backend cannot compute on a type of device, or None.
+
+    Parameters
+    ----------
+    device : str
+        Type of a `torch.device`.
+    """
+    if device != "cpu":
+        return f"the C++ operators compute on the CPU only, got {device}"
+    if not library_path(machine_capability()).exists():
+        return "the C++ operators are not built for this source and torch (build them: python -m kernels.cpu.build)"
+    return None
+
+
+@cache
+def _operators() -> Any:
+    torch.ops.load_library(library_path(machine_capability()))
+    return torch.ops.feature_pyramids_cpu
+
+
+def reassemble(features: Tensor, kernels: Tensor, output: Tensor, up: int, down: int, groups: int) -> None:
+    """Write the reassembled map to `output`; the arguments are those of `kernels.reassemble`."""
+    _operators().reassemble(features, kernels, output, up, down, groups)
+
+
+def reassemble_features_gradient(gradient: Tensor, kernels: Tensor, output: Tensor, up: int, down: int, groups: int) -> None:
+    """Write the features' gradient (N, C, H, W) to `output`, given the output's (N, C, H_out, W_out)."""
+    _operators().reassemble_features_gradient(gradient, kernels, output, up, down, groups)
+
+
+def reassemble_kernels_gradient(gradient: Tensor, features: Tensor, output: Tensor, up: int, down: int, groups: int) -> None:
+    """Write the kernels' gradient (N, groups * k * k, H_out, W_out) to `output`, given the output's (N, C, H_out, W_out)."""
+    _operators().reassemble_kernels_gradient(gradient, features, output, up, down, groups)
+
+
+def deformable_aggregate(values: Tensor, offsets: Tensor, modulation: Tensor, output: Tensor, offset_scale: float) -> None:
+    """Write the aggregated map to `output`; the arguments are those of `kernels.deformable_aggregate`."""
+    _operators().deformable_aggregate(values, offsets, modulation, output, offset_scale)
+
+
+def deformable_aggregate_backward(
+    gradient: Tensor,
+    values: Tensor,
+    offsets: Tensor,
+    modulation: Tensor,
+    gradients: tuple[Tensor, Tensor, Tensor],
+    offset_scale: float,
+) -> None:
+    """Write the gradients of values, offsets and modulation to `gradients`, given the output's, (N, C, H, W)."""
+    _operators().deformable_aggregate_backward(gradient, values, offsets, modulation, *gradients, offset_scale)

@@ -1,0 +1,45 @@
+"""Where the compiled operators lie, and what identifies them: source, flags, torch's version, the machine's capability."""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import torch
+
+FOLDER = Path(__file__).parent
+COMMON_FLAGS = (
+    *("-O3", "-std=c++17", "-fPIC", "-shared", "-Wall", "-Wno-psabi", "-fno-math-errno", "-fno-trapping-math"),
+    "-DTORCH_TARGET_VERSION=0x020d000000000000",  # torch 2.13
+)
+# One library for each capability, so that a folder shared by unlike machines serves all of them.
+CAPABILITIES = {"avx2": ("-mavx2", "-mfma", "-mf16c"), "default": ()}
+
+
+def machine_capability() -> str:
+    """What torch sees that the machine can do, a key of `CAPABILITIES`; ATEN_CPU_CAPABILITY=default makes it see less."""
+    return "avx2" if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512") else "default"
+
+
+@cache
+def library_path(capability: str) -> Path:
+    """The library that fits the source and torch's version, whether it is built or not.
+
+    Parameters
+    ----------
+    capability : str
+        Key of `CAPABILITIES`.
+    """
+    identity = hashlib.sha256(f"{COMMON_FLAGS} {CAPABILITIES[capability]}".encode())
+    for file in [*source_files(), *header_files()]:
+        identity.update(file.read_bytes())
+    return FOLDER / "libraries" / f"{capability}-torch{torch.__version__}-{identity.hexdigest()[:12]}.so"
+
+
+def source_files() -> list[Path]:
+    """What is compiled."""
+    return sorted(FOLDER.glob("*.cpp"))
+
+
+def header_files() -> list[Path]:
+    """What the sources include."""
+    return sorted(FOLDER.glob("*.h"))

@@ -1,0 +1,33 @@
+"""What the Triton backend says where it cannot compute."""
+
+import subprocess
+import sys
+
+import pytest
+
+from kernels import triton as backend
+
+
+@pytest.mark.parametrize(("device", "interpreted"), [("cuda", "0"), ("cuda", "1"), ("cpu", "1")])
+def test_none_where_it_computes(monkeypatch, device, interpreted):
+    monkeypatch.setenv("TRITON_INTERPRET", interpreted)
+    assert backend.obstacle(device) is None
+
+
+def test_names_a_device_that_is_not_a_cuda_device(monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET")
+    assert backend.obstacle("cpu") == "the Triton backend computes on CUDA devices only, got cpu"
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    assert backend.obstacle("mps") == "the Triton backend computes on CUDA devices only, got mps"
+
+
+def test_loads_and_says_so_without_triton():
+    program = """
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "triton" else find(name, *rest)
+from kernels import triton
+print(triton.obstacle("cuda"))
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "Triton is not installed"
