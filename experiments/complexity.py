@@ -60,7 +60,8 @@ def count(run: Run) -> dict[str, float]:
     -------
     dict
         parameters, flops: the paper's convention, that of mmdetection 1.x: one output more in each head, trainable parameters
-        only, mmcv's counter with deconvolutions at their output size. all_parameters, all_flops: everything that torch's
+        only, mmcv's counter with deconvolutions at their output size, and 1x1 convolutions that a neck computes in another form
+        (its `replaced_layers`) as what they are in the paper. all_parameters, all_flops: everything that torch's
         counter finds, one multiply-add = 1. neck_parameters.
     """
     shape = (3, *run.scale.complexity_image)
@@ -87,9 +88,16 @@ def _mmcv_flops(model: DetectorPass, shape: tuple[int, int, int]) -> float:
         positions = output.shape[2:].numel() - inputs[0].shape[2:].numel()
         missed += output.shape[0] * positions * layer.weight.numel()
 
+    def count_replaced_layers(module: nn.Module, inputs: tuple[Tensor, ...], _: object) -> None:
+        nonlocal missed
+        locations = inputs[0].shape[0] * inputs[0].shape[2:].numel()
+        missed += locations * sum(p.numel() for layer in module.replaced_layers() for p in layer.parameters())
+
     for layer in model.modules():
         if isinstance(layer, nn.ConvTranspose2d):
             layer.register_forward_hook(count_at_output_size)
+        if hasattr(layer, "replaced_layers"):
+            layer.register_forward_hook(count_replaced_layers)
     with torch.no_grad():
         flops, _ = get_model_complexity_info(model, shape, print_per_layer_stat=False, as_strings=False)
     return flops + missed

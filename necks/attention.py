@@ -23,22 +23,22 @@ def normalise(features: Tensor) -> Tensor:
     return F.normalize(features, dim=1)
 
 
-def cosine_attention(query: Tensor, key: Tensor) -> Tensor:
-    """Softmax over the keys of the scaled similarity of each query to them: CF(Q, K, d) of A²-FPN (arXiv 2105.03186).
-
-    Only the keys are normalised; the scale is the square root of the embedding's width d.
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Mix the values by a softmax over the keys of the scaled similarity: CF(Q, K, d) V of A²-FPN (arXiv 2105.03186).
 
     Parameters
     ----------
     query : Tensor
-        (N, d, queries).
+        (N, queries, d).
     key : Tensor
-        (N, d, keys).
+        (N, keys, d), normalised where the similarity is the cosine up to the query's length. The scale is the square root of d.
+    value : Tensor
+        (N, keys, C).
 
     Returns
     -------
     Tensor
-        Weights, (N, keys, queries); each column sums to 1.
+        (N, queries, C). The matrix of similarities is never built where torch has a fused form.
     """
-    scale = query.shape[1] ** 0.5
-    return (scale * query.transpose(1, 2) @ normalise(key)).softmax(dim=-1).transpose(1, 2)
+    scale = query.shape[-1] ** 0.5
+    return F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None], scale=scale)[:, 0]

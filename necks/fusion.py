@@ -24,6 +24,17 @@ def _max_pool(features: Tensor, like: Tensor) -> Tensor:
     return pooled if pooled.shape[2:] == like.shape[2:] else F.adaptive_max_pool2d(features, like.shape[2:])
 
 
+def _enlarge(features: Tensor, like: Tensor) -> Tensor:
+    """Bilinear resize to the size of `like`."""
+    return F.interpolate(features, size=like.shape[2:], mode="bilinear", align_corners=False)
+
+
+def _enlarge_adjoint(weights: Tensor, like: Tensor) -> Tensor:
+    """Bring weights of an enlarged map's locations, (N, 1, 2H, 2W), to the map itself: `_enlarge` transposed."""
+    shape = [*weights.shape[:2], *like.shape[2:]]
+    return torch.ops.aten.upsample_bilinear2d_backward(weights, weights.shape[2:], shape, False)
+
+
 class NearestAdd(nn.Module):
     """Top-down fusion of FPN: nearest upsampling and addition."""
 
@@ -68,7 +79,11 @@ class UpsamplingKernels(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, C, H, W) to kernels (N, k * k, 2H, 2W)."""
-        return F.pixel_shuffle(self.layers(features), 2).softmax(dim=1)
+        return self.from_compressed(self.layers[0](features))
+
+    def from_compressed(self, compressed: Tensor) -> Tensor:
+        """Map what the first layer gives, (N, C, H, W), to kernels (N, k * k, 2H, 2W)."""
+        return F.pixel_shuffle(self.layers[1:](compressed), 2).softmax(dim=1)
 
 
 class DownsamplingKernels(nn.Module):
@@ -86,7 +101,11 @@ class DownsamplingKernels(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, C, H, W) to kernels (N, k * k, H/2, W/2), sizes rounded up."""
-        return self.layers(features).softmax(dim=1)
+        return self.from_compressed(self.layers[0](features))
+
+    def from_compressed(self, compressed: Tensor) -> Tensor:
+        """Map what the first layer gives, (N, C, H, W), to kernels (N, k * k, H/2, W/2), sizes rounded up."""
+        return self.layers[1:](compressed).softmax(dim=1)
 
 
 def _kernel_predictor(in_channels: int, channels: int, hidden: bool, out_channels: int, stride: int) -> nn.Sequential:
@@ -117,13 +136,28 @@ class ChannelAttention(nn.Module):
         self.excite = nn.Linear(channels // 2, 2 * channels)
         self.gain = 2 if activation == "2sigmoid" else 1
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Map the stacked maps (N, 2C, H, W) to the weights of the first and of the second, (N, C, 1, 1) each."""
-        weights = self.mask(features).flatten(2).softmax(dim=-1)
-        summary = (features.flatten(2) @ weights.transpose(1, 2)).flatten(1)
+    def forward(self, summary: Tensor) -> tuple[Tensor, Tensor]:
+        """Map the stacked maps' summary (N, 2C) to the weights of the first and of the second, (N, C, 1, 1) each."""
         hidden = self.relu(self.norm(self.squeeze(summary)))
         scales = self.gain * self.excite(hidden).sigmoid()
         return tuple(scales[:, :, None, None].chunk(2, dim=1))
+
+
+def _summarise(features: Tensor, weights: Tensor) -> Tensor:
+    """Sum (N, C, H, W) over its locations with weights (N, 1, H, W), giving (N, C)."""
+    return (features.flatten(2) @ weights.flatten(2).transpose(1, 2)).flatten(1)
+
+
+def _weights_of_locations(logits: Tensor) -> Tensor:
+    """Softmax over the locations of (N, 1, H, W)."""
+    return logits.flatten(2).softmax(dim=-1).view_as(logits)
+
+
+def _split_first_layers(kernels: nn.Module, attention: ChannelAttention) -> tuple[Tensor, Tensor, Tensor]:
+    """Both 1x1 convolutions of two stacked maps as one, its weights for the first map and for the second, and its bias."""
+    layers = [kernels.layers[0], attention.mask]
+    first, second = torch.cat([layer.weight for layer in layers]).chunk(2, dim=1)
+    return first, second, torch.cat([layer.bias for layer in layers])
 
 
 class CarafeAdd(nn.Module):
@@ -179,11 +213,22 @@ class GlobalAttentionCarafe(nn.Module):
         self.attention = ChannelAttention(channels, activation)
 
     def forward(self, upper: Tensor, level: Tensor) -> Tensor:
-        """Fuse (N, C, H/2, W/2) into (N, C, H, W)."""
-        both = torch.cat([upper, _max_pool(level, like=upper)], dim=1)
-        upsampled = _resize(reassemble(upper, self.kernels(both), up=2), level)
-        upper_scale, level_scale = self.attention(both)
-        return upper_scale * upsampled + level_scale * level
+        """Fuse (N, C, H/2, W/2) into (N, C, H, W).
+
+        Both maps enter the first convolutions without being stacked, and the upper one is scaled before it is enlarged.
+        """
+        pooled = _max_pool(level, like=upper)
+        of_upper, of_level, bias = _split_first_layers(self.kernels, self.attention)
+        hidden = F.conv2d(upper, of_upper, bias) + F.conv2d(pooled, of_level)
+        weights = _weights_of_locations(hidden[:, -1:])
+        summary = torch.cat([_summarise(upper, weights), _summarise(pooled, weights)], dim=1)
+        upper_scale, level_scale = self.attention(summary)
+        upsampled = reassemble(upper_scale * upper, self.kernels.from_compressed(hidden[:, :-1]), up=2)
+        return torch.addcmul(_resize(upsampled, level), level_scale, level)
+
+    def replaced_layers(self) -> list[nn.Module]:
+        """The paper's 1x1 convolutions of the upper level that are computed in another form here."""
+        return [self.kernels.layers[0], self.attention.mask]
 
 
 class GlobalAttentionCap(nn.Module):
@@ -203,9 +248,19 @@ class GlobalAttentionCap(nn.Module):
         self.attention = ChannelAttention(channels, activation)
 
     def forward(self, lower: Tensor, level: Tensor) -> Tensor:
-        """Fuse (N, C, 2H, 2W) into (N, C, H, W)."""
-        enlarged = F.interpolate(level, size=lower.shape[2:], mode="bilinear", align_corners=False)
-        both = torch.cat([lower, enlarged], dim=1)
-        downsampled = _resize(reassemble(lower, self.kernels(both), down=2), level)
-        lower_scale, level_scale = self.attention(both)
-        return lower_scale * downsampled + level_scale * level
+        """Fuse (N, C, 2H, 2W) into (N, C, H, W).
+
+        Enlarging a map is linear, so that only what the first convolutions make of it is enlarged, and the weights of its
+        locations are brought to its own size instead.
+        """
+        of_lower, of_level, bias = _split_first_layers(self.kernels, self.attention)
+        hidden = F.conv2d(lower, of_lower, bias) + _enlarge(F.conv2d(level, of_level), like=lower)
+        weights = _weights_of_locations(hidden[:, -1:])
+        summary = torch.cat([_summarise(lower, weights), _summarise(level, _enlarge_adjoint(weights, like=level))], dim=1)
+        lower_scale, level_scale = self.attention(summary)
+        downsampled = reassemble(lower, self.kernels.from_compressed(hidden[:, :-1]), down=2)
+        return torch.addcmul(lower_scale * _resize(downsampled, level), level_scale, level)
+
+    def replaced_layers(self) -> list[nn.Module]:
+        """The paper's 1x1 convolutions of the lower level that are computed in another form here."""
+        return [self.kernels.layers[0], self.attention.mask]

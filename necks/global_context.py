@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from necks.attention import cosine_attention, normalise
+from necks.attention import attend, normalise
+from necks.parallel_convs import parallel_convs
 
 
 class ContextCollector(nn.Module):
@@ -28,11 +30,21 @@ class ContextCollector(nn.Module):
         self.embedding = nn.Conv2d(in_channels, channels, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (N, C_i, H, W) to context vectors (N, C, n_i)."""
-        scale = features.shape[1] ** 0.5
-        logits = scale * self.entities(normalise(features))
-        weights = logits.flatten(2).softmax(dim=-1)
-        return self.embedding(features).flatten(2) @ weights.transpose(1, 2)
+        """Map (N, C_i, H, W) to context vectors (N, C, n_i).
+
+        The embedding is linear and the weights of an entity sum to 1, so that the pooled locations are embedded, not all.
+        """
+        locations = features.flatten(2).transpose(1, 2)
+        entities = self.entities.weight.flatten(1).expand(len(features), -1, -1)
+        pooled = attend(entities, normalise(features).flatten(2).transpose(1, 2), locations)
+        contexts = F.linear(pooled, self.embedding.weight.flatten(1), self.embedding.bias)
+        # The same at all locations of an entity, the entities' bias drops out of the softmax. It stays a part of the graph,
+        # because distributed training waits for the gradient of every parameter.
+        return contexts.transpose(1, 2) + 0 * self.entities.bias
+
+    def replaced_layers(self) -> list[nn.Module]:
+        """The paper's 1x1 convolutions of the level that are computed in another form here."""
+        return [self.entities, self.embedding]
 
 
 class ContextGraph(nn.Module):
@@ -52,7 +64,8 @@ class ContextGraph(nn.Module):
 
     def forward(self, contexts: Tensor) -> Tensor:
         """Map (N, C, n) to the same shape."""
-        return self.value(contexts) @ cosine_attention(self.query(contexts), self.key(contexts)) + contexts
+        query, key, value = (layer(contexts).transpose(1, 2) for layer in (self.query, self.key, self.value))
+        return attend(query, normalise(key.transpose(1, 2)).transpose(1, 2), value).transpose(1, 2) + contexts
 
 
 class ContextDistributor(nn.Module):
@@ -76,9 +89,24 @@ class ContextDistributor(nn.Module):
 
     def forward(self, features: Tensor, contexts: Tensor) -> Tensor:
         """Map (N, C_i, H, W) and contexts (N, C, n) to (N, C_out, H, W)."""
-        attention = cosine_attention(self.query(features).flatten(2), contexts)
-        mixture = (contexts @ attention).unflatten(2, features.shape[2:])
-        return self.output(mixture) + self.lateral(features)
+        query, lateral = parallel_convs(features, [self.query, self.lateral])
+        key, value = normalise(contexts).transpose(1, 2), contexts.transpose(1, 2)
+        early = self._projects_contexts(contexts.shape[2])
+        if early:
+            value = F.linear(value, self.output.weight.flatten(1))
+        mixture = attend(query.flatten(2).transpose(1, 2), key, value).transpose(1, 2).unflatten(2, features.shape[2:])
+        if not early:
+            return lateral + F.conv2d(mixture, self.output.weight, self.output.bias)
+        return lateral + mixture + self.output.bias[:, None, None]
+
+    def _projects_contexts(self, num_contexts: int) -> bool:
+        """Whether projecting the contexts costs less for each location than projecting its mixture of them."""
+        out_channels, channels = self.output.weight.shape[:2]
+        return num_contexts * out_channels <= num_contexts * channels + channels * out_channels
+
+    def replaced_layers(self) -> list[nn.Module]:
+        """The paper's 1x1 convolutions of the level that are computed in another form here."""
+        return [self.query, self.lateral, self.output]
 
 
 class MultiLevelGlobalContext(BaseModule):

@@ -9,6 +9,7 @@ from mmdet.registry import MODELS
 from experiments.study import load_study
 from necks.a2fpn import A2FPN, BOTTOM_UPS, EXTRA_LEVELS, LATERALS, TOP_DOWNS
 from necks.attention import normalise
+from tests.necks.literal_a2fpn import literal_forward
 
 RESNET50 = [256, 512, 1024, 2048]
 SMALL = [8, 16, 24, 32]
@@ -67,9 +68,29 @@ def test_every_combination_takes_odd_sizes_and_trains_every_parameter(lateral, t
     outputs = neck(levels(size=(33, 27)))
     assert [tuple(output.shape) for output in outputs] == [(2, 16, *s) for s in [(33, 27), (17, 14), (9, 7), (5, 4), (3, 2)]]
     sum((output * output).sum() for output in outputs).backward()
+    # Distributed training waits for the gradient of every parameter, also of those that change nothing.
+    assert [name for name, p in neck.named_parameters() if p.grad is None] == []
     # A bias in front of a softmax shifts all its logits alike: its gradient is zero up to rounding.
     expected = {n: p for n, p in neck.named_parameters() if not n.endswith(("entities.bias", "mask.bias"))}
-    assert [name for name, p in expected.items() if p.grad is None or not p.grad.any()] == []
+    assert [name for name, p in expected.items() if not p.grad.any()] == []
+
+
+@pytest.mark.parametrize("options", [{}, {"context_ratio": 0.5}, {"activation": "sigmoid"}])
+@pytest.mark.parametrize("size", [(32, 48), (64, 96)])
+@pytest.mark.parametrize(("dtype", "of_outputs", "of_gradients"), [(torch.float64, 1e-10, 1e-10), (torch.float32, 1e-5, 1e-4)])
+def test_computes_what_the_equations_say_with_less_work(options, size, dtype, of_outputs, of_gradients):
+    neck = build(options).to(dtype)
+    neck.init_weights()
+    results = []
+    for forward in (neck, lambda inputs: literal_forward(neck, inputs)):
+        inputs = [level.requires_grad_() for level in levels(size=size, dtype=dtype)]
+        outputs = forward(inputs)
+        trained = [p for name, p in neck.named_parameters() if not name.endswith(("entities.bias", "mask.bias"))]
+        gradients = torch.autograd.grad(sum(output.sin().sum() for output in outputs), [*inputs, *trained])
+        results.append([*outputs, *gradients])
+    for number, (ours, literal) in enumerate(zip(*results, strict=True)):
+        tolerance = of_outputs if number < len(outputs) else of_gradients
+        assert (ours - literal).abs().max() <= tolerance * literal.abs().max()
 
 
 @pytest.mark.parametrize("num_outs", [4, 5, 6])
@@ -126,7 +147,7 @@ def test_2sigmoid_scales_twice_as_much_as_sigmoid():
     for activation in ("2sigmoid", "sigmoid"):
         torch.manual_seed(0)
         attention = build({"activation": activation}).top_down_fusions[0].attention
-        scales[activation] = torch.cat(attention(torch.randn(2, 32, 6, 6)), dim=1)
+        scales[activation] = torch.cat(attention(torch.randn(2, 32)), dim=1)
     torch.testing.assert_close(scales["2sigmoid"], 2 * scales["sigmoid"])
 
 
