@@ -1,0 +1,362 @@
+"""What the operators gain over other ways to compute the same: ratios of times measured side by side, and peak memory."""
+
+import argparse
+import ctypes
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from kernels import deformable_aggregate, reassemble
+from kernels.backends import VARIABLE, backend_for
+
+KERNEL_SIZE = 5
+GROUPS = 16
+OFFSET_SCALE = 2.0
+# Of the C library's malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+
+def unfold_einsum(features: Tensor, kernels: Tensor, up: int, down: int) -> Tensor:
+    """Reassembly as everybody writes it: the unfolded map, k * k times the features, then a sum of products."""
+    batch, channels, height, width = features.shape
+    patches = F.unfold(features, KERNEL_SIZE, padding=KERNEL_SIZE // 2, stride=down)
+    patches = patches.view(batch, channels, KERNEL_SIZE**2, -(-height // down), -(-width // down))
+    by_source = kernels.unflatten(3, (-1, up)).unflatten(2, (-1, up))
+    return torch.einsum("nckhw,nkhawb->nchawb", patches, by_source).flatten(4, 5).flatten(2, 3)
+
+
+def shifted_loop(features: Tensor, kernels: Tensor, up: int, down: int) -> Tensor:
+    """Reassembly as a sum of shifted maps, one for each tap, with the channels last."""
+    border = KERNEL_SIZE // 2
+    padded = F.pad(features.permute(0, 2, 3, 1), (0, 0, border, border, border, border))[:, :, None, :, None]
+    by_source = kernels.permute(1, 0, 2, 3).unflatten(3, (-1, up)).unflatten(2, (-1, up))[..., None]
+    height, width = by_source.shape[2], by_source.shape[4]
+    result = 0
+    for tap in range(KERNEL_SIZE**2):
+        top, left = divmod(tap, KERNEL_SIZE)
+        rows = slice(top, top + down * (height - 1) + 1, down)
+        columns = slice(left, left + down * (width - 1) + 1, down)
+        result = result + padded[:, rows, :, columns] * by_source[tap]
+    return result.flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+
+
+def grid_sample_loop(values: Tensor, offsets: Tensor, modulation: Tensor) -> Tensor:
+    """Deformable aggregation by torch's grid_sample, tap by tap."""
+    batch, channels, height, width = values.shape
+    columns = torch.arange(width, dtype=values.dtype, device=values.device)
+    rows = torch.arange(height, dtype=values.dtype, device=values.device)[:, None]
+    maps = values.reshape(batch * GROUPS, channels // GROUPS, height, width)
+    result = 0
+    for tap in range(9):
+        x = columns + OFFSET_SCALE * (tap // 3 - 1 + offsets[:, :, tap, 0])
+        y = rows + OFFSET_SCALE * (tap % 3 - 1 + offsets[:, :, tap, 1])
+        grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1).flatten(0, 1)
+        weight = modulation[:, :, tap].reshape(-1, 1, height, width)
+        result = result + weight * F.grid_sample(maps, grid, align_corners=False)
+    return result.view(batch, channels, height, width)
+
+
+def mmcv_carafe(features: Tensor, kernels: Tensor, up: int, down: int) -> Tensor:
+    """Reassembly by mmcv's operator, which enlarges only and computes on CUDA only."""
+    from mmcv.ops import carafe
+
+    return carafe(features, kernels, KERNEL_SIZE, 1, up)
+
+
+def mmcv_modulated_deform_conv(values: Tensor, offsets: Tensor, modulation: Tensor) -> Tensor:
+    """Deformable aggregation by mmcv's DCNv2 with depthwise weights of one; its taps go row by row, and y comes first."""
+    from mmcv.ops import modulated_deform_conv2d
+
+    channels, dilation = values.shape[1], int(OFFSET_SCALE)
+    row_major = [3 * i + j for j in range(3) for i in range(3)]
+    shifted = (OFFSET_SCALE * offsets[:, :, row_major]).flip(3).flatten(1, 3)
+    mask = modulation[:, :, row_major].flatten(1, 2)
+    weight = values.new_ones(channels, 1, 3, 3)
+    return modulated_deform_conv2d(values, shifted, mask, weight, None, 1, dilation, dilation, channels, GROUPS)
+
+
+@dataclass
+class Case:
+    """One operator on one shape: our form, other forms, and their inputs in the layout that suits each."""
+
+    operator: str
+    shape: str
+    batch: int
+    ours: Callable[..., Tensor]
+    inputs: list[Tensor]
+    others: dict[str, tuple[Callable[..., Tensor], list[Tensor]]] = field(default_factory=dict)
+
+
+def reassembly_cases(device: str, dtype: torch.dtype) -> Iterator[Case]:
+    """DySample's published timing shape, level 2 of A²-FPN's image, and its pooling counterpart; batch 1 and 2."""
+    for (height, width, up, down), batch in _product([(120, 120, 2, 1), (104, 160, 2, 1), (208, 320, 1, 2)], (1, 2)):
+        out_height, out_width = height * up // down, width * up // down
+        features = torch.randn(batch, 256, height, width, device=device, dtype=dtype)
+        kernels = torch.randn(batch, KERNEL_SIZE**2, out_height, out_width, device=device, dtype=dtype).softmax(1)
+        case = Case(
+            "reassembly",
+            f"256x{height}x{width} -> {out_height}x{out_width}",
+            batch,
+            partial(reassemble, up=up, down=down),
+            [tensor.contiguous(memory_format=torch.channels_last) for tensor in (features, kernels)],
+        )
+        factors = {"up": up, "down": down}
+        case.others = {
+            "unfold + einsum": (partial(unfold_einsum, **factors), [features, kernels]),
+            "shifted loop": (partial(shifted_loop, **factors), case.inputs),
+            "compiled unfold + einsum": (partial(_compiled(unfold_einsum), **factors), [features, kernels]),
+            "compiled shifted loop": (partial(_compiled(shifted_loop), **factors), case.inputs),
+        }
+        if device == "cuda" and down == 1 and dtype != torch.bfloat16:
+            case.others["mmcv CARAFE"] = (partial(mmcv_carafe, **factors), [features, kernels])
+        yield case
+
+
+def deformable_cases(device: str, dtype: torch.dtype) -> Iterator[Case]:
+    """Level 3 of A3-FPN on A²-FPN's image, batch 1 and 2."""
+    for batch in (1, 2):
+        values = torch.randn(batch, 256, 104, 160, device=device, dtype=dtype)
+        joined = torch.randn(batch, GROUPS * 27, 104, 160, device=device, dtype=dtype)
+        offsets, modulation = _split_offsets(joined)
+        case = Case(
+            "deformable aggregation",
+            f"256x104x160, {GROUPS} groups",
+            batch,
+            partial(deformable_aggregate, offset_scale=OFFSET_SCALE),
+            [
+                values.contiguous(memory_format=torch.channels_last),
+                *_split_offsets(joined.contiguous(memory_format=torch.channels_last)),
+            ],
+        )
+        theirs = [values, offsets.contiguous(), modulation.contiguous()]
+        case.others = {"grid_sample": (grid_sample_loop, theirs), "mmcv DCNv2": (mmcv_modulated_deform_conv, theirs)}
+        yield case
+
+
+def _product(shapes: list[tuple], batches: tuple[int, ...]) -> Iterator[tuple[tuple, int]]:
+    return ((shape, batch) for shape in shapes for batch in batches)
+
+
+def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return torch.compile(function, dynamic=False)
+
+
+def _split_offsets(joined: Tensor) -> tuple[Tensor, Tensor]:
+    by_group = joined.unflatten(1, (GROUPS, 27))
+    return by_group[:, :, :18].unflatten(2, (9, 2)), by_group[:, :, 18:]
+
+
+def forward(function: Callable[..., Tensor], inputs: list[Tensor]) -> list[Tensor]:
+    """Compute without gradients."""
+    with torch.no_grad():
+        return [function(*inputs)]
+
+
+def forward_and_backward(function: Callable[..., Tensor], inputs: list[Tensor]) -> list[Tensor]:
+    """Compute, and the gradients of all inputs too, for the output as its own gradient."""
+    inputs = [tensor.detach().requires_grad_() for tensor in inputs]
+    output = function(*inputs)
+    return [output, *torch.autograd.grad(output, inputs, output.detach())]
+
+
+PASSES = {"forward": forward, "forward + backward": forward_and_backward}
+
+
+def measure(case: Case, name: str, repetitions: int) -> list[dict[str, object]]:
+    """Time all forms of a case in turn, round after round, and compare each with ours.
+
+    Parameters
+    ----------
+    case : Case
+        What is computed.
+    name : str
+        Key of `PASSES`.
+    repetitions : int
+        Number of rounds, after one that warms up.
+
+    Returns
+    -------
+    list of dict
+        A row of the table for each other form, and one for the copy.
+    """
+    run = PASSES[name]
+    forms = {"ours": (case.ours, case.inputs), **case.others}
+    calls = {form: partial(run, function, inputs) for form, (function, inputs) in forms.items()}
+    calls["copy"] = _copy_of_as_many_bytes(case, name)
+    memory = {form: _extra_memory(call, case.inputs) for form, call in calls.items()}
+    seconds: dict[str, list[float]] = {form: [] for form in calls}
+    for _ in tqdm(range(repetitions), desc=f"{case.operator} {case.shape}, batch {case.batch}, {name}", unit="round"):
+        for form, call in calls.items():
+            seconds[form].append(_seconds(call, case.inputs[0].device.type))
+    median = {form: statistics.median(times) for form, times in seconds.items()}
+    return [
+        {
+            "operator": case.operator,
+            "shape": case.shape,
+            "batch": case.batch,
+            "pass": name,
+            "against": form,
+            "ours [ms]": 1e3 * median["ours"],
+            "other [ms]": 1e3 * median[form],
+            "other / ours": median[form] / median["ours"],
+            "extra memory, ours [%]": 100 * memory["ours"],
+            "extra memory, other [%]": 100 * memory[form],
+        }
+        for form in calls
+        if form != "ours"
+    ]
+
+
+def _copy_of_as_many_bytes(case: Case, name: str) -> Callable[[], list[Tensor]]:
+    """A copy that moves what must be moved: every input read and every result written once in each pass."""
+    with torch.no_grad():
+        output = case.ours(*case.inputs)
+    bytes_moved = _bytes([*case.inputs, output])
+    if name == "forward + backward":
+        bytes_moved += _bytes([*case.inputs, output]) + _bytes(case.inputs)
+    source = torch.randn(bytes_moved // 8, device=output.device)
+    target = torch.empty_like(source)
+    return lambda: [target.copy_(source)]
+
+
+def _bytes(tensors: list[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _seconds(call: Callable[[], list[Tensor]], device: str) -> float:
+    _wait(device)
+    started = time.perf_counter()
+    results = call()
+    _wait(device)
+    elapsed = time.perf_counter() - started
+    del results
+    return elapsed
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library keep freed memory, so that not the system's page faults are timed, which favour small results."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(M_MMAP_THRESHOLD, 2**31 - 1)
+        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _extra_memory(call: Callable[[], list[Tensor]], inputs: list[Tensor]) -> float:
+    """Peak memory of a call beyond its inputs and results, as a share of both; the call is warmed up before."""
+    call()
+    if inputs[0].device.type == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        results = call()
+        torch.cuda.synchronize()
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        if not Path("/proc/self/clear_refs").exists():
+            return float("nan")
+        # Writing 5 resets the highest resident size that the kernel remembers.
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _resident("VmRSS")
+        results = call()
+        peak = _resident("VmHWM")
+    return max(0, peak - before - _bytes(results)) / (_bytes(inputs) + _bytes(results))
+
+
+def _resident(key: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(key)).split()[1])
+
+
+def plot(table: pd.DataFrame, path: Path) -> None:
+    """Draw the ratios of a table, one panel for each operator and pass.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Rows of `measure`.
+    path : Path
+        Image file to write.
+    """
+    import matplotlib.pyplot as plt
+
+    panels = list(table.groupby(["operator", "pass"], sort=False))
+    figure, axes = plt.subplots(len(panels), 1, figsize=(7, 2.2 * len(panels)), layout="constrained", sharex=True)
+    colours = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"]
+    for axis, ((operator, name), rows) in zip(axes, panels, strict=True):
+        cases = list(dict.fromkeys(rows["shape"] + ", batch " + rows["batch"].astype(str)))
+        for number, (form, of_form) in enumerate(rows.groupby("against", sort=False)):
+            places = [cases.index(f"{row.shape}, batch {row.batch}") for row in of_form.itertuples()]
+            axis.scatter(of_form["other / ours"], places, label=form, color=colours[number % len(colours)], s=30, zorder=3)
+        axis.set_yticks(range(len(cases)), cases, fontsize=7)
+        axis.invert_yaxis()
+        axis.set_xscale("log")
+        axis.axvline(1, color="0.3", linewidth=1)
+        axis.grid(axis="x", which="both", color="0.9")
+        axis.set_title(f"{operator}, {name}", fontsize=9)
+        axis.legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes[-1].set_xlabel("time of the other form / our time (right of the line we are faster)")
+    figure.savefig(path, dpi=200)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Measure the operators against other forms and print one table of ratios."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
+    parser.add_argument("--repetitions", type=int, default=20, help="rounds of each case")
+    parser.add_argument("--only", default="", help="measure only cases whose operator and shape contain this text")
+    parser.add_argument("--plot", type=Path, help="image file for the ratios")
+    parser.add_argument("--csv", type=Path, help="file for the table's data")
+    arguments = parser.parse_args()
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("error: --device cuda, but torch sees no CUDA device")
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    dtype = getattr(torch, arguments.dtype)
+    rows = []
+    for cases in (reassembly_cases, deformable_cases):
+        for case in cases(arguments.device, dtype):
+            if arguments.only in f"{case.operator} {case.shape}":
+                for name in PASSES:
+                    rows += measure(case, name, arguments.repetitions)
+                    torch.compiler.reset()
+    if not rows:
+        sys.exit(f"error: --only {arguments.only!r} fits no case")
+    table = pd.DataFrame(rows)
+    print(_heading(arguments))
+    print(table.to_markdown(index=False, floatfmt=".3g"))
+    if arguments.csv:
+        table.to_csv(arguments.csv, index=False)
+    if arguments.plot:
+        plot(table, arguments.plot)
+
+
+def _heading(arguments: argparse.Namespace) -> str:
+    backend = backend_for(torch.empty(0, device=arguments.device)).__name__
+    device = torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {arguments.threads} threads"
+    return (
+        f"\n{device}; {arguments.dtype}; backend {backend} ({VARIABLE} changes it); torch {torch.__version__};"
+        f" medians of {arguments.repetitions} rounds, all forms in turn.\n"
+        "Extra memory: peak beyond inputs and results, as a share of both.\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
