@@ -6,6 +6,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from kernels.backends import VARIABLE, backend_for
 KERNEL_SIZE = 5
 GROUPS = 16
 OFFSET_SCALE = 2.0
+MIB = 2**20
 # Of the C library's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
@@ -95,6 +97,11 @@ class Case:
     ours: Callable[..., Tensor]
     inputs: list[Tensor]
     others: dict[str, tuple[Callable[..., Tensor], list[Tensor]]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Operator, shape and batch."""
+        return f"{self.operator} {self.shape}, batch {self.batch}"
 
 
 def reassembly_cases(device: str, dtype: torch.dtype) -> Iterator[Case]:
@@ -195,9 +202,13 @@ def measure(case: Case, name: str, repetitions: int) -> list[dict[str, object]]:
     calls["copy"] = _copy_of_as_many_bytes(case, name)
     memory = {form: _extra_memory(call, case.inputs) for form, call in calls.items()}
     seconds: dict[str, list[float]] = {form: [] for form in calls}
-    for _ in tqdm(range(repetitions), desc=f"{case.operator} {case.shape}, batch {case.batch}, {name}", unit="round"):
-        for form, call in calls.items():
-            seconds[form].append(_seconds(call, case.inputs[0].device.type))
+    device = case.inputs[0].device.type
+    with _freed_memory_kept():
+        for call in calls.values():
+            _seconds(call, device)
+        for _ in tqdm(range(repetitions), desc=f"{case.name}, {name}", unit="round"):
+            for form, call in calls.items():
+                seconds[form].append(_seconds(call, device))
     median = {form: statistics.median(times) for form, times in seconds.items()}
     return [
         {
@@ -243,12 +254,19 @@ def _seconds(call: Callable[[], list[Tensor]], device: str) -> float:
     return elapsed
 
 
-def _keep_freed_memory() -> None:
-    """Let the C library keep freed memory, so that not the system's page faults are timed, which favour small results."""
+@contextmanager
+def _freed_memory_kept() -> Iterator[None]:
+    """Let the C library keep freed memory, so that the system's page faults are not timed with every result."""
     library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        library.mallopt(M_MMAP_THRESHOLD, 2**31 - 1)
-        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    if not hasattr(library, "mallopt"):
+        yield
+        return
+    library.mallopt(M_MMAP_THRESHOLD, 2**31 - 1)
+    library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    yield
+    library.mallopt(M_MMAP_THRESHOLD, MIB)
+    library.mallopt(M_TRIM_THRESHOLD, MIB)
+    library.malloc_trim(0)
 
 
 def _wait(device: str) -> None:
@@ -321,7 +339,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
     parser.add_argument("--repetitions", type=int, default=20, help="rounds of each case")
-    parser.add_argument("--only", default="", help="measure only cases whose operator and shape contain this text")
+    parser.add_argument("--only", default="", help="measure only cases whose operator, shape and batch contain this text")
     parser.add_argument("--plot", type=Path, help="image file for the ratios")
     parser.add_argument("--csv", type=Path, help="file for the table's data")
     arguments = parser.parse_args()
@@ -333,7 +351,7 @@ def main() -> None:
     rows = []
     for cases in (reassembly_cases, deformable_cases):
         for case in cases(arguments.device, dtype):
-            if arguments.only in f"{case.operator} {case.shape}":
+            if arguments.only in case.name:
                 for name in PASSES:
                     rows += measure(case, name, arguments.repetitions)
                     torch.compiler.reset()
@@ -354,7 +372,7 @@ def _heading(arguments: argparse.Namespace) -> str:
     return (
         f"\n{device}; {arguments.dtype}; backend {backend} ({VARIABLE} changes it); torch {torch.__version__};"
         f" medians of {arguments.repetitions} rounds, all forms in turn.\n"
-        "Extra memory: peak beyond inputs and results, as a share of both.\n"
+        "Extra memory: peak beyond inputs and results, as a share of both. Freed memory is kept and used again.\n"
     )
 
 

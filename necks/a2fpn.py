@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
@@ -99,6 +100,8 @@ class A2FPN(BaseModule):
         self.out_channels = out_channels
         self.num_outs = num_outs
         self.orthogonal_weight = orthogonal_weight
+        # Attention and reassembly work on the channels of a location; in this memory format they are neighbours.
+        self.channels_last = lateral == "mgc" or top_down != "nearest" or bottom_up in ("cap", "gacap")
         levels = len(in_channels) + (extra_level == "conv" and num_outs > len(in_channels))
 
         if lateral == "mgc":
@@ -128,6 +131,8 @@ class A2FPN(BaseModule):
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Map the backbone's levels (N, C_i, H_i, W_i) to `num_outs` levels (N, C_out, H, W), finest first."""
+        if self.channels_last:
+            inputs = [features.contiguous(memory_format=torch.channels_last) for features in inputs]
         laterals = self._laterals(inputs)
         outputs = [conv(level) for conv, level in zip(self.fpn_convs, self._top_down(laterals), strict=True)]
         if hasattr(self, "bottom_up_fusions"):
