@@ -6,7 +6,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 folder=${1:-.venv}
 stamp="$folder/installed.sha256"
 pins=$(cat envs/requirements.txt envs/setup.sh pyproject.toml kernels/cpu/*.cpp kernels/cpu/*.h kernels/cpu/library.py | sha256sum)
-[ -f "$stamp" ] && [ "$(cat "$stamp")" = "$pins" ] && [ -d kernels/cpu/libraries ] && exit 0
+
+build_operators() {
+    "$folder/bin/python" -m kernels.cpu.build || echo "The much slower operators in plain torch will be used." >&2
+}
+
+if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$pins" ]; then
+    compgen -G "kernels/cpu/libraries/*.so" >/dev/null || build_operators
+    exit 0
+fi
 
 fail() {
     echo "error: $1" >&2
@@ -53,6 +61,6 @@ echo "Setting up $folder: 4/5 this project"
 install --no-deps --no-build-isolation --editable .
 "$python" -m pip check
 echo "Setting up $folder: 5/5 the C++ operators, compiled once: half a minute"
-"$python" -m kernels.cpu.build || echo "The much slower operators in plain torch will be used." >&2
+build_operators
 "$python" -c "import mmcv.ops" || fail "mmcv was installed without its operators; remove it from pip's cache (pip cache remove onedl_mmcv) and try again"
 echo "$pins" >"$stamp"

@@ -1,7 +1,6 @@
 """Which backend computes an operator: the device decides, unless the environment variable names one."""
 
 import importlib
-import importlib.util
 import os
 import warnings
 from functools import cache

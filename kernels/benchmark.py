@@ -263,10 +263,12 @@ def _freed_memory_kept() -> Iterator[None]:
         return
     library.mallopt(M_MMAP_THRESHOLD, 2**31 - 1)
     library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-    yield
-    library.mallopt(M_MMAP_THRESHOLD, MIB)
-    library.mallopt(M_TRIM_THRESHOLD, MIB)
-    library.malloc_trim(0)
+    try:
+        yield
+    finally:
+        library.mallopt(M_MMAP_THRESHOLD, MIB)
+        library.mallopt(M_TRIM_THRESHOLD, MIB)
+        library.malloc_trim(0)
 
 
 def _wait(device: str) -> None:
@@ -285,10 +287,11 @@ def _extra_memory(call: Callable[[], list[Tensor]], inputs: list[Tensor]) -> flo
         torch.cuda.synchronize()
         peak = torch.cuda.max_memory_allocated()
     else:
-        if not Path("/proc/self/clear_refs").exists():
+        try:
+            # Writing 5 resets the highest resident size that the kernel remembers.
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
             return float("nan")
-        # Writing 5 resets the highest resident size that the kernel remembers.
-        Path("/proc/self/clear_refs").write_text("5")
         before = _resident("VmRSS")
         results = call()
         peak = _resident("VmHWM")

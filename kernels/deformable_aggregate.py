@@ -36,13 +36,16 @@ def deformable_aggregate(values: Tensor, offsets: Tensor, modulation: Tensor, of
     ------
     ValueError
         If the shapes do not fit together.
+    RuntimeError
+        If the map has more than 2^31 locations, or FEATURE_PYRAMIDS_BACKEND names a backend that cannot compute here.
 
     Notes
     -----
     The arithmetic of DCNv4 (Xiong et al., CVPR 2024) with stride 1. Outside of the map it is zero; a sample whose x is not
     in (-1, W) or whose y is not in (-1, H) is zero and moves no offset. At whole coordinates, where bilinear interpolation
-    has a kink, the gradient is the one towards larger coordinates. Gradients reach values, offsets and modulation; second
-    derivatives are not available. Under autocast the values take the autocast dtype, offsets and modulation keep theirs.
+    has a kink, the gradient is the one towards larger coordinates, as far as rounding leaves them whole. Gradients reach
+    values, offsets and modulation; second derivatives are not available. Under autocast the values take the autocast dtype,
+    unless they are float64; offsets and modulation keep theirs.
     """
     _check_arguments(values, offsets, modulation)
     return torch.ops.feature_pyramids.deformable_aggregate(values, offsets, modulation, offset_scale)
@@ -80,6 +83,8 @@ def _check_arguments(values: Tensor, offsets: Tensor, modulation: Tensor) -> Non
 @torch.library.custom_op("feature_pyramids::deformable_aggregate", mutates_args=())
 def _deformable_aggregate(values: Tensor, offsets: Tensor, modulation: Tensor, offset_scale: float) -> Tensor:
     output = empty(values, values.shape)
+    if not output.numel():
+        return output
     backend_for(values).deformable_aggregate(values, offsets, modulation, output, offset_scale)
     return output
 
@@ -89,6 +94,8 @@ def _deformable_aggregate_backward(
     gradient: Tensor, values: Tensor, offsets: Tensor, modulation: Tensor, offset_scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     gradients = _empty_gradients(values, offsets, modulation)
+    if not values.numel():
+        return tuple(tensor.zero_() for tensor in gradients)
     backend_for(values).deformable_aggregate_backward(gradient, values, offsets, modulation, gradients, offset_scale)
     return gradients
 

@@ -38,13 +38,15 @@ def reassemble(features: Tensor, kernels: Tensor, up: int = 1, down: int = 1, gr
     ------
     ValueError
         If the shapes, the factors or the kernel size do not fit together.
+    RuntimeError
+        If the environment variable FEATURE_PYRAMIDS_BACKEND names a backend that cannot compute here.
 
     Notes
     -----
     CARAFE (Wang et al., ICCV 2019), equation 2, is ``up=2``; the pooling twin CAP of A²-FPN (arXiv 2105.03186) is ``down=2``.
     The unfolded tensor (k * k times the features) is never built. Differentiable any number of times: the operator is linear
-    in either argument, so that its gradients are again reassemblies. Under autocast the features take the autocast dtype, and
-    the kernels keep theirs.
+    in either argument, so that its gradients are again reassemblies. Under autocast the features take the autocast dtype,
+    unless they are float64, and the kernels keep theirs.
     """
     _check_arguments(features, kernels, up, down, groups)
     return torch.ops.feature_pyramids.reassemble(features, kernels, up, down, groups)
@@ -83,14 +85,16 @@ def _check_arguments(features: Tensor, kernels: Tensor, up: int, down: int, grou
 @torch.library.custom_op("feature_pyramids::reassemble", mutates_args=())
 def _reassemble(features: Tensor, kernels: Tensor, up: int, down: int, groups: int) -> Tensor:
     output = empty(features, (*features.shape[:2], *kernels.shape[2:]))
-    backend_for(features).reassemble(features, kernels, output, up, down, groups)
+    if output.numel():
+        backend_for(features).reassemble(features, kernels, output, up, down, groups)
     return output
 
 
 @torch.library.custom_op("feature_pyramids::reassemble_features_gradient", mutates_args=())
 def _features_gradient(gradient: Tensor, kernels: Tensor, height: int, width: int, up: int, down: int, groups: int) -> Tensor:
     output = empty(gradient, (*gradient.shape[:2], height, width))
-    backend_for(gradient).reassemble_features_gradient(gradient, kernels, output, up, down, groups)
+    if output.numel():
+        backend_for(gradient).reassemble_features_gradient(gradient, kernels, output, up, down, groups)
     return output
 
 
@@ -98,6 +102,8 @@ def _features_gradient(gradient: Tensor, kernels: Tensor, height: int, width: in
 def _kernels_gradient(gradient: Tensor, features: Tensor, size: int, up: int, down: int, groups: int) -> Tensor:
     shape = (gradient.shape[0], groups * size * size, *gradient.shape[2:])
     output = empty(features, shape, accumulation_dtype(features))
+    if not features.numel():
+        return output.zero_()
     backend_for(gradient).reassemble_kernels_gradient(gradient, features, output, up, down, groups)
     return output
 

@@ -27,7 +27,8 @@ def empty(like: Tensor, shape: tuple[int, ...], dtype: torch.dtype | None = None
 def register_autocast(operator: CustomOpDef) -> None:
     """Under autocast, give the operator its first argument in the autocast dtype and the others as they are.
 
-    The first argument is the map that is read, by far the largest; weights and coordinates keep their precision.
+    The first argument is the map that is read, by far the largest; weights and coordinates keep their precision, and so does
+    a map in float64.
 
     Parameters
     ----------

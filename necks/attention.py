@@ -38,7 +38,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        (N, queries, C). The matrix of similarities is never built where torch has a fused form.
+        (N, queries, C). The matrix of similarities is not built where torch has a fused form: on most devices that
+        takes keys and values of equal width whose last dimension is contiguous.
     """
     scale = query.shape[-1] ** 0.5
     return F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None], scale=scale)[:, 0]

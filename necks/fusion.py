@@ -30,9 +30,19 @@ def _enlarge(features: Tensor, like: Tensor) -> Tensor:
 
 
 def _enlarge_adjoint(weights: Tensor, like: Tensor) -> Tensor:
-    """Bring weights of an enlarged map's locations, (N, 1, 2H, 2W), to the map itself: `_enlarge` transposed."""
-    shape = [*weights.shape[:2], *like.shape[2:]]
-    return torch.ops.aten.upsample_bilinear2d_backward(weights, weights.shape[2:], shape, False)
+    """Bring weights of an enlarged map's locations, (N, 1, 2H, 2W), to the map itself: `_enlarge` transposed.
+
+    Row and column by row and column, because torch's own adjoint adds atomically on CUDA devices.
+    """
+    sizes = zip(like.shape[2:], weights.shape[2:], strict=True)
+    by_row, by_column = (_enlarging_matrix(small, large, weights) for small, large in sizes)
+    return by_row @ weights @ by_column.T
+
+
+def _enlarging_matrix(small: int, large: int, like: Tensor) -> Tensor:
+    """How much each of `small` places gives to each of `large` ones in linear interpolation, (small, large)."""
+    identity = torch.eye(small, dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
+    return F.interpolate(identity[None], size=large, mode="linear", align_corners=False)[0].to(like.dtype)
 
 
 class NearestAdd(nn.Module):
@@ -83,7 +93,7 @@ class UpsamplingKernels(nn.Module):
 
     def from_compressed(self, compressed: Tensor) -> Tensor:
         """Map what the first layer gives, (N, C, H, W), to kernels (N, k * k, 2H, 2W)."""
-        return F.pixel_shuffle(self.layers[1:](compressed), 2).softmax(dim=1)
+        return F.pixel_shuffle(_after_first(self.layers, compressed), 2).softmax(dim=1)
 
 
 class DownsamplingKernels(nn.Module):
@@ -105,7 +115,13 @@ class DownsamplingKernels(nn.Module):
 
     def from_compressed(self, compressed: Tensor) -> Tensor:
         """Map what the first layer gives, (N, C, H, W), to kernels (N, k * k, H/2, W/2), sizes rounded up."""
-        return self.layers[1:](compressed).softmax(dim=1)
+        return _after_first(self.layers, compressed).softmax(dim=1)
+
+
+def _after_first(layers: nn.Sequential, features: Tensor) -> Tensor:
+    for layer in list(layers)[1:]:
+        features = layer(features)
+    return features
 
 
 def _kernel_predictor(in_channels: int, channels: int, hidden: bool, out_channels: int, stride: int) -> nn.Sequential:

@@ -40,7 +40,7 @@ class ContextCollector(nn.Module):
         contexts = F.linear(pooled, self.embedding.weight.flatten(1), self.embedding.bias)
         # The same at all locations of an entity, the entities' bias drops out of the softmax. It stays a part of the graph,
         # because distributed training waits for the gradient of every parameter.
-        return contexts.transpose(1, 2) + 0 * self.entities.bias
+        return contexts.transpose(1, 2) + (0 * self.entities.bias).to(contexts.dtype)
 
     def replaced_layers(self) -> list[nn.Module]:
         """The paper's 1x1 convolutions of the level that are computed in another form here."""
@@ -90,14 +90,13 @@ class ContextDistributor(nn.Module):
     def forward(self, features: Tensor, contexts: Tensor) -> Tensor:
         """Map (N, C_i, H, W) and contexts (N, C, n) to (N, C_out, H, W)."""
         query, lateral = parallel_convs(features, [self.query, self.lateral])
-        key, value = normalise(contexts).transpose(1, 2), contexts.transpose(1, 2)
+        key, value = normalise(contexts).transpose(1, 2).contiguous(), contexts.transpose(1, 2).contiguous()
         early = self._projects_contexts(contexts.shape[2])
         if early:
-            value = F.linear(value, self.output.weight.flatten(1))
+            # The bias too, because a location's weights of the contexts sum to 1.
+            value = F.linear(value, self.output.weight.flatten(1), self.output.bias)
         mixture = attend(query.flatten(2).transpose(1, 2), key, value).transpose(1, 2).unflatten(2, features.shape[2:])
-        if not early:
-            return lateral + F.conv2d(mixture, self.output.weight, self.output.bias)
-        return lateral + mixture + self.output.bias[:, None, None]
+        return lateral + (mixture if early else F.conv2d(mixture, self.output.weight, self.output.bias))
 
     def _projects_contexts(self, num_contexts: int) -> bool:
         """Whether projecting the contexts costs less for each location than projecting its mixture of them."""

@@ -86,7 +86,8 @@ class Project:
     @property
     def environment(self) -> dict[str, str]:
         """This project's modules, not those of the installed one."""
-        return {**os.environ, "PYTHONPATH": str(self.folder)}
+        inherited = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+        return {**inherited, "PYTHONPATH": str(self.folder)}
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Snakemake and capture what it says."""

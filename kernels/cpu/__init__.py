@@ -21,6 +21,10 @@ def obstacle(device: str) -> str | None:
         return f"the C++ operators compute on the CPU only, got {device}"
     if not library_path(machine_capability()).exists():
         return "the C++ operators are not built for this source and torch (build them: python -m kernels.cpu.build)"
+    try:
+        _operators()
+    except OSError as error:
+        return f"the C++ operators cannot be loaded ({error})"
     return None
 
 

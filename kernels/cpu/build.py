@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch.utils.cpp_extension import include_paths
 
-from kernels.cpu.library import CAPABILITIES, COMMON_FLAGS, library_path, source_files
+from kernels.cpu.library import CAPABILITIES, COMMON_FLAGS, library_path, other_builds, source_files
 
 
 def capabilities_of_processor_family() -> list[str]:
@@ -51,15 +51,14 @@ def finish_build(capability: str) -> None:
     capability : str
         Key of `CAPABILITIES`.
     """
-    target = library_path(capability)
-    for outdated in target.parent.glob(f"{capability}-torch{torch.__version__}-*.so"):
-        outdated.unlink()
     # Renamed when complete, so that nobody ever loads half a library.
-    _temporary(capability).rename(target)
+    _temporary(capability).rename(library_path(capability))
+    for outdated in other_builds(capability):
+        outdated.unlink(missing_ok=True)
 
 
 def _temporary(capability: str) -> Path:
-    return library_path(capability).with_suffix(f".{os.getpid()}")
+    return library_path(capability).with_suffix(f".{platform.node()}.{os.getpid()}")
 
 
 def main() -> None:
@@ -67,14 +66,17 @@ def main() -> None:
     missing = [name for name in capabilities_of_processor_family() if not library_path(name).exists()]
     if not missing:
         return
-    library_path("default").parent.mkdir(exist_ok=True)
     try:
+        library_path("default").parent.mkdir(exist_ok=True)
         compilers = {name: start_build(name) for name in missing}
     except OSError as error:
         sys.exit(f"error: the C++ operators were not built: {error}; install a C++ compiler or name it: CXX=/path/to/c++")
     failed = [name for name, compiler in compilers.items() if compiler.wait()]
-    for name in set(missing) - set(failed):
-        finish_build(name)
+    for name in missing:
+        if name in failed:
+            _temporary(name).unlink(missing_ok=True)
+        else:
+            finish_build(name)
     if failed:
         sys.exit(f"error: the C++ operators were not built for {', '.join(failed)}; the compiler's messages are above")
 

@@ -7,6 +7,7 @@
 #include <torch/csrc/stable/ops.h>
 
 #include <cmath>
+#include <type_traits>
 
 #include "strided_map.h"
 #include "vector.h"
@@ -123,8 +124,8 @@ class Strip {
             (1 - bottom) * (upper_right[p] - upper_left[p]) + bottom * (lower_right[p] - lower_left[p]);
         const T slope_y =
             (1 - right) * (lower_left[p] - upper_left[p]) + right * (lower_right[p] - upper_right[p]);
-        by_x[at] = weight * (inside_.data()[at] ? slope_x : 0);
-        by_y[at] = weight * (inside_.data()[at] ? slope_y : 0);
+        by_x[at] = inside_.data()[at] ? weight * slope_x : 0;
+        by_y[at] = inside_.data()[at] ? weight * slope_y : 0;
         by_modulation[at] = share[p] * upper_left[p] + share[kPixels + p] * upper_right[p] +
                             share[2 * kPixels + p] * lower_left[p] + share[3 * kPixels + p] * lower_right[p];
       }
@@ -182,20 +183,19 @@ template <class T>
 void aggregate_pixel(const Slice& slice, const Strip<T>& strip, const T* packed, int64_t p, T* result) {
   const int64_t below = slice.row_length() * slice.pitch, pitch = slice.pitch;
   for_registers<T>(pitch, [&](int64_t channel, auto registers) {
-    // A sum for each corner, so that additions do not wait for each other.
-    Register<T> sums[kCorners][registers] = {};
+    Register<T> sums[registers] = {};
     for (int64_t tap = 0; tap < slice.taps; ++tap) {
       const T* corner = packed + strip.corners(tap)[p] * pitch + channel;
       const T* share = strip.shares(tap) + p;
       const T weight = strip.modulation(tap)[p];
       const T* at[kCorners] = {corner, corner + pitch, corner + below, corner + below + pitch};
-      for (int64_t c = 0; c < kCorners; ++c) {
-        const T factor = weight * share[c * kPixels];
-        for (int64_t r = 0; r < registers; ++r) sums[c][r] += register_at(at[c] + r * kLength<T>) * factor;
-      }
+      // The sample first: a corner's share can be zero, and the weight times it no number.
+      Register<T> samples[registers] = {};
+      for (int64_t c = 0; c < kCorners; ++c)
+        for (int64_t r = 0; r < registers; ++r) samples[r] += register_at(at[c] + r * kLength<T>) * share[c * kPixels];
+      for (int64_t r = 0; r < registers; ++r) sums[r] += samples[r] * weight;
     }
-    for (int64_t r = 0; r < registers; ++r)
-      register_at(result + channel + r * kLength<T>) = (sums[0][r] + sums[1][r]) + (sums[2][r] + sums[3][r]);
+    for (int64_t r = 0; r < registers; ++r) register_at(result + channel + r * kLength<T>) = sums[r];
   });
 }
 
@@ -235,7 +235,7 @@ void spread_pixel(
       for (int64_t c = 0; c < kCorners; ++c) {
         const int64_t at = corner + steps[c] + channel;
         sums[c] += value * register_at(packed + at);
-        register_at(packed_gradient + at) += value * (weight * share[c * kPixels]);
+        register_at(packed_gradient + at) += (value * share[c * kPixels]) * weight;
       }
     }
     T results[kCorners];
@@ -288,7 +288,6 @@ void for_each_slice(const Tensor& values, const Tensor& modulation, double offse
       for (int64_t number = begin; number < end; ++number) function(type, slice, number / groups, number % groups);
     });
   };
-  if (values.numel() == 0) return;
   if (values.scalar_type() == ScalarType::Double) return run(double());
   run(float());
 }

@@ -1,6 +1,7 @@
 """Where the compiled operators lie, and what identifies them: source, flags, torch's version, the machine's capability."""
 
 import hashlib
+import platform
 from functools import cache
 from pathlib import Path
 
@@ -32,7 +33,23 @@ def library_path(capability: str) -> Path:
     identity = hashlib.sha256(f"{COMMON_FLAGS} {CAPABILITIES[capability]}".encode())
     for file in [*source_files(), *header_files()]:
         identity.update(file.read_bytes())
-    return FOLDER / "libraries" / f"{capability}-torch{torch.__version__}-{identity.hexdigest()[:12]}.so"
+    return FOLDER / "libraries" / f"{_prefix(capability)}{identity.hexdigest()[:12]}.so"
+
+
+def other_builds(capability: str) -> list[Path]:
+    """Libraries of the same capability, processor family and version of torch, built of other source.
+
+    Parameters
+    ----------
+    capability : str
+        Key of `CAPABILITIES`.
+    """
+    target = library_path(capability)
+    return [path for path in target.parent.glob(f"{_prefix(capability)}*.so") if path != target]
+
+
+def _prefix(capability: str) -> str:
+    return f"{capability}-{platform.machine()}-torch{torch.__version__}-"
 
 
 def source_files() -> list[Path]:

@@ -7,6 +7,8 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
+#include <type_traits>
+
 #include "strided_map.h"
 #include "vector.h"
 
@@ -30,7 +32,8 @@ struct Geometry {
         channels(source.size(1) / groups_),
         size(1),
         up(up_),
-        down(down_),
+        // Beyond the size of the map there is one output whatever the factor.
+        down(smaller(down_, larger(source.size(2), source.size(3)))),
         source_height(source.size(2)),
         source_width(source.size(3)),
         base_height(output.size(2) / up_),
@@ -38,7 +41,6 @@ struct Geometry {
     while (size * size * groups < kernels.size(1)) size += 2;
   }
 
-  bool empty() const { return batch * channels * source_height * source_width == 0; }
   int64_t slices() const { return batch * groups; }
   int64_t taps() const { return size * size; }
   int64_t border() const { return size / 2; }
@@ -464,20 +466,17 @@ void with_accumulation_type(const Tensor& tensor, Function function) {
 
 void reassemble(Tensor features, Tensor kernels, Tensor output, int64_t up, int64_t down, int64_t groups) {
   const Geometry geometry(features, output, kernels, up, down, groups);
-  if (geometry.empty()) return;
   with_accumulation_type(features, [&](auto type) { forward<decltype(type)>(geometry, features, kernels, output); });
 }
 
 void reassemble_features_gradient(Tensor gradient, Tensor kernels, Tensor output, int64_t up, int64_t down, int64_t groups) {
   const Geometry geometry(output, gradient, kernels, up, down, groups);
-  if (geometry.empty()) return;
   with_accumulation_type(
       gradient, [&](auto type) { features_backward<decltype(type)>(geometry, gradient, kernels, output); });
 }
 
 void reassemble_kernels_gradient(Tensor gradient, Tensor features, Tensor output, int64_t up, int64_t down, int64_t groups) {
   const Geometry geometry(features, gradient, output, up, down, groups);
-  if (geometry.empty()) return;
   with_accumulation_type(
       gradient, [&](auto type) { kernels_backward<decltype(type)>(geometry, gradient, features, output); });
 }

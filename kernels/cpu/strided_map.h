@@ -8,7 +8,6 @@
 #include <torch/headeronly/util/Half.h>
 
 #include <cstdint>
-#include <cstring>
 
 namespace feature_pyramids {
 

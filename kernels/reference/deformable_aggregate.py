@@ -40,7 +40,7 @@ def deformable_aggregate_backward(
             share[:, :, 0] * product for share, product in zip(samples.shares, products, strict=True)
         )
         for axis, slope in enumerate(samples.slopes(products)):
-            offsets_gradient[:, :, tap, axis] = offset_scale * weight * slope
+            offsets_gradient[:, :, tap, axis] = torch.where(samples.inside, offset_scale * weight * slope, 0)
         for number, share in enumerate(samples.shares):
             samples.scatter(padded_gradient, number, share * weight[:, :, None] * by_group)
     inner = padded_gradient.unflatten(3, (values.shape[2] + 3, values.shape[3] + 2))[..., 1:-2, 1:-1]
@@ -75,7 +75,7 @@ class _Samples:
         upper_left, upper_right, lower_left, lower_right = products
         by_x = (1 - self.bottom) * (upper_right - upper_left) + self.bottom * (lower_right - lower_left)
         by_y = (1 - self.right) * (lower_left - upper_left) + self.right * (lower_right - upper_right)
-        return torch.where(self.inside, by_x, 0), torch.where(self.inside, by_y, 0)
+        return by_x, by_y
 
     def gather(self, padded: Tensor, number: int) -> Tensor:
         """Read a corner, counted row by row, for all locations, (N, groups, C, H, W)."""

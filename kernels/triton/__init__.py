@@ -1,11 +1,11 @@
 """The operators as Triton kernels, for CUDA devices; under Triton's interpreter for the CPU too, to test them there."""
 
 import importlib.util
-import os
 
 _INSTALLED = importlib.util.find_spec("triton") is not None
 
 if _INSTALLED:
+    from kernels.triton import tiles
     from kernels.triton.deformable_aggregate import deformable_aggregate, deformable_aggregate_backward
     from kernels.triton.reassemble import reassemble, reassemble_features_gradient, reassemble_kernels_gradient
 
@@ -23,6 +23,6 @@ def obstacle(device: str) -> str | None:
     """Why this backend cannot compute on a type of device; None if it can."""
     if not _INSTALLED:
         return "Triton is not installed"
-    if device == "cuda" or (device == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"):
+    if device == "cuda" or (device == "cpu" and tiles.INTERPRETED):
         return None
     return f"the Triton backend computes on CUDA devices only, got {device}"

@@ -12,6 +12,7 @@ from torch import Tensor
 from kernels.triton.tiles import (
     channel_numbers,
     configurations,
+    distance,
     for_memory_format,
     is_channels_last,
     locations,
@@ -24,8 +25,6 @@ from kernels.triton.tiles import (
 
 def deformable_aggregate(values: Tensor, offsets: Tensor, modulation: Tensor, output: Tensor, offset_scale: float) -> None:
     """Write the aggregated map to `output`; the arguments are those of `kernels.deformable_aggregate`."""
-    if output.numel() == 0:
-        return
     with torch.cuda.device_of(values):
         _forward[_grid(values, modulation)](
             values,
@@ -58,8 +57,6 @@ def deformable_aggregate_backward(
     their upper left. Those that touch a pixel are then two runs of the sorted list, one per row of upper left pixels, which
     the pixel's program sums up in order. So offsets may be as large as they like, at no loss of speed.
     """
-    if values.numel() == 0:
-        return
     values_gradient, offsets_gradient, modulation_gradient = gradients
     constants = _constants(values, modulation)
     with torch.cuda.device_of(values):
@@ -188,7 +185,7 @@ def _forward(
         (total,) = zeros(1, tile_rows * tile_columns, block, channels_last, dtype)
         for tap in range(size * size):
             inside, left, top, right_share, bottom_share = _corner(
-                offsets + tap * offsets_strides[2],
+                offsets + distance(tap, offsets_strides[2]),
                 offsets_strides[3],
                 y,
                 x,
@@ -204,7 +201,7 @@ def _forward(
             for corner in tl.static_range(4):
                 value = _load_corner(values, values_strides, top, left, corner, inside, height, width, channel, channels, dtype)
                 sample += value * _share(right_share, corner % 2) * _share(bottom_share, corner // 2)
-            weight = tl.load(modulation + tap * modulation_strides[2], exists, 0.0).to(dtype)
+            weight = tl.load(modulation + distance(tap, modulation_strides[2]), exists, 0.0).to(dtype)
             total += weight * sample
         tl.store(output + channel * output_strides[1], total, exists & (channel < channels))
 
@@ -250,7 +247,17 @@ def _samples_gradient(
     modulation_gradient += offset(y, x, modulation_gradient_strides[3], modulation_gradient_strides[4])
     for tap in range(size * size):
         inside, left, top, right_share, bottom_share = _corner(
-            offsets + tap * offsets_strides[2], offsets_strides[3], y, x, tap, exists, height, width, size, offset_scale, dtype
+            offsets + distance(tap, offsets_strides[2]),
+            offsets_strides[3],
+            y,
+            x,
+            tap,
+            exists,
+            height,
+            width,
+            size,
+            offset_scale,
+            dtype,
         )
         # All that is wanted is linear in the products of the output's gradient with the four corners.
         sums = zeros(4, tile_rows * tile_columns, block, channels_last, dtype)
@@ -270,11 +277,11 @@ def _samples_gradient(
         move_x = tl.sum(rightwards, axis, keep_dims=True)
         move_y = tl.sum(lower - upper, axis, keep_dims=True)
         share = tl.sum(upper * (1 - bottom_share) + lower * bottom_share, axis, keep_dims=True)
-        scaled = tl.load(modulation + tap * modulation_strides[2], exists, 0.0).to(dtype) * offset_scale
-        place = offsets_gradient + tap * offsets_gradient_strides[2]
+        scaled = tl.load(modulation + distance(tap, modulation_strides[2]), exists, 0.0).to(dtype) * offset_scale
+        place = offsets_gradient + distance(tap, offsets_gradient_strides[2])
         tl.store(place, tl.where(inside, scaled * move_x, 0.0), exists)
         tl.store(place + offsets_gradient_strides[3], tl.where(inside, scaled * move_y, 0.0), exists)
-        tl.store(modulation_gradient + tap * modulation_gradient_strides[2], share, exists)
+        tl.store(modulation_gradient + distance(tap, modulation_gradient_strides[2]), share, exists)
 
 
 @triton.jit
@@ -299,7 +306,17 @@ def _corner_keys(
     outside = tl.num_programs(1).to(tl.int64) * (height + 1) * (width + 1)
     for tap in range(size * size):
         inside, left, top, _right_share, _bottom_share = _corner(
-            offsets + tap * offsets_strides[2], offsets_strides[3], y, x, tap, exists, height, width, size, offset_scale, dtype
+            offsets + distance(tap, offsets_strides[2]),
+            offsets_strides[3],
+            y,
+            x,
+            tap,
+            exists,
+            height,
+            width,
+            size,
+            offset_scale,
+            dtype,
         )
         key = (group * (height + 1) + top + 1) * (width + 1) + left + 1
         tl.store(keys + tap, tl.where(inside, key, outside), exists)
@@ -344,7 +361,7 @@ def _values_gradient(
     level = tl.load(starts + width + 1, exists, 0)
     count = above_count + tl.load(starts + width + 3, exists, 0) - level
     longest = tl.max(tl.max(count, 0), 0)
-    samples = width.to(tl.int64) * height * (size * size)
+    samples = tl.full((), size * size, tl.int64) * height * width
     for start in tl.static_range(0, channels, block):
         channel = start + channel_numbers(block, channels_last)
         (total,) = zeros(1, tile_rows * tile_columns, block, channels_last, dtype)

@@ -14,6 +14,7 @@ from torch import Tensor
 from kernels.triton.tiles import (
     channel_numbers,
     configurations,
+    distance,
     for_memory_format,
     is_channels_last,
     locations,
@@ -29,8 +30,6 @@ def reassemble(features: Tensor, kernels: Tensor, output: Tensor, up: int, down:
 
     Every neighbour of a source location is read once for all its outputs.
     """
-    if output.numel() == 0:
-        return
     channels = features.shape[1] // groups
     rows, columns = output.shape[2] // up, output.shape[3] // up
     with torch.cuda.device_of(features):
@@ -58,8 +57,6 @@ def reassemble_features_gradient(gradient: Tensor, kernels: Tensor, output: Tens
 
     Every source location gathers from the outputs that read it, in a fixed order.
     """
-    if output.numel() == 0:
-        return
     channels = gradient.shape[1] // groups
     rows, columns = gradient.shape[2] // up, gradient.shape[3] // up
     with torch.cuda.device_of(gradient):
@@ -88,8 +85,6 @@ def reassemble_kernels_gradient(gradient: Tensor, features: Tensor, output: Tens
     One program sums over all channels of a group. The order of this sum depends on none of the tuned parameters, so that the
     result does not depend on which configuration the autotuner prefers.
     """
-    if output.numel() == 0:
-        return
     channels = features.shape[1] // groups
     rows, columns = output.shape[2] // up, output.shape[3] // up
     channels_last = is_channels_last(features)
@@ -213,7 +208,7 @@ def _forward(
                 exists = (y < rows) & (x + cell < columns)
                 for part in tl.static_range(up * up):
                     if _is_column(step - cell * down - size // 2, size):
-                        tap = (row * size + step - cell * down) * kernels_strides[1]
+                        tap = distance(row * size + step - cell * down, kernels_strides[1])
                         weight = tl.load(weights[cell * up * up + part] + tap, exists, 0.0).to(dtype)
                         for chunk in tl.static_range(chunks):
                             updated += (sums[len(updated)] + neighbours[chunk] * weight,)
@@ -228,7 +223,7 @@ def _forward(
             for chunk in tl.static_range(chunks):
                 tile = sums[(cell * up * up + part) * chunks + chunk]
                 mask = exists & (channel + chunk * block < channels)
-                tl.store(output + place + chunk * block * output_strides[1], tile, mask)
+                tl.store(output + place + distance(chunk * block, output_strides[1]), tile, mask)
 
 
 @triton.autotune(
@@ -296,7 +291,7 @@ def _features_gradient(
                     for source in tl.static_range(down):
                         if _is_column(source - (step - cell) * down, size):
                             column = source - (step - cell) * down + size // 2
-                            weight = tl.load(weights + column * kernels_strides[1], exists, 0.0).to(dtype)
+                            weight = tl.load(weights + distance(column, kernels_strides[1]), exists, 0.0).to(dtype)
                             for chunk in tl.static_range(chunks):
                                 updated += (sums[len(updated)] + tiles[chunk] * weight,)
                         else:
@@ -310,7 +305,7 @@ def _features_gradient(
             for chunk in tl.static_range(chunks):
                 mask = (y < height) & (source_x < width) & (channel + chunk * block < channels)
                 tile = sums[(cell * down + source) * chunks + chunk]
-                tl.store(output + place + chunk * block * output_strides[1], tile, mask)
+                tl.store(output + place + distance(chunk * block, output_strides[1]), tile, mask)
 
 
 @triton.autotune(
@@ -384,7 +379,7 @@ def _kernels_gradient(
         for tap in tl.static_range(tap_rows * size):
             if first + tap // size < size:
                 for part in tl.static_range(up * up):
-                    target = output + (first * size + tap) * output_strides[1]
+                    target = output + distance(first * size + tap, output_strides[1])
                     target += offset(y * up + part // up, x * up + part % up, output_strides[2], output_strides[3])
                     _store_sum(target, sums[tap * up * up + part], exists, channels_last)
 
@@ -403,7 +398,7 @@ def _load(place, inside, channel, channels, channel_stride, block: tl.constexpr,
     tiles = ()
     for chunk in tl.static_range(chunks):
         mask = inside & (channel + chunk * block < channels)
-        tiles += (tl.load(place + chunk * block * channel_stride, mask, 0.0).to(dtype),)
+        tiles += (tl.load(place + distance(chunk * block, channel_stride), mask, 0.0).to(dtype),)
     return tiles
 
 

@@ -4,8 +4,6 @@ A tile has two dimensions, locations and channels, of which the one that is cont
 locations or channels only has a length of 1 in the other dimension.
 """
 
-import os
-
 import torch
 import triton
 import triton.language as tl
@@ -13,7 +11,8 @@ from torch import Tensor
 
 from kernels.backends import accumulation_dtype
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+# Triton decides once, when kernels are defined.
+INTERPRETED = triton.knobs.runtime.interpret
 
 
 def configurations(interpreted: triton.Config, *measured: triton.Config) -> list[triton.Config]:
@@ -73,6 +72,12 @@ def zeros(count: tl.constexpr, places: tl.constexpr, channels: tl.constexpr, cha
 def offset(y, x, y_stride, x_stride):
     """Distance in memory from location (0, 0), in 64 bits: a map can have more than 2^31 elements."""
     return y.to(tl.int64) * y_stride + x.to(tl.int64) * x_stride
+
+
+@triton.jit
+def distance(steps, stride):
+    """Distance in memory of so many steps, in 64 bits: also a constant number of them can go beyond 2^31 elements."""
+    return tl.full((), 1, tl.int64) * steps * stride
 
 
 @triton.jit

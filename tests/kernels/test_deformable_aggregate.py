@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mmcv.ops import modulated_deform_conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
-from kernels import deformable_aggregate
+from kernels import cpu, deformable_aggregate
 from kernels.backends import VARIABLE
 from kernels.deformable_aggregate import _deformable_aggregate
 
@@ -32,6 +32,8 @@ shapes = st.fixed_dictionaries(
 
 @pytest.fixture(params=["reference", "cpu"], autouse=True)
 def backend(request, monkeypatch):
+    if request.param == "cpu" and cpu.obstacle("cpu"):
+        pytest.skip(cpu.obstacle("cpu"))
     monkeypatch.setenv(VARIABLE, request.param)
     return request.param
 
@@ -191,6 +193,15 @@ def test_nan_reaches_exactly_what_reads_it():
     assert not ours[0, [c for c in range(16) if c != 3]].any()
     assert not ours[0, 3, :2].any()
     assert not ours[0, 3, :, 7:].any()
+
+
+def test_infinite_modulation_gives_infinity_at_whole_coordinates():
+    values, offsets, modulation = torch.ones(1, 16, 3, 3), torch.zeros(1, 1, 9, 2, 3, 3), torch.ones(1, 1, 9, 3, 3)
+    modulation[0, 0, 4, 1, 1] = torch.inf
+    output = deformable_aggregate(values, offsets, modulation)
+    assert output[0, :, 1, 1].isinf().all()
+    assert output.isinf().sum() == 16
+    assert not output.isnan().any()
 
 
 def test_coordinates_that_are_no_numbers_lie_outside():

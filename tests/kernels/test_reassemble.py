@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
-from kernels import reassemble
+from kernels import cpu, reassemble
 from kernels.backends import VARIABLE
 from kernels.reassemble import _features_gradient, _kernels_gradient, _reassemble
 
@@ -30,6 +30,8 @@ shapes = st.fixed_dictionaries(
 
 @pytest.fixture(params=["reference", "cpu"], autouse=True)
 def backend(request, monkeypatch):
+    if request.param == "cpu" and cpu.obstacle("cpu"):
+        pytest.skip(cpu.obstacle("cpu"))
     monkeypatch.setenv(VARIABLE, request.param)
     return request.param
 
@@ -185,6 +187,27 @@ def test_nan_and_infinity_reach_exactly_what_reads_them(value, factors):
     ours, theirs = reassemble(features, kernels, *factors), unfolded(features, kernels, *factors)
     assert theirs.isfinite().any()
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize(("height", "width"), [(0, 4), (4, 0)])
+@pytest.mark.parametrize("factors", FACTORS[:2])
+def test_a_map_without_locations_gives_one(height, width, factors):
+    features, kernels, *factors = example(1, 4, height, width, 3, factors)
+    reassemble(features.requires_grad_(), kernels.requires_grad_(), *factors).sum().backward()
+    assert features.grad.shape == features.shape
+
+
+def test_kernels_that_no_channel_uses_have_a_gradient_of_zero():
+    kernels = torch.randn(1, 9, 4, 4, requires_grad=True)
+    reassemble(torch.zeros(1, 0, 4, 4), kernels).sum().backward()
+    assert not kernels.grad.any()
+
+
+@pytest.mark.parametrize("down", [8, 2**40])
+def test_a_factor_beyond_the_size_of_the_map_gives_one_location(down):
+    features, kernels = torch.randn(1, 16, 3, 5), torch.randn(1, 25, 1, 1)
+    output = reassemble(features, kernels, down=down)
+    torch.testing.assert_close(output, unfolded(features, kernels, 1, 8, 1), rtol=1e-5, atol=1e-5)
 
 
 def test_flops_are_counted_also_on_the_meta_device():

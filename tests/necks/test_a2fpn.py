@@ -76,7 +76,7 @@ def test_every_combination_takes_odd_sizes_and_trains_every_parameter(lateral, t
 
 
 @pytest.mark.parametrize("options", [{}, {"context_ratio": 0.5}, {"activation": "sigmoid"}])
-@pytest.mark.parametrize("size", [(32, 48), (64, 96)])
+@pytest.mark.parametrize("size", [(64, 96), (33, 27)])
 @pytest.mark.parametrize(("dtype", "of_outputs", "of_gradients"), [(torch.float64, 1e-10, 1e-10), (torch.float32, 1e-5, 1e-4)])
 def test_computes_what_the_equations_say_with_less_work(options, size, dtype, of_outputs, of_gradients):
     neck = build(options).to(dtype)
@@ -116,6 +116,29 @@ def test_trains_under_automatic_mixed_precision(name):
     assert all(torch.isfinite(p.grad).all() for p in neck.parameters())
     for ours, reference in zip(mixed, exact, strict=True):
         assert (ours.float() - reference).norm() < 0.05 * reference.norm()
+
+
+def test_laterals_keep_the_precision_of_autocast():
+    neck = build({})
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        laterals = neck.context(levels())
+    assert {lateral.dtype for lateral in laterals} == {torch.bfloat16}
+
+
+def test_computes_in_half_precision_as_a_whole():
+    neck = build({})
+    neck.init_weights()
+    exact = neck(levels())
+    for ours, reference in zip(neck.bfloat16()(levels(dtype=torch.bfloat16)), exact, strict=True):
+        assert ours.dtype == torch.bfloat16
+        assert (ours.float() - reference).norm() < 0.05 * reference.norm()
+
+
+def test_compiles_to_one_graph():
+    neck = build({})
+    compiled = torch.compile(neck, backend="aot_eager", fullgraph=True)
+    for ours, reference in zip(compiled(levels()), neck(levels()), strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-5)
 
 
 def test_normalising_large_half_precision_vectors_does_not_overflow():

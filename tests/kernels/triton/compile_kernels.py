@@ -79,6 +79,9 @@ def call_operators(dtype: torch.dtype, memory_format: torch.memory_format, size:
         backend.reassemble(features, kernels, output, up, down, 1)
         backend.reassemble_features_gradient(output, kernels, features, up, down, 1)
         backend.reassemble_kernels_gradient(output, features, kernels_gradient, up, down, 1)
+    # A whole number of 1 is a constant to the compiler.
+    narrow, displaced = empty_map(1, 16, 1, 1), (empty(1, 1, size * size, 2, 1, 1), empty(1, 1, size * size, 1, 1))
+    backend.deformable_aggregate_backward(narrow, narrow, *displaced, (narrow, *displaced), 1.0)
     samples = empty(1, 16, size * size, 2, 104, 160), empty(1, 16, size * size, 104, 160)
     backend.deformable_aggregate(coarse, *samples, coarse, 1.0)
     backend.deformable_aggregate_backward(coarse, coarse, *samples, (coarse, *samples), 1.0)

@@ -5,8 +5,6 @@ import os
 import pytest
 import torch
 
-pytest.importorskip("triton.language")
-
 
 @pytest.fixture
 def device() -> str:

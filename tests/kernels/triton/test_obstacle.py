@@ -8,16 +8,16 @@ import pytest
 from kernels import triton as backend
 
 
-@pytest.mark.parametrize(("device", "interpreted"), [("cuda", "0"), ("cuda", "1"), ("cpu", "1")])
+@pytest.mark.parametrize(("device", "interpreted"), [("cuda", False), ("cuda", True), ("cpu", True)])
 def test_none_where_it_computes(monkeypatch, device, interpreted):
-    monkeypatch.setenv("TRITON_INTERPRET", interpreted)
+    monkeypatch.setattr(backend.tiles, "INTERPRETED", interpreted)
     assert backend.obstacle(device) is None
 
 
 def test_names_a_device_that_is_not_a_cuda_device(monkeypatch):
-    monkeypatch.delenv("TRITON_INTERPRET")
+    monkeypatch.setattr(backend.tiles, "INTERPRETED", False)
     assert backend.obstacle("cpu") == "the Triton backend computes on CUDA devices only, got cpu"
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setattr(backend.tiles, "INTERPRETED", True)
     assert backend.obstacle("mps") == "the Triton backend computes on CUDA devices only, got mps"
 
 
