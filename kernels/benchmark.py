@@ -24,6 +24,9 @@ KERNEL_SIZE = 5
 GROUPS = 16
 OFFSET_SCALE = 2.0
 MIB = 2**20
+# Colour-blind-safe (Okabe and Ito), one for each form; shapes keep neighbours apart.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#999999")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 # Of the C library's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
@@ -316,21 +319,32 @@ def plot(table: pd.DataFrame, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     panels = list(table.groupby(["operator", "pass"], sort=False))
-    figure, axes = plt.subplots(len(panels), 1, figsize=(7, 2.2 * len(panels)), layout="constrained", sharex=True)
-    colours = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"]
-    for axis, ((operator, name), rows) in zip(axes, panels, strict=True):
-        cases = list(dict.fromkeys(rows["shape"] + ", batch " + rows["batch"].astype(str)))
-        for number, (form, of_form) in enumerate(rows.groupby("against", sort=False)):
-            places = [cases.index(f"{row.shape}, batch {row.batch}") for row in of_form.itertuples()]
-            axis.scatter(of_form["other / ours"], places, label=form, color=colours[number % len(colours)], s=30, zorder=3)
+    heights = [1 + rows[["shape", "batch"]].drop_duplicates().shape[0] for _, rows in panels]
+    figure, axes = plt.subplots(
+        len(panels),
+        figsize=(7.5, 0.8 + 0.42 * sum(heights)),
+        height_ratios=heights,
+        layout="constrained",
+        sharex=True,
+        squeeze=False,
+    )
+    styles = dict(zip(dict.fromkeys(table["against"]), zip(COLOURS, MARKERS, strict=True), strict=False))
+    for axis, ((operator, name), rows) in zip(axes[:, 0], panels, strict=True):
+        names = rows["shape"] + ", batch " + rows["batch"].astype(str)
+        cases = list(dict.fromkeys(names))
+        for form, of_form in rows.groupby("against", sort=False):
+            colour, marker = styles[form]
+            places = [cases.index(case) for case in names[of_form.index]]
+            axis.scatter(of_form["other / ours"], places, label=form, color=colour, marker=marker, s=32, alpha=0.85, zorder=3)
         axis.set_yticks(range(len(cases)), cases, fontsize=7)
-        axis.invert_yaxis()
+        axis.set_ylim(len(cases) - 0.4, -0.6)
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}×")
         axis.axvline(1, color="0.3", linewidth=1)
-        axis.grid(axis="x", which="both", color="0.9")
+        axis.grid(axis="x", color="0.9")
         axis.set_title(f"{operator}, {name}", fontsize=9)
         axis.legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes[-1].set_xlabel("time of the other form / our time (right of the line we are faster)")
+    axes[-1, 0].set_xlabel("time of the other form / our time; to the right of the line ours is faster", fontsize=8)
     figure.savefig(path, dpi=200)
     plt.close(figure)
 
