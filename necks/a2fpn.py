@@ -130,9 +130,17 @@ class A2FPN(BaseModule):
             self.pafpn_convs = nn.ModuleList(_conv(out_channels, out_channels, 3) for _ in range(second_convs))
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Map the backbone's levels (N, C_i, H_i, W_i) to `num_outs` levels (N, C_out, H, W), finest first."""
-        if self.channels_last:
-            inputs = [features.contiguous(memory_format=torch.channels_last) for features in inputs]
+        """Map the backbone's levels (N, C_i, H_i, W_i) to `num_outs` levels (N, C_out, H, W), finest first.
+
+        The outputs have the memory format of the inputs, because some operators of detection heads (mmcv's RoIAlign on the
+        CPU) read every map as if it were contiguous.
+        """
+        if self.channels_last and all(features.is_contiguous() for features in inputs):
+            outputs = self._fuse([features.contiguous(memory_format=torch.channels_last) for features in inputs])
+            return tuple(output.contiguous() for output in outputs)
+        return self._fuse(inputs)
+
+    def _fuse(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         laterals = self._laterals(inputs)
         outputs = [conv(level) for conv, level in zip(self.fpn_convs, self._top_down(laterals), strict=True)]
         if hasattr(self, "bottom_up_fusions"):

@@ -159,6 +159,12 @@ def test_channels_last_gives_the_same_result():
         torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_outputs_have_the_memory_format_of_the_inputs(memory_format):
+    outputs = build({})([level.contiguous(memory_format=memory_format) for level in levels()])
+    assert all(output.is_contiguous(memory_format=memory_format) for output in outputs)
+
+
 def test_is_deterministic_in_eval_mode():
     neck = build({}).eval()
     for first, second in zip(neck(levels()), neck(levels()), strict=True):
