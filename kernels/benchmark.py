@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -109,7 +110,7 @@ class Case:
 
 def reassembly_cases(device: str, dtype: torch.dtype) -> Iterator[Case]:
     """DySample's published timing shape, level 2 of A²-FPN's image, and its pooling counterpart; batch 1 and 2."""
-    for (height, width, up, down), batch in _product([(120, 120, 2, 1), (104, 160, 2, 1), (208, 320, 1, 2)], (1, 2)):
+    for (height, width, up, down), batch in product([(120, 120, 2, 1), (104, 160, 2, 1), (208, 320, 1, 2)], (1, 2)):
         out_height, out_width = height * up // down, width * up // down
         features = torch.randn(batch, 256, height, width, device=device, dtype=dtype)
         kernels = torch.randn(batch, KERNEL_SIZE**2, out_height, out_width, device=device, dtype=dtype).softmax(1)
@@ -151,10 +152,6 @@ def deformable_cases(device: str, dtype: torch.dtype) -> Iterator[Case]:
         theirs = [values, offsets.contiguous(), modulation.contiguous()]
         case.others = {"grid_sample": (grid_sample_loop, theirs), "mmcv DCNv2": (mmcv_modulated_deform_conv, theirs)}
         yield case
-
-
-def _product(shapes: list[tuple], batches: tuple[int, ...]) -> Iterator[tuple[tuple, int]]:
-    return ((shape, batch) for shape in shapes for batch in batches)
 
 
 def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -216,7 +216,7 @@ struct Output {
   T* values;
 };
 
-// Call function(outputs, their number, whether all have the same source) for up to kOutputs outputs of a row at a time.
+// Call function(outputs, their number) for up to kOutputs outputs of a row at a time.
 template <class T, class Function>
 void for_outputs(const Geometry& geometry, int64_t bases, OwnedRow<T>& weights, OwnedRow<T>& values, Function function) {
   Output<T> outputs[kOutputs];
@@ -354,7 +354,6 @@ class OpenRows {
         columns_(geometry.source_width + geometry.size - 1),
         memory_(geometry.size * columns_ * pitch) {}
 
-  int64_t pitch() const { return pitch_; }
   T* row(int64_t y) { return memory_.data() + y % geometry_.size * columns_ * pitch_; }
 
   void close(int64_t y, const StridedMap& target, int64_t channels) {
