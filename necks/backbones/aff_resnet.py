@@ -1,0 +1,119 @@
+"""ResNet and ResNeXt whose shortcuts are fused by attention in the last stages: AFF-ResNet, iAFF-ResNet and their ResNeXt."""
+
+import torch
+from mmdet.models.backbones.resnet import Bottleneck, ResNet
+from mmdet.models.backbones.resnext import Bottleneck as GroupedBottleneck
+from mmdet.models.backbones.resnext import ResNeXt
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from necks.attentional_fusion import build_fusion
+
+
+class _FusingBlock:
+    """A bottleneck that fuses its branch with its shortcut by `fusion`."""
+
+    fusion: nn.Module
+
+    def forward(self, features: Tensor) -> Tensor:
+        if self.with_cp and features.requires_grad:
+            return torch.utils.checkpoint.checkpoint(self._compute, features, use_reentrant=False)
+        return self._compute(features)
+
+    def _compute(self, features: Tensor) -> Tensor:
+        residual = self.relu(self.norm1(self.conv1(features)))
+        residual = self.relu(self.norm2(self.conv2(residual)))
+        residual = self.norm3(self.conv3(residual))
+        shortcut = features if self.downsample is None else self.downsample(features)
+        return self.relu(self.fusion(residual, shortcut))
+
+
+class FusingBottleneck(_FusingBlock, Bottleneck):
+    """ResNet's bottleneck with a fusion in the place of its sum."""
+
+
+class GroupedFusingBottleneck(_FusingBlock, GroupedBottleneck):
+    """ResNeXt's bottleneck with a fusion in the place of its sum."""
+
+
+class _FusingStages:
+    """Stages whose blocks fuse, from a given stage on; stem and shortcuts as in ResNet-D."""
+
+    def __init__(
+        self,
+        fusion: str = "aff",
+        reduction: int = 16,
+        first_fusing_stage: int = 3,
+        global_norm_cfg: dict | None = None,
+        **options: object,
+    ) -> None:
+        if options.get("plugins"):
+            raise ValueError(f"{type(self).__name__}: plugins are not supported")
+        self._fusion = {"fusion": fusion, "reduction": reduction, "global_norm_cfg": global_norm_cfg}
+        self._stages_without_fusion = first_fusing_stage - 1
+        super().__init__(deep_stem=True, avg_down=True, **options)
+
+    def make_res_layer(self, **options: object) -> nn.Module:
+        if self.zero_init_residual:
+            options["init_cfg"] = {"type": "Constant", "val": 0, "override": {"name": "norm3"}}
+        fuses = len(self.res_layers) >= self._stages_without_fusion
+        fusion = {**self._fusion, "norm_cfg": self.norm_cfg} if fuses else {"fusion": "add"}
+        stage = super().make_res_layer(**options)
+        for block in stage:
+            block.fusion = build_fusion(channels=block.conv3.out_channels, **fusion)
+        return stage
+
+
+@MODELS.register_module()
+class AFFResNet(_FusingStages, ResNet):
+    """ResNet-D with attentional feature fusion in its last two stages (AFF-ResNet, arXiv 2009.14082).
+
+    With ``depth=50``: AFF-ResNet-50, and with ``fusion='iaff'`` iAFF-ResNet-50. The norm of a block's last convolution starts
+    at zero.
+
+    Parameters
+    ----------
+    fusion : str
+        Of a block's branch (x) and shortcut (y), see `necks.attentional_fusion.build_fusion`.
+    reduction : int
+        By how much the attention's hidden layer is narrower than the stage.
+    first_fusing_stage : int
+        Stages before this one, counted from 1, keep the sum.
+    global_norm_cfg : dict, optional
+        Another normalisation for the attention's global branch, which sees one value per image and channel.
+    **options
+        Of mmdet's ResNet; `deep_stem` and `avg_down` are set.
+
+    Raises
+    ------
+    ValueError
+        If an option has a value that is not allowed.
+    """
+
+    arch_settings = {50: (FusingBottleneck, (3, 4, 6, 3)), 101: (FusingBottleneck, (3, 4, 23, 3))}
+
+
+@MODELS.register_module()
+class AFFResNeXt(_FusingStages, ResNeXt):
+    """ResNeXt with attentional feature fusion in its last two stages (AFF-ResNeXt, arXiv 2009.14082).
+
+    With ``depth=50, groups=32, base_width=4``: AFF-ResNeXt-50-32x4d, and with ``fusion='iaff'`` the iterative form. The stem
+    is twice as wide as ResNet's.
+
+    Parameters
+    ----------
+    fusion, reduction, first_fusing_stage, global_norm_cfg
+        As of `AFFResNet`.
+    **options
+        Of mmdet's ResNeXt; `deep_stem` and `avg_down` are set, `stem_channels` is 128 by default.
+
+    Raises
+    ------
+    ValueError
+        If an option has a value that is not allowed.
+    """
+
+    arch_settings = {50: (GroupedFusingBottleneck, (3, 4, 6, 3)), 101: (GroupedFusingBottleneck, (3, 4, 23, 3))}
+
+    def __init__(self, stem_channels: int = 128, **options: object) -> None:
+        super().__init__(stem_channels=stem_channels, **options)

@@ -1,0 +1,120 @@
+"""mmcv's modulated deformable convolution (DCNv2) as an operator whose shape and cost torch knows without computing it."""
+
+import torch
+from mmcv.utils import ext_loader
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+_mmcv = ext_loader.load_ext("_ext", ["modulated_deform_conv_forward", "modulated_deform_conv_backward"])
+
+
+def modulated_deform_conv(
+    features: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor, deform_groups: int
+) -> Tensor:
+    """Convolve a map at deformed places: stride 1, as much padding as keeps the size.
+
+    Parameters
+    ----------
+    features : Tensor
+        (N, C, H, W).
+    offsets : Tensor
+        Pairs (dy, dx) of each group and tap, the taps row by row, (N, 2 * deform_groups * K * K, H, W).
+    modulation : Tensor
+        Weight of each group and tap, (N, deform_groups * K * K, H, W).
+    weight : Tensor
+        (C_out, C, K, K), K odd.
+    bias : Tensor
+        (C_out,).
+    deform_groups : int
+        Groups of channels that move together.
+
+    Returns
+    -------
+    Tensor
+        (N, C_out, H, W), contiguous, in the dtype of `features`. bfloat16, which mmcv's operator lacks, is computed in float32.
+
+    Notes
+    -----
+    Zhu et al., Deformable ConvNets v2 (arXiv 1811.11168). Under autocast the dtype of `features` decides.
+    """
+    dtype = torch.float32 if features.dtype == torch.bfloat16 else features.dtype
+    tensors = (tensor.to(dtype).contiguous() for tensor in (features, offsets, modulation, weight, bias))
+    return torch.ops.feature_pyramids.modulated_deform_conv(*tensors, deform_groups).to(features.dtype)
+
+
+@torch.library.custom_op("feature_pyramids::modulated_deform_conv", mutates_args=())
+def _modulated_deform_conv(
+    features: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor, deform_groups: int
+) -> Tensor:
+    output = features.new_empty(_output_shape(features, weight))
+    ones, columns = features.new_empty(0), features.new_empty(0)
+    _mmcv.modulated_deform_conv_forward(
+        features, weight, bias, ones, offsets, modulation, output, columns, **_geometry(weight, deform_groups)
+    )
+    return output
+
+
+@torch.library.custom_op("feature_pyramids::modulated_deform_conv_backward", mutates_args=())
+def _modulated_deform_conv_backward(
+    gradient: Tensor, features: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor, deform_groups: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    gradients = tuple(torch.zeros_like(tensor) for tensor in (features, offsets, modulation, weight, bias))
+    of_features, of_offsets, of_modulation, of_weight, of_bias = gradients
+    ones, columns = features.new_empty(0), features.new_empty(0)
+    _mmcv.modulated_deform_conv_backward(
+        *(features, weight, bias, ones, offsets, modulation, columns),
+        *(of_features, of_weight, of_bias, of_offsets, of_modulation, gradient.contiguous()),
+        **_geometry(weight, deform_groups),
+    )
+    return gradients
+
+
+def _geometry(weight: Tensor, deform_groups: int) -> dict[str, int | bool]:
+    size = weight.shape[-1]
+    per_axis = {"kernel": size, "stride": 1, "pad": size // 2, "dilation": 1}
+    sizes = {f"{name}_{axis}": value for name, value in per_axis.items() for axis in "hw"}
+    return {**sizes, "group": 1, "deformable_group": deform_groups, "with_bias": True}
+
+
+def _output_shape(features: Tensor, weight: Tensor) -> tuple[int, ...]:
+    return features.shape[0], weight.shape[0], *features.shape[2:]
+
+
+@_modulated_deform_conv.register_fake
+def _(features: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor, deform_groups: int) -> Tensor:
+    return features.new_empty(_output_shape(features, weight))
+
+
+@_modulated_deform_conv_backward.register_fake
+def _(
+    gradient: Tensor, features: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor, deform_groups: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    return tuple(torch.empty_like(tensor) for tensor in (features, offsets, modulation, weight, bias))
+
+
+def _save(ctx, inputs: tuple, output: Tensor) -> None:
+    *tensors, ctx.deform_groups = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    return *_modulated_deform_conv_backward(gradient, *ctx.saved_tensors, ctx.deform_groups), None
+
+
+_modulated_deform_conv.register_autograd(_backward, setup_context=_save)
+
+
+@register_flop_formula(torch.ops.feature_pyramids.modulated_deform_conv)
+def _count_flops(
+    features_shape: torch.Size,
+    offsets_shape: torch.Size,
+    modulation_shape: torch.Size,
+    weight_shape: torch.Size,
+    bias_shape: torch.Size,
+    deform_groups: int,
+    **_,
+) -> int:
+    """Of the convolution, two per weight and location; of the bilinear samples, two per corner, tap and channel."""
+    batch, channels, height, width = features_shape
+    taps = modulation_shape[1] // deform_groups
+    return 2 * batch * height * width * (weight_shape.numel() + 4 * taps * channels)
