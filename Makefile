@@ -3,9 +3,9 @@ BIN = $(ENVIRONMENT)/bin
 
 .PHONY: setup tables test test-slow lint
 
-tables: setup  ## set up, then regenerate all tables and figures; the table without trainings first
+tables: setup  ## set up, then regenerate all tables and figures of A²-FPN; the table without trainings first
 	$(BIN)/snakemake --quiet rules host reason -- reports/table6.md
-	$(BIN)/snakemake --quiet rules host reason --keep-going
+	$(BIN)/snakemake --quiet rules host reason --keep-going --config studies=a2fpn
 
 test: setup  ## set up, then run the tests
 	$(BIN)/python -m pytest

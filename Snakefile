@@ -1,6 +1,7 @@
 import os
 import sys
 
+from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
 from experiments.errors import UserError
@@ -14,6 +15,8 @@ try:
     grid = Grid(config)
 except UserError as error:
     sys.exit(f"error: {error}")
+if workflow.is_main_process:
+    logger.info(grid.summary)
 
 # Without conda, jobs use the Python that runs Snakemake, whether its environment is activated or not.
 if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
@@ -32,6 +35,7 @@ localrules:
     collect,
     tables,
     figures,
+    latency_figure,
 
 
 rule all:
@@ -204,6 +208,8 @@ rule figures:
         ),
     log:
         "logs/figures/{report}.log",
+    wildcard_constraints:
+        report="|".join(grid.drawn_reports),
     conda:
         "envs/environment.yml"
     params:
@@ -211,3 +217,25 @@ rule figures:
     shell:
         "python -m reports.figures --scale {params.scale} --complexity {input.complexity} --results {input.results}"
         " --history {input.history} reports/figures/{wildcards.report} 2>&1 | tee {log} >&2"
+
+
+rule latency_figure:
+    input:
+        "reports/figures.py",
+        metrics=grid.metrics_for_figures,
+        results="reports/data/{report}.csv",
+        speed=f"complexity/{grid.scale.name}/{{report}}_speed.json",
+    output:
+        "reports/figures/{report}_latency.svg",
+        report("reports/figures/{report}_latency.png", category="{report}", labels={"kind": "figures"}),
+    log:
+        "logs/figures/{report}_latency.log",
+    wildcard_constraints:
+        report="|".join(grid.reports_on_cost),
+    conda:
+        "envs/environment.yml"
+    params:
+        scale=grid.scale.name,
+    shell:
+        "python -m reports.figures --scale {params.scale} --speed {input.speed} --results {input.results}"
+        " reports/figures/{wildcards.report} 2>&1 | tee {log} >&2"

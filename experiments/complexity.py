@@ -1,7 +1,8 @@
-"""Settings -> cost of each: parameters and multiply-adds, in the paper's convention and in full."""
+"""Settings -> cost of each: parameters and multiply-adds, in the paper's convention and in full, and training memory."""
 
 import argparse
 import json
+import weakref
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,9 +10,13 @@ import torch
 from mmcv.cnn import get_model_complexity_info
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.weak import WeakIdKeyDictionary
 from tqdm import tqdm
 
 from experiments.errors import UserError, run_or_explain
@@ -21,35 +26,69 @@ from experiments.strict_yaml import validate
 from experiments.study import Setting
 from experiments.write_config import config_text
 
+# Batch normalisation of a single value per channel, as of a global mean, is impossible with one.
+IMAGES_IN_TRAINING = 2
+
 
 class DetectorPass(nn.Module):
-    """One image through every layer of a two-stage detector, with as many regions as its test settings allow.
+    """One image through every layer of a detector, with as many regions as its test settings allow.
 
     Parameters
     ----------
     detector : nn.Module
-        An mmdet two-stage detector.
+        An mmdet detector of one or two stages, or a cascade.
     """
 
     def __init__(self, detector: nn.Module) -> None:
         super().__init__()
         self.detector = detector
-        self.boxes = detector.test_cfg.rpn.max_per_img
-        self.masks = detector.test_cfg.rcnn.max_per_img
 
     def forward(self, image: Tensor) -> None:
         """Run the layers on an image (1, 3, H, W); pooled regions are empty tensors, so that it works on the meta device."""
         levels = self.detector.extract_feat(image)
-        self.detector.rpn_head(levels)
-        head = self.detector.roi_head
-        channels = levels[0].shape[1]
-        head.bbox_head(image.new_empty(self.boxes, channels, *head.bbox_roi_extractor.roi_layers[0].output_size))
-        if head.with_mask:
-            head.mask_head(image.new_empty(self.masks, channels, *head.mask_roi_extractor.roi_layers[0].output_size))
+        first_head(self.detector)(levels)
+        for extractor, head, number in region_heads(self.detector):
+            head(image.new_empty(number, levels[0].shape[1], *extractor.roi_layers[0].output_size))
+
+
+def first_head(detector: nn.Module) -> nn.Module:
+    """The head that reads the pyramid: of a detector of one stage its only one, of others the one that proposes regions.
+
+    Parameters
+    ----------
+    detector : nn.Module
+        An mmdet detector.
+    """
+    return detector.rpn_head if hasattr(detector, "roi_head") else detector.bbox_head
+
+
+def region_heads(detector: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
+    """Region extractor, head and number of regions at test time, of every head of every stage; none of a single stage.
+
+    Parameters
+    ----------
+    detector : nn.Module
+        An mmdet detector.
+    """
+    if not hasattr(detector, "roi_head"):
+        return []
+    roi_head, test_cfg = detector.roi_head, detector.test_cfg
+    pairs = [(roi_head.bbox_roi_extractor, roi_head.bbox_head, test_cfg.rpn.max_per_img)]
+    if roi_head.with_mask:
+        pairs.append((roi_head.mask_roi_extractor, roi_head.mask_head, test_cfg.rcnn.max_per_img))
+    return [
+        (extractor, head, number)
+        for extractors, heads, number in pairs
+        for extractor, head in zip(_stages(extractors), _stages(heads), strict=True)
+    ]
+
+
+def _stages(module: nn.Module) -> list[nn.Module]:
+    return list(module) if isinstance(module, nn.ModuleList) else [module]
 
 
 def count(run: Run) -> dict[str, float]:
-    """Parameters and multiply-adds of a run's model on one image of the scale's `complexity_image`.
+    """Parameters, multiply-adds and training memory of a run's model on one image of the scale's `complexity_image`.
 
     Parameters
     ----------
@@ -62,7 +101,7 @@ def count(run: Run) -> dict[str, float]:
         parameters, flops: the paper's convention, that of mmdetection 1.x: one output more in each head, trainable parameters
         only, mmcv's counter with deconvolutions at their output size, and 1x1 convolutions that a neck computes in another form
         (its `replaced_layers`) as what they are in the paper. all_parameters, all_flops: everything that torch's
-        counter finds, one multiply-add = 1. neck_parameters.
+        counter finds, one multiply-add = 1. neck_parameters. training_memory: see `training_memory`.
     """
     shape = (3, *run.scale.complexity_image)
     with torch.device("meta"):
@@ -77,7 +116,62 @@ def count(run: Run) -> dict[str, float]:
         "all_parameters": sum(p.numel() for p in honest.parameters()),
         "all_flops": counter.get_total_flops() / 2,
         "neck_parameters": sum(p.numel() for p in honest.detector.neck.parameters()),
+        "training_memory": training_memory(run),
     }
+
+
+def training_memory(run: Run) -> int:
+    """Peak size in bytes of all tensors while backbone and neck are trained on two images of the scale's `complexity_image`.
+
+    Counted with tensors that have no content: weights, their gradients, activations and what operators return on the way, but
+    not the scratch memory inside of an operator.
+
+    Parameters
+    ----------
+    run : Run
+        Whose model is counted.
+    """
+    with FakeTensorMode():
+        detector = build_model(run).train()
+        images = torch.empty(IMAGES_IN_TRAINING, 3, *run.scale.complexity_image)
+        with TensorMemory() as memory:
+            sum(level.sum() for level in detector.extract_feat(images)).backward()
+    tensors = (tensor for module in (detector.backbone, detector.neck) for tensor in module.state_dict().values())
+    return memory.peak + sum(tensor.nbytes for tensor in tensors)
+
+
+class TensorMemory(TorchDispatchMode):
+    """Sizes of the tensors that operators return while this mode is on, each from its creation to its release.
+
+    Attributes
+    ----------
+    peak : int
+        Most bytes that existed at one time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._current = 0
+        self._known = WeakIdKeyDictionary()
+
+    def __torch_dispatch__(self, operator, types, arguments=(), options=None):
+        """Compute the operator and add the storages that it created."""
+        result = operator(*arguments, **(options or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                self._add(tensor.untyped_storage())
+        return result
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        if storage not in self._known:
+            self._known[storage] = True
+            self._current += storage.nbytes()
+            self.peak = max(self.peak, self._current)
+            weakref.finalize(storage, self._release, storage.nbytes())
+
+    def _release(self, size: int) -> None:
+        self._current -= size
 
 
 def _mmcv_flops(model: DetectorPass, shape: tuple[int, int, int]) -> float:
@@ -117,7 +211,7 @@ def build_model(run: Run, extra_classes: int = 0) -> nn.Module:
     run : Run
         Whose model is built.
     extra_classes : int
-        Added to the classes of every head.
+        Added to the classes of every head of regions.
 
     Raises
     ------
@@ -129,13 +223,17 @@ def build_model(run: Run, extra_classes: int = 0) -> nn.Module:
         path.write_text(config_text(run), encoding="utf-8")
         model = Config.fromfile(path).model
     model.backbone.init_cfg = None
-    for head in (model.roi_head.bbox_head, model.roi_head.get("mask_head")):
-        if head:
-            head.num_classes += extra_classes
+    for head in _region_head_configs(model):
+        head.num_classes += extra_classes
     try:
         return MODELS.build(model)
     except (ValueError, TypeError) as error:
         raise UserError(f"neck {run.setting.neck}: the model cannot be built: {error}") from error
+
+
+def _region_head_configs(model: ConfigDict) -> list[ConfigDict]:
+    heads = [model.roi_head.bbox_head, model.roi_head.get("mask_head", [])] if "roi_head" in model else []
+    return [head for stages in heads for head in (stages if isinstance(stages, list) else [stages])]
 
 
 def main() -> None:

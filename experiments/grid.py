@@ -82,7 +82,8 @@ class Grid:
         for report, (study, key) in self.tables.items():
             for row in self.table(report).rows:
                 try:
-                    Run(row.setting, self.scale, seed=0)
+                    if row.setting:
+                        Run(row.setting, self.scale, seed=0)
                 except UserError as error:
                     raise UserError(f"{STUDIES / study.name}.yaml: tables.{key}: row {row.label!r}: {error}") from None
 
@@ -96,6 +97,23 @@ class Grid:
         """All runs by id, each once however many rows ask for it."""
         return {run.id: run for report in self.tables for run in self.runs_of(report)}
 
+    @property
+    def reports_on_cost(self) -> list[str]:
+        """Reports that compare cost."""
+        return [report for report in self.drawn_reports if self.table(report).compares_complexity]
+
+    @property
+    def summary(self) -> str:
+        """How many rows share how many runs, in one line."""
+        rows = sum(len(self.table(report).rows) for report in self.tables)
+        runnable = sum(len(self.table(report).settings) for report in self.tables)
+        finished = sum(run.metrics_file.exists() for run in self.runs.values())
+        seeds = len(self.configuration.seeds)
+        return (
+            f"scale {self.scale.name}, {len(self.tables)} tables, {rows} rows: {runnable} can be run and share"
+            f" {len(self.runs)} runs ({seeds} {'seed' if seeds == 1 else 'seeds'}), {finished} of them finished"
+        )
+
     def table(self, report: str) -> Table:
         """The table behind a report name."""
         study, key = self.tables[report]
@@ -103,21 +121,25 @@ class Grid:
 
     def runs_of(self, report: str) -> list[Run]:
         """The runs that a table's rows ask for, one per seed."""
-        return [Run(row.setting, self.scale, seed) for row in self.table(report).rows for seed in self.configuration.seeds]
+        return [Run(setting, self.scale, seed) for setting in self.table(report).settings for seed in self.configuration.seeds]
 
     def everything(self, _wildcards: object = None) -> list[str]:
         """All reports. Asking for them also asks for the trainings that a table about cost would do without."""
         self._trained_reports.update(self.tables)
         tables = [f"reports/{report}.md" for report in self.tables]
-        return tables + [f"reports/figures/{report}_{figure}.png" for report in self.tables for figure in FIGURES]
+        figures = [f"{report}_{figure}" for report in self.drawn_reports for figure in FIGURES]
+        figures += [f"{report}_latency" for report in self.reports_on_cost]
+        return tables + [f"reports/figures/{figure}.png" for figure in figures]
+
+    @property
+    def drawn_reports(self) -> list[str]:
+        """Reports with figures: those of which anything can be run."""
+        return [report for report in self.tables if self.table(report).settings]
 
     def metrics_for_table(self, wildcards: Any) -> list[str]:
-        """Files that a table is made from: of all its runs, or of those that exist where none shall be trained for it.
-
-        A table about cost, asked for alone, is worth printing before anything is trained.
-        """
-        alone = self.table(wildcards.report).compares_complexity and wildcards.report not in self._trained_reports
-        return self.existing_metrics(wildcards) if alone else self.metrics(wildcards)
+        """Files that a table is made from: of all its runs, or of those that exist where none shall be trained for it."""
+        trains = self.table(wildcards.report).trains_when_alone or wildcards.report in self._trained_reports
+        return self.metrics(wildcards) if trains else self.existing_metrics(wildcards)
 
     def metrics_for_figures(self, wildcards: Any) -> list[str]:
         """Files that a report's figures are made from; a figure of a table about cost asks for its trainings too."""
@@ -141,18 +163,17 @@ class Grid:
 
     def cost_of_table(self, wildcards: Any) -> list[str]:
         """The files with the columns of a table about cost, always at the paper's scale."""
-        if not self.table(wildcards.report).compares_complexity:
+        if wildcards.report not in self.reports_on_cost:
             return []
         return [f"complexity/{PAPER_SCALE}/{wildcards.report}{part}.json" for part in ("", "_speed")]
 
     def settings_json(self, wildcards: Any) -> str:
         """The settings of a report's rows as a JSON list."""
-        return json.dumps([row.setting.model_dump() for row in self.table(wildcards.report).rows])
+        return json.dumps([setting.model_dump() for setting in self.table(wildcards.report).settings])
 
     def sources_of_report(self, wildcards: Any) -> list[str]:
         """The project's own source files that decide the cost of a report's rows."""
-        necks = {row.setting.neck["type"] for row in self.table(wildcards.report).rows}
-        return sorted({file for neck in necks for file in source_files(neck)})
+        return source_files([model for run in self.runs_of(wildcards.report) for model in run.models])
 
     def study_of(self, wildcards: Any) -> str:
         """Name of a report's study."""
@@ -174,7 +195,7 @@ class Grid:
 
     def sources(self, wildcards: Any) -> list[str]:
         """The project's own source files that decide a run's result."""
-        return training_sources(self.runs[wildcards.run].setting.neck["type"])
+        return training_sources(self.runs[wildcards.run].models)
 
     def setting_json(self, wildcards: Any) -> str:
         """The setting of a run as JSON."""

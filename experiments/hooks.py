@@ -1,4 +1,4 @@
-"""Hooks that make a training repeatable across interruptions, stop it when it is lost, and keep its course."""
+"""Hooks that make a training repeatable across interruptions, stop it when it is lost, keep its course and its precision."""
 
 import math
 import random
@@ -7,10 +7,16 @@ from typing import TextIO
 
 import numpy as np
 import torch
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.models.roi_heads.bbox_heads import BBoxHead
+from mmdet.models.roi_heads.mask_heads import FCNMaskHead
+from mmdet.models.roi_heads.roi_extractors.base_roi_extractor import BaseRoIExtractor
 from mmengine.dist import get_rank, master_only
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from torch import nn
+from torch.utils._pytree import tree_map
 
 from experiments.errors import UserError
 
@@ -99,6 +105,34 @@ class HistoryHook(Hook):
         history = runner.message_hub.get_info("history", [])
         runner.message_hub.update_info("history", [*history, {"iteration": runner.iter + 1, **means}])
         self.pending = []
+
+
+@HOOKS.register_module()
+class HeadPrecisionHook(Hook):
+    """Under bfloat16 autocast, pool regions and hand over predictions in float32: mmcv's RoIAlign and NMS have no bfloat16."""
+
+    def before_run(self, runner: Runner) -> None:
+        """Prepare the model's heads."""
+        widen_heads(runner.model)
+
+
+def widen_heads(model: nn.Module) -> None:
+    """Let region extractors read, and heads return, bfloat16 tensors as float32.
+
+    Parameters
+    ----------
+    model : nn.Module
+        An mmdet detector.
+    """
+    for module in model.modules():
+        if isinstance(module, BaseRoIExtractor):
+            module.register_forward_pre_hook(lambda _, arguments: tree_map(_widen, arguments))
+        if isinstance(module, BaseDenseHead | BBoxHead | FCNMaskHead):
+            module.register_forward_hook(lambda _, __, predictions: tree_map(_widen, predictions))
+
+
+def _widen(value: object) -> object:
+    return value.float() if isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16 else value
 
 
 class ProgressHook(Hook):

@@ -55,7 +55,7 @@ class Run:
             "out_channels": scale.out_channels,
             "num_outs": scale.num_outs,
             "object_sizes": list(scale.object_sizes),
-            "batch_size": scale.batch_size,
+            "batch_size": self.batch_size,
             "gpus": scale.resources.gpus,
             "config": scale.config,
             "seed": self.seed,
@@ -66,6 +66,17 @@ class Run:
         """Hash of the spec, 12 hexadecimal digits."""
         text = json.dumps(self.spec, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def batch_size(self) -> int:
+        """Images per process and step: the schedule's, or else the scale's."""
+        return self.scale.schedules[self.setting.schedule].batch_size or self.scale.batch_size
+
+    @property
+    def models(self) -> list[str]:
+        """Registered names of the neck and, where the scale names one, the backbone."""
+        backbone = self.scale.backbones[self.setting.backbone].config.get("type")
+        return [*self.setting.neck_types, *([backbone] if backbone else [])]
 
     @property
     def folder(self) -> Path:

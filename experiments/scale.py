@@ -56,25 +56,57 @@ class CocoDataset(StrictModel):
 Dataset = Annotated[SyntheticDataset | CocoDataset, Field(discriminator="kind")]
 
 
+def _left_out_of_identity(default: Any) -> Any:
+    """A field that does not appear in a run's spec while it has its default, so that runs of before keep their ids."""
+    return Field(default, exclude_if=lambda value: value == default)
+
+
 class Detector(StrictModel):
-    """An mmdet config to inherit from and the changes that this scale makes to it."""
+    """An mmdet config to inherit from and the changes that this scale makes to it.
+
+    Attributes
+    ----------
+    masks : bool
+        Whether training needs the objects' masks.
+    """
 
     base: str
     config: dict[str, Any] = {}
+    masks: bool = _left_out_of_identity(True)
 
 
 class Backbone(StrictModel):
-    """The channels of a backbone's levels, finest first, and the changes to the detector's own backbone."""
+    """The channels of a backbone's levels, finest first, and the changes to the detector's own backbone.
+
+    Attributes
+    ----------
+    data_preprocessor : dict
+        What its weights expect of the images: mean, std, order of the colours.
+    """
 
     in_channels: list[PositiveInt]
     config: dict[str, Any] = {}
+    data_preprocessor: dict[str, Any] = _left_out_of_identity({})
 
 
 class Schedule(StrictModel):
-    """Length of training in epochs and mmengine's parameter schedulers."""
+    """Length of training in epochs and mmengine's parameter schedulers.
+
+    Attributes
+    ----------
+    batch_size : int or None
+        Images per process, where the schedule has another number than its scale.
+    short_sides : (int, int) or None
+        Range in pixels from which the shorter side of each training image is drawn; None takes the scale's image size.
+    config : dict
+        What the schedule changes in the config, such as the optimiser.
+    """
 
     epochs: PositiveInt
     param_scheduler: list[dict[str, Any]]
+    batch_size: PositiveInt | None = _left_out_of_identity(None)
+    short_sides: tuple[PositiveInt, PositiveInt] | None = _left_out_of_identity(None)
+    config: dict[str, Any] = _left_out_of_identity({})
 
 
 class Resources(StrictModel):

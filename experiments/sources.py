@@ -1,7 +1,8 @@
-"""Which necks exist, which options they take and which source files they depend on, read without importing torch."""
+"""Which necks exist, which options they take, and which source files models depend on, read without importing torch."""
 
 import ast
 import importlib.util
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ SHARED_SOURCES = ("experiments/hooks.py", "necks/auxiliary_loss_hook.py")
 
 def known_necks() -> list[str]:
     """Names of all necks that a study may use: this project's and mmdet's."""
-    return sorted({*_own_necks(), *_mmdet_necks()})
+    return sorted({*_own_models("necks"), *_mmdet_necks()})
 
 
 def neck_options(neck: str) -> list[str] | None:
@@ -25,7 +26,7 @@ def neck_options(neck: str) -> list[str] | None:
     neck : str
         One of `known_necks`.
     """
-    path = _own_necks().get(neck) or _mmdet_necks()[neck]
+    path = _own_models("necks").get(neck) or _mmdet_necks()[neck]
     definition = next(node for node in ast.walk(_parse(path)) if isinstance(node, ast.ClassDef) and node.name == neck)
     for node in definition.body:
         if isinstance(node, ast.FunctionDef) and node.name == "__init__":
@@ -34,18 +35,17 @@ def neck_options(neck: str) -> list[str] | None:
     return None
 
 
-def source_files(neck: str) -> list[str]:
-    """Files of this project that a neck consists of, relative to its root; none for mmdet's necks.
+def source_files(models: Sequence[str]) -> list[str]:
+    """Files of this project that necks and backbones consist of, relative to its root; none for mmdet's.
 
     Parameters
     ----------
-    neck : str
-        One of `known_necks`.
+    models : sequence of str
+        Registered names.
     """
-    path = _own_necks().get(neck)
-    if path is None:
-        return []
-    found, pending = set(), [path]
+    own = _own_models("necks") | _own_models("necks/backbones")
+    found: set[Path] = set()
+    pending = [own[model] for model in models if model in own]
     while pending:
         path = pending.pop()
         if path not in found:
@@ -57,15 +57,15 @@ def source_files(neck: str) -> list[str]:
     return sorted(str(path) for path in found)
 
 
-def training_sources(neck: str) -> list[str]:
-    """Files of this project that decide how a run with this neck is trained: the neck's own and those that all share.
+def training_sources(models: Sequence[str]) -> list[str]:
+    """Files of this project that decide how a run is trained: those of its neck and backbone and those that all share.
 
     Parameters
     ----------
-    neck : str
-        One of `known_necks`.
+    models : sequence of str
+        Registered names of neck and backbone.
     """
-    return sorted({*source_files(neck), *SHARED_SOURCES})
+    return sorted({*source_files(models), *SHARED_SOURCES})
 
 
 @cache
@@ -77,10 +77,10 @@ def _parse(path: Path) -> ast.Module:
 
 
 @cache
-def _own_necks() -> dict[str, Path]:
+def _own_models(folder: str) -> dict[str, Path]:
     return {
         node.name: path
-        for path in sorted(Path("necks").glob("*.py"))
+        for path in sorted(Path(folder).glob("*.py"))
         for node in _parse(path).body
         if isinstance(node, ast.ClassDef) and _is_registered_model(node)
     }

@@ -13,7 +13,7 @@ from mmdet.utils import register_all_modules
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from experiments.complexity import build_model, runs_of_settings
+from experiments.complexity import build_model, first_head, region_heads, runs_of_settings
 from experiments.errors import run_or_explain
 from experiments.run import Run
 
@@ -34,7 +34,7 @@ def frames_per_second(runs: list[Run], repetitions: int = REPETITIONS) -> list[f
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 3, height, width, generator=generator)
     models = [build_model(run).eval() for run in runs]
-    regions = _random_regions(max(model.test_cfg.rpn.max_per_img for model in models), height, width, generator)
+    regions = _random_regions(max(map(_most_regions, models)), height, width, generator)
     for model in models:
         # Warms up memory and thread pools at a fraction of the price.
         _seconds(model, image[:, :, : height // 4, : width // 4], regions)
@@ -54,11 +54,15 @@ def _seconds(model: nn.Module, image: Tensor, regions: Tensor) -> float:
     metas = [{"img_shape": tuple(image.shape[2:]), "scale_factor": (1.0, 1.0)}]
     started = time.perf_counter()
     levels = model.extract_feat(image)
-    model.rpn_head.predict_by_feat(*model.rpn_head(levels), batch_img_metas=metas)
-    model.roi_head._bbox_forward(levels, regions)
-    if model.roi_head.with_mask:
-        model.roi_head._mask_forward(levels, regions[: model.test_cfg.rcnn.max_per_img])
+    head = first_head(model)
+    head.predict_by_feat(*head(levels), batch_img_metas=metas)
+    for extractor, head, number in region_heads(model):
+        head(extractor(levels[: extractor.num_inputs], regions[:number]))
     return time.perf_counter() - started
+
+
+def _most_regions(model: nn.Module) -> int:
+    return max((number for _, _, number in region_heads(model)), default=0)
 
 
 def _random_regions(number: int, height: int, width: int, generator: torch.Generator) -> Tensor:

@@ -10,32 +10,66 @@ from experiments.strict_yaml import StrictModel, read_yaml
 
 STUDIES = Path("experiments/studies")
 ACCURACY = tuple(f"{kind}_{metric}" for kind in ("box", "mask") for metric in ("AP", "AP50", "AP75", "APS", "APM", "APL"))
-COMPLEXITY = ("parameters", "flops", "fps")
+COMPLEXITY = ("parameters", "all_parameters", "flops", "all_flops", "fps", "fps_ratio", "training_memory")
+# Printed in papers, but measured by nothing here yet.
+QUOTED = (
+    *("test_box_AP", "test_mask_AP", "PQ", "PQ_things", "PQ_stuff", "mIoU", "mIoU_multi_scale"),
+    *("iIoU", "category_IoU", "category_iIoU", "accuracy", "top1_error", "top1_error_best_epoch", "top1_error_last_epoch"),
+    *("quoted_parameters", "quoted_flops", "quoted_memory", "quoted_fps"),
+)
+METRICS = ACCURACY + COMPLEXITY + QUOTED
 SCALE_GIVES = ("in_channels", "out_channels", "num_outs")
 
 
 class Setting(StrictModel):
-    """What is trained, independent of the scale: neck with its options, detector, backbone, schedule."""
+    """What is trained, independent of the scale: neck with its options, detector, backbone, schedule.
 
-    neck: dict[str, Any]
+    Attributes
+    ----------
+    neck : dict or list of dict
+        Registered name as `type`, and options; a list is a chain, each neck reading the levels of the one before it.
+    """
+
+    neck: dict[str, Any] | list[dict[str, Any]]
     detector: str
     backbone: str
     schedule: str
 
     @field_validator("neck")
     @classmethod
-    def _neck_exists(cls, neck: dict[str, Any]) -> dict[str, Any]:
-        if "type" not in neck:
-            raise ValueError("the key 'type' is missing")
-        name, necks = neck["type"], known_necks()
-        if name not in necks:
-            raise ValueError(f"unknown neck {name!r}; allowed: {', '.join(necks)}")
-        options = neck_options(name)
-        for option in neck.keys() - {"type"} if options is not None else ():
-            allowed = [allowed for allowed in options if allowed not in SCALE_GIVES]
-            if option not in allowed:
-                raise ValueError(f"neck {name} has no option {option!r}; allowed: {', '.join(allowed)}")
+    def _necks_exist(cls, neck: dict[str, Any] | list[dict[str, Any]]) -> dict[str, Any] | list[dict[str, Any]]:
+        for link in neck if isinstance(neck, list) else [neck]:
+            _check_neck(link)
         return neck
+
+    @property
+    def neck_types(self) -> list[str]:
+        """Registered names of the neck, or of the necks of the chain."""
+        return neck_types(self.neck)
+
+
+def neck_types(neck: dict[str, Any] | list[dict[str, Any]]) -> list[str]:
+    """Registered names of a neck, or of the necks of a chain.
+
+    Parameters
+    ----------
+    neck : dict or list of dict
+        As in a `Setting`.
+    """
+    return [link["type"] for link in (neck if isinstance(neck, list) else [neck])]
+
+
+def _check_neck(neck: dict[str, Any]) -> None:
+    if "type" not in neck:
+        raise ValueError("the key 'type' is missing")
+    name, necks = neck["type"], known_necks()
+    if name not in necks:
+        raise ValueError(f"unknown neck {name!r}; allowed: {', '.join(necks)}")
+    options = neck_options(name)
+    for option in neck.keys() - {"type"} if options is not None else ():
+        allowed = [allowed for allowed in options if allowed not in SCALE_GIVES]
+        if option not in allowed:
+            raise ValueError(f"neck {name} has no option {option!r}; allowed: {', '.join(allowed)}")
 
 
 class Row(StrictModel):
@@ -45,15 +79,24 @@ class Row(StrictModel):
     ----------
     name : list of str
         What stands in the columns of the table's `row_header`; a single string in the file is a list of one.
-    setting : Setting
+    setting : Setting or None
         Resolved; in the file, the name of one of the study's settings or a setting written out.
+    unavailable : str or None
+        Why the row cannot be run here yet; stands in the place of its setting.
     published : dict
         Number of each column as printed; in the file, a list in the order of the columns. Empty where nothing was published.
     """
 
     name: list[str]
-    setting: Setting
+    setting: Setting | None = None
+    unavailable: str | None = None
     published: dict[str, float | None] = {}
+
+    @model_validator(mode="after")
+    def _setting_or_reason(self) -> Self:
+        if (self.setting is None) == (self.unavailable is None):
+            raise ValueError(f"row {self.label!r} needs either the key 'setting' or the key 'unavailable' with a reason")
+        return self
 
     @property
     def label(self) -> str:
@@ -70,9 +113,12 @@ class Table(StrictModel):
         Metric to printed heading, in order.
     row_header : list of str
         Headings of the columns that name the rows.
+    train_when_alone : bool
+        Whether asking for this table alone trains what is missing. By default a table about cost is made from what exists.
     """
 
     title: str
+    train_when_alone: bool | None = None
     row_header: list[str] = ["Neck"]
     columns: dict[str, str]
     rows: list[Row] = Field(min_length=1)
@@ -81,8 +127,8 @@ class Table(StrictModel):
     @classmethod
     def _metrics_exist(cls, columns: dict[str, str]) -> dict[str, str]:
         for metric in columns:
-            if metric not in ACCURACY + COMPLEXITY:
-                raise ValueError(f"unknown metric {metric!r}; allowed: {', '.join(ACCURACY + COMPLEXITY)}")
+            if metric not in METRICS:
+                raise ValueError(f"unknown metric {metric!r}; allowed: {', '.join(METRICS)}")
         return columns
 
     @model_validator(mode="after")
@@ -96,9 +142,19 @@ class Table(StrictModel):
         return self
 
     @property
+    def settings(self) -> list[Setting]:
+        """Settings of the rows that can be run, in their order."""
+        return [row.setting for row in self.rows if row.setting]
+
+    @property
     def compares_complexity(self) -> bool:
-        """Whether the table is about cost, so that it is worth printing before anything is trained."""
+        """Whether the table is about cost."""
         return any(metric in COMPLEXITY for metric in self.columns)
+
+    @property
+    def trains_when_alone(self) -> bool:
+        """Whether asking for this table alone trains what is missing."""
+        return not self.compares_complexity if self.train_when_alone is None else self.train_when_alone
 
 
 class Study(StrictModel):

@@ -23,6 +23,7 @@ from experiments.errors import UserError, run_or_explain
 from experiments.evaluate import average_precision
 from experiments.hooks import ProgressHook
 from experiments.sources import training_sources
+from experiments.study import neck_types
 
 PACKAGES = ("torch", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetection", "numpy")
 
@@ -57,7 +58,7 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int) -> dict[str,
         init_dist(config.launcher, **config.env_cfg.dist_cfg)
     checkpoints = Path(config.work_dir)
     if is_main_process():
-        _set_aside_foreign_checkpoints(checkpoints, _origin(config_file, config.model.neck.type, dataset))
+        _set_aside_foreign_checkpoints(checkpoints, _origin(config_file, _models(config), dataset))
     barrier()
     checkpoint = newest_checkpoint(checkpoints)
     config.resume, config.load_from = checkpoint is not None, checkpoint and str(checkpoint)
@@ -104,9 +105,13 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return None
 
 
-def _origin(config_file: Path, neck: str, dataset: dict[str, Any]) -> str:
+def _models(config: Config) -> list[str]:
+    return [*neck_types(config.model.neck), config.model.backbone.type]
+
+
+def _origin(config_file: Path, models: list[str], dataset: dict[str, Any]) -> str:
     """Hash of what the checkpoints depend on: the config, the dataset and the sources."""
-    files = [config_file, *map(Path, training_sources(neck))]
+    files = [config_file, *map(Path, training_sources(models))]
     text = json.dumps([dataset, *(file.read_text(encoding="utf-8") for file in files)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -11,6 +11,7 @@ import jinja2
 from experiments.errors import run_or_explain
 from experiments.run import Run
 from experiments.scale import Scale, load_scale
+from experiments.sources import neck_options
 from experiments.strict_yaml import validate
 from experiments.study import Setting
 
@@ -32,7 +33,7 @@ def config_text(run: Run) -> str:
     environment.filters["python"] = to_python
     return environment.get_template("config.py.j2").render(
         run=run,
-        title=f"{run.setting.neck['type']} in {run.setting.detector}, {run.setting.backbone}, {run.setting.schedule}",
+        title=f"{' + '.join(run.setting.neck_types)} in {run.setting.detector}, {run.setting.backbone}, {run.setting.schedule}",
         base=run.scale.detectors[run.setting.detector].base,
         sections=_sections(run),
     )
@@ -87,7 +88,7 @@ def _sections(run: Run) -> list[tuple[str, dict[str, Any]]]:
             },
         ),
         ("The model: the neck under study, and what the scale changes.", {"model": _model(run)}),
-        ("The training data.", {"train_dataloader": _train_dataloader(scale)}),
+        ("The training data.", {"train_dataloader": _train_dataloader(run)}),
         ("The measurement.", _measurement(scale)),
         (
             "The schedule.",
@@ -105,35 +106,58 @@ def _sections(run: Run) -> list[tuple[str, dict[str, Any]]]:
                     {"type": "EpochSeedHook", "seed": run.seed},
                     {"type": "InvalidLossHook"},
                     {"type": "HistoryHook"},
+                    {"type": "HeadPrecisionHook"},
                 ],
             },
         ),
-        ("What else the scale sets.", scale.config),
+        ("What else the scale and the schedule set.", {**scale.config, **schedule.config}),
     ]
 
 
 def _model(run: Run) -> dict[str, Any]:
-    backbone = run.scale.backbones[run.setting.backbone]
-    neck = {
-        "_delete_": True,
-        **run.setting.neck,
-        "in_channels": backbone.in_channels,
-        "out_channels": run.scale.out_channels,
-        "num_outs": run.scale.num_outs,
-    }
-    return {"backbone": backbone.config, "neck": neck, **run.scale.detectors[run.setting.detector].config}
+    scale = run.scale
+    backbone = scale.backbones[run.setting.backbone]
+    model = {"backbone": backbone.config, "neck": _neck(run), **scale.detectors[run.setting.detector].config}
+    if backbone.data_preprocessor:
+        model["data_preprocessor"] = {**model.get("data_preprocessor", {}), **backbone.data_preprocessor}
+    return model
 
 
-def _train_dataloader(scale: Scale) -> dict[str, Any]:
+def _neck(run: Run) -> dict[str, Any] | list[dict[str, Any]]:
+    scale, neck = run.scale, run.setting.neck
+    widths = {"out_channels": scale.out_channels, "num_outs": scale.num_outs}
+    first = {"in_channels": scale.backbones[run.setting.backbone].in_channels, **widths}
+    if isinstance(neck, dict):
+        return {"_delete_": True, **neck, **first}
+    given = [first, *({"in_channels": scale.out_channels, **widths} for _ in neck[1:])]
+    return [{**link, **_accepted(link["type"], widths)} for link, widths in zip(neck, given, strict=True)]
+
+
+def _accepted(neck: str, widths: dict[str, Any]) -> dict[str, Any]:
+    """Those of the widths that a neck takes: one that refines levels has no width of its own."""
+    options = neck_options(neck)
+    return {option: value for option, value in widths.items() if options is None or option in options}
+
+
+def _train_dataloader(run: Run) -> dict[str, Any]:
+    scale = run.scale
     pipeline = [
         {"type": "LoadImageFromFile"},
-        {"type": "LoadAnnotations", "with_bbox": True, "with_mask": True},
-        {"type": "Resize", "scale": scale.image_scale, "keep_ratio": True},
+        {"type": "LoadAnnotations", "with_bbox": True, "with_mask": scale.detectors[run.setting.detector].masks},
+        _training_resize(run),
         {"type": "RandomFlip", "prob": 0.5},
         {"type": "PackDetInputs"},
     ]
     dataset = _dataset(scale, scale.dataset.train_annotations, scale.dataset.train_images, pipeline)
-    return {"batch_size": scale.batch_size, **_workers(scale), "dataset": dataset}
+    return {"batch_size": run.batch_size, **_workers(scale), "dataset": dataset}
+
+
+def _training_resize(run: Run) -> dict[str, Any]:
+    scale, short_sides = run.scale, run.scale.schedules[run.setting.schedule].short_sides
+    if short_sides is None:
+        return {"type": "Resize", "scale": scale.image_scale, "keep_ratio": True}
+    longest = max(scale.image_scale)
+    return {"type": "RandomResize", "scale": [(longest, side) for side in short_sides], "keep_ratio": True}
 
 
 def _measurement(scale: Scale) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pandas as pd
 from experiments.errors import UserError, run_or_explain
 from experiments.run import Run
 from experiments.scale import load_scale
-from experiments.study import Row, Table, load_study
+from experiments.study import COMPLEXITY, Row, Table, load_study
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def collect(
     seeds : list of int
         Of the runs.
     row_costs : list of dict, optional
-        Parameters, FLOPs and frames per second of each row.
+        Parameters, FLOPs, memory and frames per second of each row that can be run.
     dataset : dict, optional
         Identity of the dataset that all runs must have been trained on.
 
@@ -62,9 +62,13 @@ def collect(
         If a run was trained on another dataset, or its metrics cannot be read.
     """
     scale = load_scale(scale_name)
+    costs_in_order = iter(row_costs or ())
     results, history = [], []
     for number, row in enumerate(table.rows):
         identity = {"row": number, "name": row.label}
+        if row.setting is None:
+            results += [{**identity, "metric": metric, "published": row.published.get(metric)} for metric in table.columns]
+            continue
         for seed in seeds:
             run = Run(row.setting, scale, seed)
             metrics = _read(run.metrics_file)
@@ -78,7 +82,7 @@ def collect(
             history += [
                 {**place, "iteration": point["iteration"], "loss": point["loss"]} for point in metrics.get("history", [])
             ]
-        costs = row_costs[number] if row_costs else {}
+        costs = next(costs_in_order, {})
         results += [{**identity, "metric": m, "measured": v, "published": row.published.get(m)} for m, v in costs.items()]
     return Collected(pd.DataFrame(results, columns=RESULT_COLUMNS), pd.DataFrame(history, columns=HISTORY_COLUMNS))
 
@@ -86,7 +90,6 @@ def collect(
 def _accuracy(table: Table, row: Row, metrics: dict[str, Any]) -> list[dict[str, Any]]:
     measured, made = metrics.get("metrics", {}), metrics.get("made", {})
     versions = ", ".join(f"{package} {version}" for package, version in made.get("versions", {}).items())
-    names = [metric for metric in table.columns if metric.startswith(("box_", "mask_"))]
     return [
         {
             "metric": metric,
@@ -95,7 +98,8 @@ def _accuracy(table: Table, row: Row, metrics: dict[str, Any]) -> list[dict[str,
             "date": made.get("date"),
             "versions": versions or None,
         }
-        for metric in names
+        for metric in table.columns
+        if metric not in COMPLEXITY
     ]
 
 

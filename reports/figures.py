@@ -1,4 +1,4 @@
-"""Tidy results -> figures: AP per row, AP against FLOPs, training curves; PNG and SVG."""
+"""Tidy results -> figures: AP per row, AP against FLOPs and latency, training curves; PNG and SVG."""
 
 import argparse
 import json
@@ -63,37 +63,68 @@ def plot_average_precision(results: pd.DataFrame, scale: Scale) -> Figure:
 
 
 def plot_against_flops(results: pd.DataFrame, flops: list[float], scale: Scale) -> Figure:
-    """Box AP of every row against the multiply-adds of its model at the scale that it ran at.
+    """Box AP of every row against the multiply-adds of its model at the scale that it ran at, with the Pareto front.
 
     Parameters
     ----------
     results : DataFrame
         From `reports.collect`.
     flops : list of float
-        Multiply-adds per image of each row, every one counted.
+        Multiply-adds per image of each row that can be run, every one counted.
     scale : Scale
         That the runs ran at.
     """
-    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 3.8), layout="constrained")
-    measured = results[results.metric == "box_AP"].groupby(["row", "name"]).measured
     unit, name = (1e9, "G") if min(flops) >= 1e9 else (1e6, "M")
-    for row, label in measured.groups:
-        values = measured.get_group((row, label)).dropna()
-        if values.empty:
-            continue
+    height, width = scale.complexity_image
+    label = f"multiply-adds per {width} × {height} image ({name})"
+    return _plot_against_cost(results, [number / unit for number in flops], label, scale)
+
+
+def plot_against_latency(results: pd.DataFrame, frames_per_second: list[float], scale: Scale) -> Figure:
+    """Box AP of every row against the time that its detector takes for an image, with the Pareto front.
+
+    Parameters
+    ----------
+    results : DataFrame
+        From `reports.collect`.
+    frames_per_second : list of float
+        Of each row that can be run, at the scale's size.
+    scale : Scale
+        That the runs ran at.
+    """
+    height, width = scale.complexity_image
+    milliseconds = [1000 / rate for rate in frames_per_second]
+    return _plot_against_cost(results, milliseconds, f"time per {width} × {height} image (ms), batch 1", scale)
+
+
+def _plot_against_cost(results: pd.DataFrame, costs: list[float], label: str, scale: Scale) -> Figure:
+    accuracy = results[(results.metric == "box_AP") & results.seed.notna()]
+    points = accuracy.groupby(["row", "name"], as_index=False).measured.agg(["mean", "std"])
+    points["cost"] = costs
+    points = points.dropna(subset=["mean"])
+    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, max(3.8, 0.24 * len(points))), layout="constrained")
+    front = _pareto_front(points)
+    axes.plot(front.cost, front["mean"], color="0.6", linewidth=1, zorder=0, label="Pareto front")
+    for point in points.itertuples():
+        deviation = None if pd.isna(point.std) else point.std
         axes.errorbar(
-            flops[row] / unit,
-            values.mean(),
-            yerr=values.std() if len(values) > 1 else None,
+            point.cost,
+            point.mean,
+            yerr=deviation,
             capsize=3,
             markersize=8,
-            label=label,
-            **_style(row, marker=True),
+            label=point.name,
+            **_style(point.row, marker=True),
         )
-    height, width = scale.complexity_image
-    axes.set(xlabel=f"multiply-adds per {width} × {height} image ({name})", ylabel="box AP (%)", title=f"scale {scale.name}")
+    axes.set(xlabel=label, ylabel="box AP (%)", title=f"scale {scale.name}")
     figure.legend(loc="outside right upper")
     return figure
+
+
+def _pareto_front(points: pd.DataFrame) -> pd.DataFrame:
+    """The points that no other beats in both cost and mean, in the order of their cost."""
+    ordered = points.sort_values(["cost", "mean"], ascending=[True, False])
+    return ordered[ordered["mean"] > ordered["mean"].cummax().shift(fill_value=float("-inf"))]
 
 
 def plot_training_curves(history: pd.DataFrame, scale: Scale) -> Figure:
@@ -124,22 +155,26 @@ def _style(row: int, marker: bool) -> dict[str, str]:
 
 
 def main() -> None:
-    """Draw the figures of one table."""
+    """Draw the figures of one table, or with its speed the one about latency."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--scale", required=True)
-    parser.add_argument("--complexity", required=True, type=Path)
     parser.add_argument("--results", required=True, type=Path)
-    parser.add_argument("--history", required=True, type=Path)
+    parser.add_argument("--history", type=Path)
+    parser.add_argument("--complexity", type=Path, help="output of experiments.complexity")
+    parser.add_argument("--speed", type=Path, help="output of experiments.speed")
     parser.add_argument("output", type=Path, help="the folder and the beginning of the files' names")
     arguments = parser.parse_args()
-    scale = load_scale(arguments.scale)
-    results, history = pd.read_csv(arguments.results), pd.read_csv(arguments.history)
-    flops = [row["all_flops"] for row in json.loads(arguments.complexity.read_text())]
-    figures: dict[str, Callable[[], Figure]] = {
-        "ap": lambda: plot_average_precision(results, scale),
-        "flops": lambda: plot_against_flops(results, flops, scale),
-        "curves": lambda: plot_training_curves(history, scale),
-    }
+    scale, results = load_scale(arguments.scale), pd.read_csv(arguments.results)
+    figures: dict[str, Callable[[], Figure]] = {}
+    if arguments.speed:
+        rates = json.loads(arguments.speed.read_text())["frames_per_second"]
+        figures["latency"] = lambda: plot_against_latency(results, rates, scale)
+    else:
+        history = pd.read_csv(arguments.history)
+        flops = [row["all_flops"] for row in json.loads(arguments.complexity.read_text())]
+        figures["ap"] = lambda: plot_average_precision(results, scale)
+        figures["flops"] = lambda: plot_against_flops(results, flops, scale)
+        figures["curves"] = lambda: plot_training_curves(history, scale)
     plt.rcParams.update(STYLE)
     for name, plot in figures.items():
         figure = plot()

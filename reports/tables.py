@@ -12,19 +12,22 @@ import pandas as pd
 
 from experiments.errors import run_or_explain
 from experiments.scale import Scale, load_scale
-from experiments.study import COMPLEXITY, Study, Table, load_study
+from experiments.study import ACCURACY, Study, Table, load_study
 
 TEMPLATES = Path(__file__).parent / "templates"
 FORMATS = ("md", "tex", "html", "csv")
-LOWER_IS_BETTER = ("parameters", "all_parameters", "flops", "all_flops")
+LOWER_IS_BETTER = (
+    *("parameters", "all_parameters", "flops", "all_flops", "training_memory"),
+    *("quoted_parameters", "quoted_flops", "quoted_memory", "top1_error", "top1_error_best_epoch", "top1_error_last_epoch"),
+)
 # What the report adds beside a printed column: metric -> (metric, heading).
 ADDED_COLUMNS = {
     "parameters": ("all_parameters", "all #Params (M)"),
     "flops": ("all_flops", "all #FLOPs (G)"),
     "fps": ("fps_ratio", "FPS ratio to the first row"),
 }
-UNITS = {"parameters": 1e6, "all_parameters": 1e6, "flops": 1e9, "all_flops": 1e9}
-DECIMALS = {"parameters": 2, "all_parameters": 2, "flops": 2, "all_flops": 2, "fps_ratio": 3}
+UNITS = {"parameters": 1e6, "all_parameters": 1e6, "flops": 1e9, "all_flops": 1e9, "training_memory": 2**30}
+DECIMALS = {"parameters": 2, "all_parameters": 2, "flops": 2, "all_flops": 2, "fps_ratio": 3, "training_memory": 2}
 
 
 @dataclass(frozen=True)
@@ -75,21 +78,22 @@ def make_table(
     table = study.tables[key]
     columns = _columns(table)
     values = _values(results, columns)
-    cells = {metric: _cells(values, metric, len(table.rows), scale) for metric in columns}
+    cells = {metric: _cells(values, metric, table, scale) for metric in columns}
     trained = results.dropna(subset=["seed"])
     missing = trained[trained.measured.isna() & trained.date.isna()]
     return {
         "study": study,
-        "key": key,
-        "number": key.removeprefix("table"),
+        "heading": f"Table {key.removeprefix('table')}. {table.title}" if key.startswith("table") else table.title,
         "table": table,
         "scale": scale,
         "machine": machine,
         "headings": [*table.row_header, *columns.values()],
         "columns": columns,
         "rows": [(row.name, [cells[metric][number] for metric in columns]) for number, row in enumerate(table.rows)],
+        "published": any(number is not None for row in table.rows for number in row.published.values()),
+        "unavailable": _reasons(table),
         "seeds": sorted({int(seed) for seed in trained.seed}),
-        "schedules": sorted({row.setting.schedule for row in table.rows}),
+        "schedules": sorted({setting.schedule for setting in table.settings}),
         "runs": _runs(trained),
         "missing": sorted(set(zip(missing.name, missing.seed.astype(int), strict=True))),
         "dates": _span(trained.date.dropna()),
@@ -97,6 +101,15 @@ def make_table(
         "today": date.today().isoformat(),
         "values": values,
     }
+
+
+def _reasons(table: Table) -> dict[str, list[str]]:
+    """Why rows cannot be run, and which."""
+    reasons: dict[str, list[str]] = {}
+    for row in table.rows:
+        if row.unavailable:
+            reasons.setdefault(row.unavailable, []).append(row.label)
+    return reasons
 
 
 def _columns(table: Table) -> dict[str, str]:
@@ -111,7 +124,7 @@ def _columns(table: Table) -> dict[str, str]:
 
 def _values(results: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     """Mean, deviation, count and published number of each (metric, row), in the unit of the heading."""
-    frame = results[results.metric.isin(columns)].copy()
+    frame = results[results.metric.isin([*columns, "fps"])].copy()
     unit = frame.metric.map(UNITS).fillna(1.0)
     frame["measured"] = frame.measured.astype(float) / unit
     grouped = frame.groupby(["metric", "row"], sort=False)
@@ -130,14 +143,15 @@ def _values(results: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     return values
 
 
-def _cells(values: pd.DataFrame, metric: str, rows: int, scale: Scale) -> list[Cell]:
+def _cells(values: pd.DataFrame, metric: str, table: Table, scale: Scale) -> list[Cell]:
+    rows = range(len(table.rows))
     numbers = (
-        values.loc[metric].reindex(range(rows))
+        values.loc[metric].reindex(rows)
         if metric in values.index
-        else pd.DataFrame(index=range(rows), columns=["mean", "std", "count", "published", "finished"], dtype=float)
+        else pd.DataFrame(index=rows, columns=["mean", "std", "count", "published", "finished"], dtype=float)
     )
-    decimals = DECIMALS.get(metric, 1)
-    is_cost = metric in COMPLEXITY or metric in dict(ADDED_COLUMNS.values())
+    decimals = _decimals(table, metric)
+    is_accuracy = metric in ACCURACY
     # Frames per second span orders of magnitude between a CPU and a GPU: three significant digits.
     measured_format = ".3g" if metric == "fps" else f".{decimals}f"
     means = numbers["mean"].astype(float) if metric == "fps" else numbers["mean"].astype(float).round(decimals)
@@ -147,18 +161,29 @@ def _cells(values: pd.DataFrame, metric: str, rows: int, scale: Scale) -> list[C
     def text(value: float, style: str) -> str | None:
         return None if pd.isna(value) else f"{value:{style}}"
 
+    def missing(row: int) -> str:
+        if table.rows[row].unavailable:
+            return "not available"
+        return "not measured" if not is_accuracy else "–" if numbers["finished"][row] else "not run"
+
     return [
         Cell(
             measured=text(means[row], measured_format),
             deviation=text(numbers["std"][row], measured_format),
             published=text(published[row], f".{decimals}f"),
-            difference=text(means[row] - published[row], f"+.{decimals}f") if scale.paper_setting and not is_cost else None,
-            missing="not measured" if is_cost else "–" if numbers["finished"][row] else "not run",
+            difference=text(means[row] - published[row], f"+.{decimals}f") if scale.paper_setting and is_accuracy else None,
+            missing=missing(row),
             best=means[row] == getattr(means, lead)(),
             published_best=published[row] == getattr(published, lead)(),
         )
-        for row in range(rows)
+        for row in rows
     ]
+
+
+def _decimals(table: Table, metric: str) -> int:
+    """As many as the column was printed with, one at least."""
+    printed = [row.published[metric] for row in table.rows if row.published.get(metric) is not None]
+    return DECIMALS.get(metric, max([1, *(len(f"{float(number)}".partition(".")[2]) for number in printed)]))
 
 
 def _runs(trained: pd.DataFrame) -> list[tuple[str, str]]:
@@ -221,6 +246,8 @@ def _escape_tex(text: str) -> str:
             "σ": r"$\sigma$",
             "−": "$-$",
             "–": "--",
+            "×": r"$\times$",
+            "·": r"$\cdot$",
         }.get(c, c)
         for c in text
     )

@@ -3,12 +3,13 @@
 import json
 
 import pytest
+import torch
 
-from experiments.complexity import count
+from experiments.complexity import TensorMemory, count
 from experiments.run import Run
 from experiments.scale import load_scale
 from experiments.speed import measure
-from experiments.study import load_study
+from experiments.study import Setting, load_study
 
 STUDY = load_study("a2fpn")
 EXPECTED = {
@@ -50,3 +51,61 @@ def test_speed_is_measured_for_every_setting_and_says_where():
     assert len(result["frames_per_second"]) == 2
     assert all(rate > 0 for rate in result["frames_per_second"])
     assert "1 threads" in json.dumps(result)
+
+
+@pytest.mark.parametrize(
+    ("detector", "neck"),
+    [
+        ("faster_rcnn", {"type": "FPN"}),
+        ("cascade_mask_rcnn", {"type": "FPN"}),
+        ("retinanet", {"type": "FPN", "start_level": 1, "add_extra_convs": "on_output"}),
+        ("mask_rcnn", [{"type": "FPN"}, {"type": "BFP", "num_levels": 5, "refine_level": 2, "refine_type": "non_local"}]),
+    ],
+)
+def test_every_detector_and_chain_is_counted_and_timed(detector, neck):
+    run = Run(Setting(neck=neck, detector=detector, backbone="resnet50", schedule="1x"), load_scale("demo"), seed=0)
+    counted = count(run)
+    assert counted["neck_parameters"] < counted["all_parameters"]
+    assert counted["all_flops"] > 0
+    assert measure([run], threads=1)["frames_per_second"][0] > 0
+
+
+def test_every_stage_of_a_cascade_counts():
+    demo = load_scale("demo")
+    flops = {
+        detector: count(Run(Setting(neck={"type": "FPN"}, detector=detector, backbone="resnet50", schedule="1x"), demo, 0))
+        for detector in ("mask_rcnn", "cascade_mask_rcnn", "faster_rcnn")
+    }
+    masks = flops["mask_rcnn"]["all_flops"] - flops["faster_rcnn"]["all_flops"]
+    more = flops["cascade_mask_rcnn"]["all_flops"] - flops["mask_rcnn"]["all_flops"]
+    boxes = 100 * (49 * 48 * 192 + 192 * 192 + 192 * 7 + 192 * 4)
+    saved = 100 * 192 * (6 - 1) * 4
+    assert more == pytest.approx(2 * masks + 2 * boxes - saved, rel=1e-3)
+
+
+def test_deformable_convolution_counts_as_convolution_and_samples():
+    demo = load_scale("demo")
+    flops = [
+        count(Run(Setting(neck={"type": "FaPN", **options}, detector="mask_rcnn", backbone="resnet50", schedule="1x"), demo, 0))
+        for options in ({}, {"use_fam": False})
+    ]
+    locations = 24 * 24 + 12 * 12 + 6 * 6
+    per_location = 2 * 48 * 48 + 9 * 48 * 216 + 9 * 48 * 48 + 4 * 9 * 48
+    assert flops[0]["all_flops"] - flops[1]["all_flops"] == locations * per_location
+
+
+def test_training_memory_is_the_most_that_exists_at_one_time():
+    with TensorMemory() as memory:
+        first = torch.zeros(1000)
+        second = first + 1
+        del first
+        third = second.view(10, 100) * 2
+        del second, third
+        torch.zeros(500)
+    assert memory.peak == 2 * 4000
+
+
+def test_training_memory_grows_with_what_a_neck_keeps():
+    demo = load_scale("demo")
+    fpn, a2fpn = (count(Run(STUDY.settings[name], demo, 0))["training_memory"] for name in ("fpn", "a2fpn"))
+    assert 2 * 96 * 96 * 3 * 4 < fpn < a2fpn

@@ -45,3 +45,25 @@ def test_a_folder_that_cannot_be_written_is_named(monkeypatch):
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(UserError, match="no permission to write"):
         Grid(CONFIGURATION)
+
+
+def test_all_studies_together_train_shared_runs_once():
+    grid = Grid({**CONFIGURATION, "studies": ["a2fpn", "fapn", "aff", "afa", "a3fpn", "necks"]})
+    assert "265 rows: 110 can be run and share 87 runs (1 seed)" in grid.summary
+    shared = {run.id for run in grid.runs_of("necks")} & {run.id for run in grid.runs_of("table2")}
+    assert len(shared) == 3
+
+
+def test_reports_of_which_nothing_can_run_have_no_figures():
+    grid = Grid({**CONFIGURATION, "studies": "fapn"})
+    assert grid.drawn_reports == ["fapn_table1", "fapn_table2", "fapn_table3"]
+    assert "reports/fapn_table5.md" in grid.everything()
+    assert not [target for target in grid.everything() if "figures/fapn_table5" in target]
+
+
+def test_reports_on_cost_have_a_figure_of_latency():
+    targets = Grid({**CONFIGURATION, "studies": ["a2fpn", "necks"]}).everything()
+    assert [target for target in targets if "latency" in target] == [
+        "reports/figures/table6_latency.png",
+        "reports/figures/necks_latency.png",
+    ]

@@ -1,5 +1,7 @@
 """Identity of a run."""
 
+import hashlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from experiments.errors import UserError
 from experiments.run import Run
 from experiments.scale import load_scale
-from experiments.study import Setting
+from experiments.study import Setting, load_study
 
 DEMO = load_scale("demo")
 
@@ -56,5 +58,31 @@ def test_id_stays_when_something_else_changes(change):
 
 
 def test_what_a_scale_does_not_offer_is_named():
-    with pytest.raises(UserError, match=r"schedule '3x' is not offered by scale demo; allowed: 1x"):
+    with pytest.raises(UserError, match=r"schedule '3x' is not offered by scale demo; allowed: 1x, "):
         Run(Setting(neck={"type": "FPN"}, detector="mask_rcnn", backbone="resnet50", schedule="3x"), DEMO, 0)
+
+
+@pytest.mark.parametrize(
+    ("scale", "digest"), [("demo", "6de4ce3db406"), ("tiny_coco", "5c7b89830089"), ("coco", "c482d34abb19")]
+)
+def test_runs_of_a2fpn_keep_the_ids_that_they_have_been_trained_under(scale, digest):
+    study = load_study("a2fpn")
+    runs = [Run(setting, load_scale(scale), 0) for table in study.tables.values() for setting in table.settings]
+    ids = " ".join(sorted({run.id for run in runs}))
+    assert hashlib.sha256(ids.encode()).hexdigest().startswith(digest)
+
+
+def test_a_schedule_may_have_its_own_batch_size():
+    schedule = DEMO.schedules["1x"].replace(batch_size=2)
+    run = Run(setting(), DEMO.replace(schedules={"1x": schedule}), 0)
+    assert run.batch_size == run.spec["batch_size"] == 2
+    assert Run(setting(), DEMO, 0).batch_size == DEMO.batch_size
+
+
+def test_a_run_names_the_models_that_it_is_made_of():
+    chain = Setting(
+        neck=[{"type": "FPN"}, {"type": "BFP", "num_levels": 5}], detector="mask_rcnn", backbone="resnet50", schedule="1x"
+    )
+    assert Run(chain, DEMO, 0).models == ["FPN", "BFP"]
+    fusing = Setting(neck={"type": "FPN"}, detector="mask_rcnn", backbone="aff_resnet50", schedule="1x")
+    assert Run(fusing, DEMO, 0).models == ["FPN", "AFFResNet"]

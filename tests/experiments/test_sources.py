@@ -22,22 +22,22 @@ def test_options_are_those_of_the_constructor():
 
 
 def test_a_run_depends_on_its_necks_sources_alone():
-    assert source_files("FPN") == []
-    assert {"necks/a2fpn.py", "necks/fusion.py", "kernels/reassemble.py"} <= set(source_files("A2FPN"))
-    assert "necks/auxiliary_loss_hook.py" not in source_files("A2FPN")
-    assert training_sources("FPN") == ["experiments/hooks.py", "necks/auxiliary_loss_hook.py"]
+    assert source_files(["FPN"]) == []
+    assert {"necks/a2fpn.py", "necks/fusion.py", "kernels/reassemble.py"} <= set(source_files(["A2FPN"]))
+    assert "necks/auxiliary_loss_hook.py" not in source_files(["A2FPN"])
+    assert training_sources(["FPN", "ResNet"]) == ["experiments/hooks.py", "necks/auxiliary_loss_hook.py"]
 
 
 def test_a_neck_file_that_is_no_python_is_named(tmp_path, monkeypatch):
     (tmp_path / "necks").mkdir()
     (tmp_path / "necks/broken.py").write_text("class Broken(:\n")
     monkeypatch.chdir(tmp_path)
-    sources._own_necks.cache_clear()
+    sources._own_models.cache_clear()
     try:
         with pytest.raises(UserError, match=r"necks/broken.py, line 1: invalid syntax"):
             known_necks()
     finally:
-        sources._own_necks.cache_clear()
+        sources._own_models.cache_clear()
 
 
 def test_the_grid_is_computed_without_torch():
@@ -64,3 +64,9 @@ def test_imports_point_down(package):
 
 def test_necks_know_nothing_of_experiments():
     assert not [p for p in Path("necks").glob("*.py") if "experiments" in p.read_text()]
+
+
+def test_a_run_depends_on_the_sources_of_its_backbone_too():
+    files = source_files(["FPN", "AFFResNet"])
+    assert files == ["necks/attentional_fusion.py", "necks/backbones/aff_resnet.py", "necks/options.py"]
+    assert "AFFResNet" not in known_necks()

@@ -98,6 +98,8 @@ ROW = ("tables", "table1", "rows")
         (edit("settings", value="fpn"), ["settings"]),
         (edit(*ROW, value=["fpn"]), ["tables.table1.rows"]),
         (edit("tables", "table1", value=None), ["tables.table1"]),
+        (edit(*ROW, 0, value={"name": "FPN"}), ["row 'FPN'", "'setting'", "'unavailable'"]),
+        (edit(*ROW, 0, "unavailable", value="why"), ["row 'FPN'", "either the key 'setting' or the key 'unavailable'"]),
     ],
 )
 def test_a_mistake_is_one_sentence_with_file_key_and_allowed_values(write_study, change, words):
@@ -124,3 +126,51 @@ def test_duplicate_keys_and_broken_yaml_are_found(tmp_path, monkeypatch):
     (tmp_path / "broken.yaml").write_text("title: [a\n")
     with pytest.raises(UserError, match=r"broken.yaml, line 2"):
         load_study("broken")
+
+
+@pytest.mark.parametrize("name", ["fapn", "aff", "afa", "a3fpn", "necks"])
+def test_every_study_has_runs_at_every_scale_and_says_why_other_rows_have_none(name):
+    study = load_study(name)
+    rows = [row for table in study.tables.values() for row in table.rows]
+    assert any(row.setting for row in rows)
+    for row in rows:
+        assert (row.setting is None) == bool(row.unavailable)
+    for scale in ("demo", "tiny_coco", "coco"):
+        for table in study.tables.values():
+            for setting in table.settings:
+                assert Run(setting, load_scale(scale), seed=0).id
+
+
+def test_equal_rows_of_a_study_are_published_with_equal_numbers():
+    for name in ("fapn", "aff", "afa", "a3fpn"):
+        published = {}
+        for table in load_study(name).tables.values():
+            for row in table.rows:
+                numbers = {m: v for m, v in row.published.items() if m in ("box_AP", "mask_AP")}
+                if row.setting and numbers:
+                    assert published.setdefault(row.setting.model_dump_json(), numbers) == numbers, (name, row.label)
+
+
+def test_a_row_that_cannot_run_has_a_reason_in_the_place_of_its_setting(write_study):
+    table = write_study(edit(*ROW, 0, value={"name": "FPN", "unavailable": "ADE20K is not wired"})).tables["table1"]
+    assert table.settings == []
+    assert table.rows[0].unavailable == "ADE20K is not wired"
+
+
+def test_a_chain_of_necks_is_checked_link_by_link(write_study):
+    chain = [{"type": "FPN"}, {"type": "BFP", "refine_level": 2}]
+    assert write_study(edit("settings", "fpn", "neck", value=chain)).settings["fpn"].neck_types == ["FPN", "BFP"]
+    with pytest.raises(UserError, match="neck BFP has no option 'refine'"):
+        write_study(edit("settings", "fpn", "neck", value=[{"type": "FPN"}, {"type": "BFP", "refine": 2}]))
+
+
+def test_a_table_about_cost_is_made_without_training_unless_it_says_otherwise(write_study):
+    columns = edit("tables", "table1", "columns", value={"fps": "FPS"})
+    assert not write_study(columns).tables["table1"].trains_when_alone
+    assert write_study().tables["table1"].trains_when_alone
+
+    def insist(study):
+        columns(study)
+        edit("tables", "table1", "train_when_alone", value=True)(study)
+
+    assert write_study(insist).tables["table1"].trains_when_alone

@@ -11,7 +11,7 @@ from mmengine.optim import build_optim_wrapper
 
 from experiments.run import Run
 from experiments.scale import load_scale
-from experiments.study import load_study
+from experiments.study import Setting, load_study
 from experiments.write_config import config_text, to_python
 from necks.auxiliary_loss_hook import add_auxiliary_losses
 
@@ -75,3 +75,44 @@ def test_model_of_the_paper_setting_trains_one_step(name, tmp_path):
     assert torch.isfinite(logged["loss"])
     assert ("loss_orthogonal" in logged) == (SETTINGS[name].neck.get("lateral") == "mgc")
     assert any(not torch.equal(p, before[name]) for name, p in model.neck.named_parameters())
+
+
+def settings_of(neck, detector="mask_rcnn", backbone="resnet50", schedule="1x"):
+    return Setting(neck=neck, detector=detector, backbone=backbone, schedule=schedule)
+
+
+def test_a_chain_of_necks_reads_the_levels_of_the_one_before(tmp_path):
+    chain = [{"type": "FPN"}, {"type": "BFP", "num_levels": 5, "refine_level": 2, "refine_type": "non_local"}]
+    config = load(tmp_path, settings_of(chain), "demo")
+    assert config.model.neck[0] == {"type": "FPN", "in_channels": [16, 32, 64, 128], "out_channels": 48, "num_outs": 5}
+    assert config.model.neck[1] == {**chain[1], "in_channels": 48}
+
+
+@pytest.mark.parametrize("neck", [{"type": "FPN_CARAFE"}, {"type": "NASFPN", "stack_times": 7}])
+def test_mmdets_necks_are_reachable_without_new_code(neck, tmp_path):
+    config = load(tmp_path, settings_of(neck), "coco")
+    assert sum(parameter.numel() for parameter in MODELS.build(config.model.neck).parameters()) > 3_000_000
+
+
+def test_a_schedule_may_change_batch_size_image_sizes_and_optimiser(tmp_path):
+    config = load(tmp_path, settings_of({"type": "FPN"}, schedule="adamw_3x_multi_scale"), "coco")
+    assert config.optim_wrapper.optimizer == {"type": "AdamW", "lr": 0.0001, "betas": [0.9, 0.999], "weight_decay": 0.05}
+    assert config.train_dataloader.batch_size * load_scale("coco").resources.gpus == 16
+    resize = config.train_dataloader.dataset.pipeline[2]
+    assert resize == {"type": "RandomResize", "scale": [(1333, 640), (1333, 800)], "keep_ratio": True}
+    sgd = load(tmp_path, settings_of({"type": "FPN"}, schedule="3x_multi_scale"), "coco").optim_wrapper.optimizer
+    assert sgd == {"type": "SGD", "lr": 0.02, "momentum": 0.9, "weight_decay": 0.0001}
+
+
+def test_weights_of_another_origin_get_the_images_that_they_expect(tmp_path):
+    config = load(tmp_path, settings_of({"type": "FPN"}, backbone="resnet101_caffe"), "coco")
+    assert config.model.data_preprocessor.std == [1.0, 1.0, 1.0]
+    assert config.model.data_preprocessor.bgr_to_rgb is False
+    assert config.model.data_preprocessor.pad_size_divisor == 32
+    assert (config.model.backbone.depth, config.model.backbone.style) == (101, "caffe")
+
+
+def test_masks_are_loaded_where_the_detector_has_them(tmp_path):
+    for detector, masks in (("mask_rcnn", True), ("faster_rcnn", False)):
+        pipeline = load(tmp_path, settings_of({"type": "FPN"}, detector=detector), "demo").train_dataloader.dataset.pipeline
+        assert pipeline[1]["with_mask"] is masks

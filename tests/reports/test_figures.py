@@ -5,7 +5,7 @@ import pytest
 
 from experiments.scale import load_scale
 from reports.collect import collect
-from reports.figures import STYLE, plot_against_flops, plot_average_precision, plot_training_curves
+from reports.figures import STYLE, plot_against_flops, plot_against_latency, plot_average_precision, plot_training_curves
 
 DEMO = load_scale("demo")
 
@@ -69,3 +69,17 @@ def test_a_table_of_which_nothing_has_run_still_has_figures(finished, study):
     ):
         figure.canvas.draw()
         plt.close(figure)
+
+
+def test_latency_is_the_time_of_one_image(collected):
+    (axes,) = plot_against_latency(collected.results, [100.0, 50.0, *[10.0] * 7], DEMO).axes
+    points = [tuple(container.lines[0].get_xydata()[0]) for container in axes.containers]
+    assert points[:2] == [(10.0, 20.5), (20.0, 21.5)]
+    assert "(ms)" in axes.get_xlabel()
+
+
+def test_the_pareto_front_joins_what_nothing_beats(collected):
+    costs = [2.0, 1.0, 4.0, 3.0, *[5.0] * 5]
+    (axes,) = plot_against_flops(collected.results, [1e9 * cost for cost in costs], DEMO).axes
+    front = next(line for line in axes.lines if line.get_label() == "Pareto front")
+    assert [tuple(point) for point in front.get_xydata()] == [(1.0, 21.5), (3.0, 23.5), (5.0, 25.5)]

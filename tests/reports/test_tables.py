@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from experiments.scale import load_scale
+from experiments.study import Study, load_study
 from reports.collect import collect
 from reports.tables import FORMATS, make_table, render
 
@@ -21,6 +22,7 @@ def load_scale_of(name):
 
 
 SCALES = {name: load_scale(name) for name in ("demo", "coco")}
+FAPN, AFF, NECKS = (load_study(name) for name in ("fapn", "aff", "necks"))
 
 
 def line(text, start):
@@ -112,3 +114,43 @@ def test_html_escapes_what_a_study_says(finished, study):
     text = render(make_table(changed, "table2", SCALES["demo"], collect(study.tables["table2"], "demo", [0]).results), "html")
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
+
+
+def test_a_row_that_cannot_run_shows_its_published_number_and_why(finished, study):
+    changed = {"table1": study.tables["table2"].model_dump()}
+    rows = changed["table1"]["rows"]
+    rows[1] |= {"setting": None, "unavailable": "ADE20K is not wired"}
+    other = Study.model_validate({**study.model_dump(), "tables": changed})
+    finished("fpn", 20.0)
+    for extension, reason in (
+        ("md", "**Not available:** PAFPN (ADE20K is not wired)."),
+        ("html", "PAFPN (ADE20K is not wired)"),
+    ):
+        text = render(table(other, "table1"), extension)
+        assert reason in text
+    text = render(table(other, "table1"), "md")
+    assert line(text, "| PAFPN").startswith("| PAFPN | not available (37.6) |")
+    assert "PAFPN (seed 0)" not in text.split("Missing runs")[1].split("##")[0]
+
+
+def test_a_table_of_which_nothing_can_run_shows_what_was_published(study):
+    text = render(table(FAPN, "table5"), "md")
+    assert "None of the rows can be run here" in text
+    assert "| R50 | 1x | FaPN | not available (41.1) | not available (43.4) |" in text
+    assert "Seeds" not in text
+    assert r"\begin{tabular}" in render(table(FAPN, "table5"), "tex")
+
+
+def test_columns_have_the_decimals_that_they_were_printed_with():
+    assert "(0.928)" in render(table(AFF, "table4"), "md")
+    assert "(0.92)" not in render(table(AFF, "table4"), "md")
+
+
+def test_the_comparison_of_necks_has_no_number_and_no_published_column(finished):
+    finished("fpn", 20.0)
+    costs = [{"all_parameters": 4e7, "all_flops": 3e11, "fps": 2.0 / (n + 1), "training_memory": 2**30} for n in range(18)]
+    text = render(table(NECKS, "necks", costs=costs), "md")
+    assert text.startswith("# Every neck in Mask R-CNN R-50, trained alike")
+    assert "published" not in text.split("##")[0]
+    assert line(text, "| FPN |").startswith("| FPN | **20.0** | **20.0** | **40.00** | **300.00** | **1.000** | **1.00** |")
+    assert line(text, "| PAFPN |").endswith("| 0.500 | **1.00** |")

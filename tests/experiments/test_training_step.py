@@ -1,0 +1,86 @@
+"""Every neck of every study trains inside the detectors of its rows, in float32 and under bfloat16 autocast."""
+
+import json
+from contextlib import nullcontext
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.testing import demo_mm_inputs
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+
+from experiments.hooks import widen_heads
+from experiments.run import Run
+from experiments.scale import load_scale
+from experiments.study import STUDIES, Setting, load_study
+from experiments.write_config import config_text
+from necks.auxiliary_loss_hook import add_auxiliary_losses
+
+NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml"))
+DEMO = load_scale("demo")
+RETINANET = [
+    {"type": "FPN", "start_level": 1, "add_extra_convs": "on_output"},
+    {"type": "FaPN", "start_level": 1, "extra_levels": "conv_c5"},
+    {"type": "A3FPN", "end_level": 6},
+]
+PRECISIONS = {"float32": nullcontext, "bfloat16": lambda: torch.autocast("cpu", dtype=torch.bfloat16)}
+
+
+def necks_in_detectors():
+    """Each neck with its options once for every detector that any row trains it in."""
+    settings = [setting for name in NAMES for table in load_study(name).tables.values() for setting in table.settings]
+    alike = {(json.dumps(setting.neck, sort_keys=True), setting.detector): setting for setting in settings}
+    shared = {"backbone": "resnet50", "schedule": "1x"}
+    chosen = [Setting(neck=setting.neck, detector=setting.detector, **shared) for setting in alike.values()]
+    chosen += [Setting(neck=neck, detector="retinanet", **shared) for neck in RETINANET]
+    return [pytest.param(setting, id=f"{setting.detector}-{json.dumps(setting.neck)}") for setting in chosen]
+
+
+def train_one_step(setting, tmp_path, precision="float32"):
+    """Train a detector of the demo scale on two random images; return it, its losses and the parameters of before."""
+    path = tmp_path / "config.py"
+    path.write_text(config_text(Run(setting, DEMO, seed=0)))
+    config = Config.fromfile(path)
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    model.init_weights()
+    model.train()
+    add_auxiliary_losses(model)
+    widen_heads(model)
+    wrapper = build_optim_wrapper(model, config.optim_wrapper)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    masks = DEMO.detectors[setting.detector].masks
+    data = demo_mm_inputs(2, [[3, 96, 96]] * 2, num_items=[2, 3], num_classes=6, with_mask=masks, use_box_type=False)
+    with PRECISIONS[precision]():
+        losses = model.train_step(data, wrapper)
+    return model, losses, before
+
+
+def in_precisions():
+    """Everything in float32, and the first form of each neck in each detector in bfloat16 too."""
+    seen = set()
+    for parameters in necks_in_detectors():
+        (setting,) = parameters.values
+        kind = (*setting.neck_types, setting.detector)
+        yield pytest.param(setting, "float32", id=f"{parameters.id}-float32")
+        if kind not in seen:
+            seen.add(kind)
+            yield pytest.param(setting, "bfloat16", id=f"{parameters.id}-bfloat16")
+
+
+@pytest.mark.parametrize(("setting", "precision"), in_precisions())
+def test_every_neck_trains_one_step_inside_the_detectors_of_its_rows(setting, precision, tmp_path):
+    model, losses, before = train_one_step(setting, tmp_path, precision)
+    assert torch.isfinite(losses["loss"])
+    for name, parameter in model.named_parameters():
+        assert torch.isfinite(parameter).all(), name
+    assert any(not torch.equal(p, before[f"neck.{name}"]) for name, p in model.neck.named_parameters())
+
+
+@pytest.mark.parametrize("backbone", sorted(DEMO.backbones))
+def test_every_backbone_trains_one_step(backbone, tmp_path):
+    setting = Setting(neck={"type": "FPN"}, detector="mask_rcnn", backbone=backbone, schedule="1x")
+    model, losses, before = train_one_step(setting, tmp_path)
+    assert torch.isfinite(losses["loss"])
+    assert any(not torch.equal(p, before[f"backbone.{name}"]) for name, p in model.backbone.named_parameters())
