@@ -40,8 +40,8 @@ class A3FPN(BaseModule):
     num_outs : int
         Number of outputs: that of the inputs, or one more.
     end_level : int, optional
-        Number of levels that are computed, counted from the finest; the finest of them are dropped until `num_outs` are left.
-        6 with five outputs gives P3 to P7. By default `num_outs`.
+        Number of levels, counted from the finest, of which the last `num_outs` are given out; 6 with five outputs gives P3
+        to P7. By default `num_outs`.
     squeeze : sequence of int
         By how much each input is narrowed; 1 leaves it as it is.
     compress_channel : sequence of int
@@ -78,7 +78,7 @@ class A3FPN(BaseModule):
     norm_cfg : dict or False, optional
         Normalisation, SyncBN by default; False for none.
     act_cfg : dict, optional
-        Activation, GELU by default.
+        Activation after `norm_cfg`, GELU by default; after the normalisations over channels it always is GELU.
     init_cfg : dict, optional
         mmengine's initialisation; by default torch's own, with resamplers that give zero.
 
@@ -124,21 +124,26 @@ class A3FPN(BaseModule):
         check_choice("A3FPN", "weights", weights, WEIGHTS)
         check_choice("A3FPN", "extra_level", extra_level, EXTRA_LEVELS)
         end_level = num_outs if end_level is None else end_level
-        if end_level < num_outs:
-            raise ValueError(f"A3FPN: end_level is {end_level}; it must be at least num_outs, {num_outs}")
+        check_choice("A3FPN", "end_level", end_level, range(num_outs, num_outs + levels))
         self.in_channels = list(in_channels)
         self.out_channels = out_channels
         self.num_outs = num_outs
         self.end_level = end_level
         self.direction = direction
-        resampled = [using_resampling] * (levels - 1) if isinstance(using_resampling, bool) else list(using_resampling)
+        resampled = [using_resampling] * (levels - 1) if isinstance(using_resampling, bool) else using_resampling
+        _check_list("using_resampling", resampled, levels - 1, least=False)
         per_level = {"squeeze": squeeze, "compress_channel": compress_channel, "group_num": group_num, "dcn_groups": dcn_groups}
         for option, values in per_level.items():
-            _check_length(option, values, levels)
-        _check_length("using_resampling", resampled, levels - 1)
+            _check_list(option, values, levels, least=1)
         widths = [channels // factor for channels, factor in zip(in_channels, squeeze, strict=True)]
+        _check_kind("squeeze", list(squeeze), min(widths) >= 1, f"at most the widths of the levels, {list(in_channels)}")
         _check_divides("group_num", group_num, widths)
         _check_divides("dcn_groups", dcn_groups, widths)
+        _check_kind("norm_cfg", norm_cfg, isinstance(norm_cfg, dict) or norm_cfg is None or norm_cfg is False, "a dict, False")
+        _check_kind("dcn_norm", dcn_norm, isinstance(dcn_norm, dict) or dcn_norm in ("LN", None), "'LN', a dict, None")
+        odd = dw_kernel_size is None or (dw_kernel_size > 0 and dw_kernel_size % 2 == 1)
+        _check_kind("dw_kernel_size", dw_kernel_size, odd, "an odd number, None")
+        _check_kind("expansion", expansion, 2 * expansion >= 1, "1/2 and more")
 
         layers = Layers({"type": "SyncBN"} if norm_cfg is None else norm_cfg, act_cfg or {"type": "GELU"})
         resampler = ResamplerOptions(
@@ -181,7 +186,7 @@ class A3FPN(BaseModule):
         self._freeze_what_no_output_needs()
 
     def init_weights(self) -> None:
-        """Initialise as `init_cfg` says; without it, resamplers give zero again."""
+        """Initialise as `init_cfg` says; without it, resamplers start from zero weights again."""
         super().init_weights()
         for module in self.modules():
             if self.init_cfg is None and isinstance(module, ContextResampler):
@@ -190,19 +195,18 @@ class A3FPN(BaseModule):
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Map the backbone's levels (N, C_i, H_i, W_i) to `num_outs` levels (N, C_out, H, W), finest first.
 
-        The outputs have the memory format of the inputs, because some operators of detection heads (mmcv's RoIAlign on the
-        CPU) read every map as if it were contiguous.
+        The outputs are channels_last where all inputs are, else contiguous, because some operators of detection heads
+        (mmcv's RoIAlign on the CPU) read every map as if it were contiguous.
 
         Raises
         ------
         ValueError
-            If a level is not exactly twice as high and wide as the next.
+            If a level is missing or not exactly twice as high and wide as the next.
         """
-        _check_sizes(inputs)
-        if all(features.is_contiguous() for features in inputs):
-            outputs = self._fuse([features.contiguous(memory_format=torch.channels_last) for features in inputs])
-            return tuple(output.contiguous() for output in outputs)
-        return self._fuse(inputs)
+        _check_sizes(inputs, len(self.in_channels))
+        contiguous = any(not features.is_contiguous(memory_format=torch.channels_last) for features in inputs)
+        outputs = self._fuse([features.contiguous(memory_format=torch.channels_last) for features in inputs])
+        return tuple(output.contiguous() for output in outputs) if contiguous else outputs
 
     def deploy(self) -> None:
         """Fuse the parallel convolutions of the weight generators for inference; what the neck gives in eval mode stays.
@@ -309,9 +313,18 @@ def _columns(direction: str, levels: int) -> list[list[int]]:
     return [list(range(number)) for number in range(2, levels + 1)]
 
 
-def _check_length(option: str, values: Sequence[object], length: int) -> None:
+def _check_kind(option: str, value: object, right: bool, allowed: str) -> None:
+    if not right:
+        raise ValueError(f"A3FPN: {option} is {value!r}; allowed: {allowed}")
+
+
+def _check_list(option: str, values: Sequence[int], length: int, least: int) -> None:
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        raise ValueError(f"A3FPN: {option} is {values!r}; it must be a list of {length} entries")
     if len(values) != length:
         raise ValueError(f"A3FPN: {option} has {len(values)} entries; it must have {length}")
+    if min(values) < least:
+        raise ValueError(f"A3FPN: {option} is {list(values)}; every entry must be at least {least}")
 
 
 def _check_divides(option: str, groups: Sequence[int], widths: Sequence[int]) -> None:
@@ -320,7 +333,9 @@ def _check_divides(option: str, groups: Sequence[int], widths: Sequence[int]) ->
             raise ValueError(f"A3FPN: {option} of level {level} is {number}; it must divide the level's {width} channels")
 
 
-def _check_sizes(inputs: Sequence[Tensor]) -> None:
+def _check_sizes(inputs: Sequence[Tensor], levels: int) -> None:
+    if len(inputs) != levels:
+        raise ValueError(f"A3FPN: got {len(inputs)} levels; in_channels names {levels}")
     for finer, coarser in pairwise(inputs):
         if any(2 * small != large for small, large in zip(coarser.shape[2:], finer.shape[2:], strict=True)):
             sizes = ", ".join("{} x {}".format(*features.shape[2:]) for features in inputs)

@@ -81,8 +81,8 @@ class AFA(BaseModule):
         )
         check_choice("AFA", "mode", mode, MODES)
         check_num_outs("AFA", num_outs, len(in_channels))
-        if isinstance(pool, str):
-            check_choice("AFA", "pool", pool, (TWO_SCALE, "a list of grid sizes"))
+        if pool != TWO_SCALE and not (isinstance(pool, Sequence) and pool and all(isinstance(grid, int) for grid in pool)):
+            raise ValueError(f"AFA: pool is {pool!r}; allowed: {TWO_SCALE!r}, or a list of grid sizes such as [7] or [7, 14]")
         if out_channels % heads:
             raise ValueError(f"AFA: out_channels is {out_channels}; it must be a multiple of heads, {heads}")
         self.in_channels = list(in_channels)
@@ -156,7 +156,7 @@ class TransformerBlock(nn.Module):
         keys = self.source_norm(source.permute(0, 2, 3, 1)) if hasattr(self, "source_norm") else queries
         tokens = tokens + self.attention(queries, keys)
         tokens = tokens + self.mlp(self.mlp_norm(tokens))
-        return tokens.permute(0, 3, 1, 2).contiguous()
+        return tokens.permute(0, 3, 1, 2)
 
 
 class PooledAttention(nn.Module):

@@ -50,6 +50,8 @@ def build_fusion(
     check_choice("attentional fusion", "fusion", fusion, FUSIONS)
     check_choice("attentional fusion", "context", context, tuple(CONTEXTS))
     check_choice("attentional fusion", "scale", scale, (1, 2))
+    if not 1 <= reduction <= channels:
+        raise ValueError(f"attentional fusion: reduction is {reduction}; allowed: 1 to the width, {channels}")
     attention = {"reduction": reduction, "context": context, "norm_cfg": norm_cfg, "global_norm_cfg": global_norm_cfg}
     builders: dict[str, Callable[[], nn.Module]] = {
         "aff": lambda: AttentionalFusion(channels, scale, **attention),
@@ -140,7 +142,7 @@ class AttentionalFusion(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Fuse two maps (N, C, H, W)."""
-        return self.scale * torch.lerp(y, x, self.attention(x + y))
+        return self.scale * _choose(x, y, self.attention(x + y))
 
 
 class IterativeAttentionalFusion(nn.Module):
@@ -164,8 +166,8 @@ class IterativeAttentionalFusion(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Fuse two maps (N, C, H, W)."""
-        mixture = torch.lerp(y, x, self.first_attention(x + y))
-        return torch.lerp(y, x, self.second_attention.weights(mixture, self._second_branches()))
+        mixture = _choose(x, y, self.first_attention(x + y))
+        return _choose(x, y, self.second_attention.weights(mixture, self._second_branches()))
 
     def _second_branches(self) -> Sequence[nn.Module]:
         first, second = self.first_attention, self.second_attention
@@ -173,6 +175,11 @@ class IterativeAttentionalFusion(nn.Module):
             return second.branches
         pairs = zip(first.branches, second.branches, first.sees_mean, strict=True)
         return [of_first if sees_mean else of_second for of_first, of_second, sees_mean in pairs]
+
+
+def _choose(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """x w + y (1 - w), also of maps of different precision, which autocast may give."""
+    return y + weight * (x - y)
 
 
 class Addition(nn.Module):

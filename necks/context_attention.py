@@ -101,7 +101,7 @@ class LayerNorm2d(nn.LayerNorm):
 class ContextResampler(nn.Module):
     """Deformable aggregation of a map at places and with weights that a context map decides (DCNv4, section 3.4).
 
-    It gives exactly zero until training has moved its offsets and weights from zero.
+    Without a gate at the center it gives exactly zero until training has moved its weights from zero.
 
     Parameters
     ----------
@@ -201,12 +201,15 @@ class RepVGGBlock(nn.Module):
         ValueError
             If the normalisation depends on its input, as GroupNorm does.
         """
+        if hasattr(self, "fused_conv"):
+            return
         weight3, bias3 = _folded(self.conv3, self.norm3)
         weight1, bias1 = _folded(self.conv1, self.norm1)
         channels = weight3.shape[0]
         fused = nn.Conv2d(channels, channels, 3, padding=1, device=weight3.device, dtype=weight3.dtype)
         fused.weight.copy_(weight3 + F.pad(weight1, (1, 1, 1, 1)))
         fused.bias.copy_(bias3 + bias1)
+        fused.requires_grad_(self.conv3.weight.requires_grad)
         del self.conv3, self.norm3, self.conv1, self.norm1
         self.fused_conv = fused
 
@@ -334,8 +337,11 @@ class IntraScaleContentAttention(nn.Module):
         """Reassemble (N, C, H, W)."""
         scale = self.group_norm.weight
         share = (scale / scale.sum())[:, None, None]
-        gate = (self.group_norm(features) * share).sigmoid()
+        logits = self.group_norm(features) * share
+        # The gate is 1/2 within some 0.005 at first; half precision has hardly a number between.
+        gate = logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid()
         informative = gate > self.threshold
+        gate = gate.to(features.dtype)
         kept = features * gate.masked_fill(informative, 1)
         shared = features * gate.masked_fill(informative, 0)
         return F.gelu(self.norm(kept + shared.flip(1)))

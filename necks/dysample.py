@@ -1,5 +1,6 @@
 """FPN whose levels are enlarged by DySample: bilinear samples at learned points."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -95,9 +96,11 @@ class DySample(BaseModule):
     def __init__(self, channels: int, style: str = "lp", groups: int = 4, dyscope: bool = False) -> None:
         super().__init__()
         check_choice("DySample", "style", style, STYLES)
-        unit = max(groups, SCALE**2) if style == "pl" else groups
+        unit = math.lcm(groups, SCALE**2) if style == "pl" else groups
         if channels % unit:
-            raise ValueError(f"DySample: a map of {channels} channels does not divide into {unit}")
+            raise ValueError(
+                f"DySample: groups is {groups}; with style {style!r} the {channels} channels must be a multiple of {unit}"
+            )
         self.style = style
         self.groups = groups
         read, written = (channels // SCALE**2, 2 * groups) if style == "pl" else (channels, 2 * groups * SCALE**2)

@@ -14,16 +14,17 @@ def enlarge(upper: Tensor, lower: Tensor, mode: str = "nearest") -> Tensor:
     lower : Tensor
         (N, ..., H, W).
     mode : {'nearest', 'bilinear'}
-        Interpolation; bilinear with the corners of pixels aligned, not their centres.
+        Interpolation; bilinear is torch's with ``align_corners=False``.
 
     Returns
     -------
     Tensor
-        (N, C, H, W); `upper` itself where the sizes are equal.
+        (N, C, H, W), in the dtype of `upper`, which autocast would widen; `upper` itself where the sizes are equal.
     """
     if upper.shape[2:] == lower.shape[2:]:
         return upper
-    return F.interpolate(upper, size=lower.shape[2:], mode=mode, align_corners=None if mode == "nearest" else False)
+    align_corners = None if mode == "nearest" else False
+    return F.interpolate(upper, size=lower.shape[2:], mode=mode, align_corners=align_corners).to(upper.dtype)
 
 
 def with_pooled_levels(levels: list[Tensor], num_outs: int) -> tuple[Tensor, ...]:

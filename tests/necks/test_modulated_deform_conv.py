@@ -1,0 +1,77 @@
+"""The operator of FaPN's alignment: its equation, mmcv's function, what torch asks of an operator, precision, cost."""
+
+import pytest
+import torch
+from mmcv.ops import modulated_deform_conv2d
+from torch.utils.flop_counter import FlopCounterMode
+
+from necks.modulated_deform_conv import modulated_deform_conv
+from tests.necks import literal_fapn
+
+
+def arguments(dtype, groups=2, size=3, shape=(2, 4, 7, 6), width=5):
+    """Features, offsets of up to several pixels, modulation, weight and bias."""
+    generator = torch.Generator().manual_seed(0)
+    batch, channels, *space = shape
+    taps = groups * size**2
+    shapes = [shape, (batch, 2 * taps, *space), (batch, taps, *space), (width, channels, size, size), (width,)]
+    tensors = [torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes]
+    tensors[1] *= 2
+    return [tensor.to(dtype).requires_grad_() for tensor in tensors]
+
+
+def outputs_and_gradients(function, tensors):
+    output = function(*tensors)
+    return [output, *torch.autograd.grad(output.sin().sum(), tensors)]
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_computes_what_the_equation_says(groups, size):
+    tensors = arguments(torch.float64, groups, size)
+    ours = outputs_and_gradients(lambda *tensors: modulated_deform_conv(*tensors, groups), tensors)
+    literal = outputs_and_gradients(literal_fapn.modulated_deform_conv, tensors)
+    torch.testing.assert_close(ours, literal, rtol=1e-10, atol=1e-10)
+
+
+def test_equals_mmcvs_function():
+    tensors = arguments(torch.float32)
+
+    def theirs(features, offsets, modulation, weight, bias):
+        return modulated_deform_conv2d(features, offsets, modulation, weight, bias, 1, 1, 1, 1, 2)
+
+    ours = outputs_and_gradients(lambda *tensors: modulated_deform_conv(*tensors, 2), tensors)
+    torch.testing.assert_close(ours, outputs_and_gradients(theirs, tensors), rtol=0, atol=0)
+
+
+def test_gradients_are_those_of_finite_differences():
+    tensors = arguments(torch.float64, shape=(1, 2, 3, 4), width=2)
+    assert torch.autograd.gradcheck(lambda *tensors: modulated_deform_conv(*tensors, 2), tensors)
+
+
+def test_keeps_torchs_rules_for_operators():
+    torch.library.opcheck(torch.ops.feature_pyramids.modulated_deform_conv, (*arguments(torch.float32), 2))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_takes_any_memory_format_and_gives_contiguous_maps(memory_format):
+    tensors = arguments(torch.float64)
+    features = tensors[0].detach().to(memory_format=memory_format)
+    output = modulated_deform_conv(features, *tensors[1:], 2)
+    assert output.is_contiguous()
+    torch.testing.assert_close(output, modulated_deform_conv(*tensors, 2), rtol=0, atol=0)
+
+
+def test_bfloat16_is_computed_in_single_precision():
+    rounded = [tensor.detach().bfloat16() for tensor in arguments(torch.float64)]
+    exact = modulated_deform_conv(*(tensor.float() for tensor in rounded), 2)
+    torch.testing.assert_close(modulated_deform_conv(*rounded, 2), exact.bfloat16(), rtol=0, atol=0)
+
+
+def test_shape_and_cost_are_known_without_computing():
+    tensors = [tensor.detach().to("meta") for tensor in arguments(torch.float32)]
+    with FlopCounterMode(display=False) as counter:
+        output = torch.ops.feature_pyramids.modulated_deform_conv(*tensors, 2)
+    assert output.shape == (2, 5, 7, 6)
+    convolution, samples = 5 * 4 * 9, 4 * 9 * 4
+    assert counter.get_total_flops() == 2 * 2 * 7 * 6 * (convolution + samples)
