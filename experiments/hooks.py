@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from experiments.errors import UserError
+from experiments.study import neck_types
 
 
 @HOOKS.register_module()
@@ -158,7 +159,7 @@ class ProgressHook(Hook):
         seconds = (time.monotonic() - self.started) / (done - self.first_epoch) * (runner.max_epochs - done)
         loss = runner.message_hub.get_info("history")[-1]["loss"]
         print(
-            f"run {runner.cfg.run_id} {runner.cfg.model.neck.type}: epoch {done}/{runner.max_epochs},"
+            f"run {runner.cfg.run_id} {' + '.join(neck_types(runner.cfg.model.neck))}: epoch {done}/{runner.max_epochs},"
             f" loss {loss:.3f}, {seconds / 60:.1f} min left",
             file=self.stream,
             flush=True,

@@ -44,6 +44,27 @@ def test_a_table_about_cost_needs_no_training(project):
     assert planned(result, "speed") == 1
 
 
+ALL_STUDIES = ["a2fpn", "fapn", "aff", "afa", "a3fpn", "necks"]
+
+
+def test_all_studies_together_train_what_they_share_once(project):
+    project.configure(studies=ALL_STUDIES, scale="demo")
+    result = project.snakemake("-n")
+    assert planned(result, "train") == 87
+    assert "35 tables, 265 rows: 110 can be run and share 87 runs (1 seed), 0 of them finished" in result.stdout
+    assert planned(project.snakemake("-n", "reports/necks.md"), "train") == 18
+    assert planned(project.snakemake("-n", "reports/fapn_table2.md"), "train") == 4
+
+
+def test_a_table_of_which_nothing_can_run_shows_what_was_published(project):
+    project.configure(studies=ALL_STUDIES, scale="demo")
+    result = project.snakemake("reports/fapn_table5.md", "reports/fapn_table5.html")
+    assert planned(result, "train") == 0
+    report = (project / "reports/fapn_table5.md").read_text()
+    assert "| R50 | 1x | FaPN | not available (41.1) |" in report
+    assert "(panoptic segmentation is not wired)" in report
+
+
 def test_the_slurm_profile_plans_gpus_and_resources(project):
     project.configure(studies=["a2fpn"], scale="coco", data_root="/somewhere")
     result = project.snakemake("--profile", "slurm", "-n")
@@ -123,6 +144,21 @@ def test_a_new_neck_is_one_file_and_one_row(project):
     assert metrics(project)["FPN"] == before
     report = (project / "reports/two_necks_table1.md").read_text()
     assert re.search(r"^\| mine \| [\d*.]+ \| [\d*.]+ \|$", report, re.MULTILINE), report
+
+
+def test_a_chain_of_necks_trains_beside_a_row_that_cannot(project):
+    refined = [{"type": "FPN"}, {"type": "BFP", "num_levels": 5, "refine_level": 2, "refine_type": "non_local"}]
+    rows = [
+        {"name": "BFP", "setting": {"neck": refined}},
+        {"name": "FPN in PointRend", "unavailable": "PointRend is not wired", "published": [39.4, 37.6]},
+    ]
+    project.change_yaml("experiments/studies/two_necks.yaml", lambda study: study["tables"]["table1"].update(rows=rows))
+    result = project.snakemake("reports/two_necks_table1.md", "reports/figures/two_necks_table1_ap.png")
+    assert result.returncode == 0, result.stderr
+    report = (project / "reports/two_necks_table1.md").read_text()
+    assert re.search(r"^\| BFP \| [\d*.]+ \| [\d*.]+ \|$", report, re.MULTILINE), report
+    assert "| FPN in PointRend | not available (**39.4**) | not available (**37.6**) |" in report
+    assert "**Not available:** FPN in PointRend (PointRend is not wired)." in report
 
 
 def test_a_killed_training_resumes_and_ends_bit_for_bit_as_an_undisturbed_one(project):
