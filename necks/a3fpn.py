@@ -130,15 +130,12 @@ class A3FPN(BaseModule):
         self.num_outs = num_outs
         self.end_level = end_level
         self.direction = direction
-        resampled = [using_resampling] * (levels - 1) if isinstance(using_resampling, bool) else using_resampling
-        _check_list("using_resampling", resampled, levels - 1, least=False)
-        per_level = {"squeeze": squeeze, "compress_channel": compress_channel, "group_num": group_num, "dcn_groups": dcn_groups}
-        for option, values in per_level.items():
-            _check_list(option, values, levels, least=1)
-        widths = [channels // factor for channels, factor in zip(in_channels, squeeze, strict=True)]
-        _check_kind("squeeze", list(squeeze), min(widths) >= 1, f"at most the widths of the levels, {list(in_channels)}")
-        _check_divides("group_num", group_num, widths)
-        _check_divides("dcn_groups", dcn_groups, widths)
+        resampled = _per_column(using_resampling, levels - 1)
+        widths = _working_widths(in_channels, squeeze)
+        _check_levels("compress_channel", compress_channel, levels)
+        for option, groups in (("group_num", group_num), ("dcn_groups", dcn_groups)):
+            _check_levels(option, groups, levels)
+            _check_divides(option, groups, widths)
         _check_kind("norm_cfg", norm_cfg, isinstance(norm_cfg, dict) or norm_cfg is None or norm_cfg is False, "a dict, False")
         _check_kind("dcn_norm", dcn_norm, isinstance(dcn_norm, dict) or dcn_norm in ("LN", None), "'LN', a dict, None")
         odd = dw_kernel_size is None or (dw_kernel_size > 0 and dw_kernel_size % 2 == 1)
@@ -313,18 +310,37 @@ def _columns(direction: str, levels: int) -> list[list[int]]:
     return [list(range(number)) for number in range(2, levels + 1)]
 
 
+def _per_column(using_resampling: bool | Sequence[bool], columns: int) -> Sequence[bool]:
+    if isinstance(using_resampling, bool):
+        return [using_resampling] * columns
+    _check_list("using_resampling", using_resampling, columns)
+    return using_resampling
+
+
+def _working_widths(in_channels: Sequence[int], squeeze: Sequence[int]) -> list[int]:
+    """Channels of each level inside of the neck."""
+    _check_levels("squeeze", squeeze, len(in_channels))
+    widths = [channels // factor for channels, factor in zip(in_channels, squeeze, strict=True)]
+    _check_kind("squeeze", list(squeeze), min(widths) >= 1, f"at most the widths of the levels, {list(in_channels)}")
+    return widths
+
+
 def _check_kind(option: str, value: object, right: bool, allowed: str) -> None:
     if not right:
         raise ValueError(f"A3FPN: {option} is {value!r}; allowed: {allowed}")
 
 
-def _check_list(option: str, values: Sequence[int], length: int, least: int) -> None:
+def _check_list(option: str, values: Sequence[object], length: int) -> None:
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise ValueError(f"A3FPN: {option} is {values!r}; it must be a list of {length} entries")
     if len(values) != length:
         raise ValueError(f"A3FPN: {option} has {len(values)} entries; it must have {length}")
-    if min(values) < least:
-        raise ValueError(f"A3FPN: {option} is {list(values)}; every entry must be at least {least}")
+
+
+def _check_levels(option: str, values: Sequence[int], levels: int) -> None:
+    _check_list(option, values, levels)
+    if min(values) < 1:
+        raise ValueError(f"A3FPN: {option} is {list(values)}; every entry must be at least 1")
 
 
 def _check_divides(option: str, groups: Sequence[int], widths: Sequence[int]) -> None:
