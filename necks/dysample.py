@@ -125,8 +125,7 @@ class DySample(BaseModule):
         precise = features if features.dtype == torch.float64 else features.float()
         grid = self._points(features).to(precise.dtype).reshape(batch * self.groups, SCALE * height, SCALE * width, 2)
         grouped = precise.reshape(batch * self.groups, channels // self.groups, height, width)
-        with torch.autocast(features.device.type, enabled=False):
-            sampled = F.grid_sample(grouped, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        sampled = F.grid_sample(grouped, grid, mode="bilinear", padding_mode="border", align_corners=False)
         return sampled.view(batch, channels, SCALE * height, SCALE * width).to(features.dtype)
 
     def _points(self, features: Tensor) -> Tensor:
