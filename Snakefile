@@ -126,6 +126,7 @@ rule complexity:
 
 rule speed:
     input:
+        "experiments/complexity.py",
         "experiments/speed.py",
         "experiments/scales/{at}.yaml",
         grid.sources_of_report,

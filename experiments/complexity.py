@@ -3,6 +3,7 @@
 import argparse
 import json
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import WeakIdKeyDictionary
 from tqdm import tqdm
 
-from experiments.errors import UserError, run_or_explain
+from experiments.errors import explain_build, run_or_explain
 from experiments.run import Run
 from experiments.scale import load_scale
 from experiments.strict_yaml import validate
@@ -123,8 +124,8 @@ def count(run: Run) -> dict[str, float]:
 def training_memory(run: Run) -> int:
     """Peak size in bytes of all tensors while backbone and neck are trained on two images of the scale's `complexity_image`.
 
-    Counted with tensors that have no content: weights, their gradients, activations and what operators return on the way, but
-    not the scratch memory inside of an operator.
+    Counted with tensors that have no content: images, weights, their gradients, activations and what operators return on the
+    way; not the scratch memory inside of an operator, the optimiser's state and the heads.
 
     Parameters
     ----------
@@ -134,14 +135,19 @@ def training_memory(run: Run) -> int:
     with FakeTensorMode():
         detector = build_model(run).train()
         images = torch.empty(IMAGES_IN_TRAINING, 3, *run.scale.complexity_image)
-        with TensorMemory() as memory:
+        weights = [tensor for part in (detector.backbone, detector.neck) for tensor in (*part.parameters(), *part.buffers())]
+        with TensorMemory([images, *weights]) as memory:
             sum(level.sum() for level in detector.extract_feat(images)).backward()
-    tensors = (tensor for module in (detector.backbone, detector.neck) for tensor in module.state_dict().values())
-    return memory.peak + sum(tensor.nbytes for tensor in tensors)
+    return memory.peak
 
 
 class TensorMemory(TorchDispatchMode):
-    """Sizes of the tensors that operators return while this mode is on, each from its creation to its release.
+    """Sizes of given tensors and of those that operators return while this mode is on, each from creation to release.
+
+    Parameters
+    ----------
+    tensors : sequence of Tensor
+        That exist already and take part.
 
     Attributes
     ----------
@@ -149,11 +155,13 @@ class TensorMemory(TorchDispatchMode):
         Most bytes that existed at one time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tensors: Sequence[Tensor] = ()) -> None:
         super().__init__()
         self.peak = 0
         self._current = 0
         self._known = WeakIdKeyDictionary()
+        for tensor in tensors:
+            self._add(tensor.untyped_storage())
 
     def __torch_dispatch__(self, operator, types, arguments=(), options=None):
         """Compute the operator and add the storages that it created."""
@@ -216,7 +224,7 @@ def build_model(run: Run, extra_classes: int = 0) -> nn.Module:
     Raises
     ------
     UserError
-        If the neck refuses its options.
+        If the neck or the backbone refuses its options.
     """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "config.py"
@@ -225,10 +233,8 @@ def build_model(run: Run, extra_classes: int = 0) -> nn.Module:
     model.backbone.init_cfg = None
     for head in _region_head_configs(model):
         head.num_classes += extra_classes
-    try:
+    with explain_build(f"neck {run.setting.neck}, backbone {run.setting.backbone}, scale {run.scale.name}"):
         return MODELS.build(model)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"neck {run.setting.neck}: the model cannot be built: {error}") from error
 
 
 def _region_head_configs(model: ConfigDict) -> list[ConfigDict]:

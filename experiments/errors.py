@@ -1,7 +1,8 @@
 """Errors that a user can mend, and the one place where they become a sentence and an exit code."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -22,3 +23,24 @@ def run_or_explain(main: Callable[[], None]) -> None:
         sys.exit(f"error: {error}")
     except OSError as error:
         sys.exit(f"error: {error.filename or 'input or output'}: {error.strerror or error}")
+
+
+@contextmanager
+def explain_build(subject: str) -> Iterator[None]:
+    """Turn the errors with which mmdet, mmengine and necks refuse options into a sentence.
+
+    Parameters
+    ----------
+    subject : str
+        What is built.
+
+    Raises
+    ------
+    UserError
+        If the body raises one of them.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, AssertionError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else "its options do not fit"
+        raise UserError(f"{subject}: the model cannot be built: {type(error).__name__}: {reason}") from error

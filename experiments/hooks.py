@@ -112,7 +112,7 @@ class HistoryHook(Hook):
 class HeadPrecisionHook(Hook):
     """Under bfloat16 autocast, pool regions and hand over predictions in float32: mmcv's RoIAlign and NMS have no bfloat16."""
 
-    def before_run(self, runner: Runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Prepare the model's heads."""
         widen_heads(runner.model)
 

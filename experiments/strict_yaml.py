@@ -30,6 +30,23 @@ class StrictModel(BaseModel):
         return self.model_copy(update=changes)
 
 
+class PrintedNumber(float):
+    """A number that remembers how it was written, trailing zeros and all.
+
+    Parameters
+    ----------
+    text : str
+        As it stands in the file.
+    """
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+
 class _UniqueKeyLoader(yaml.SafeLoader):
     """A loader that refuses a key that stands twice in one mapping, where YAML would keep the last silently."""
 
@@ -41,6 +58,21 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                     None, None, f"duplicate key {key!r}", node.value[position][0].start_mark
                 )
         return super().construct_mapping(node, deep)
+
+
+def _construct_float(loader: yaml.Loader, node: yaml.ScalarNode) -> float:
+    number = loader.construct_yaml_float(node)
+    return PrintedNumber(node.value) if number == _float_or_none(node.value) else number
+
+
+def _float_or_none(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+_UniqueKeyLoader.add_constructor("tag:yaml.org,2002:float", _construct_float)
 
 
 def read_yaml(path: Path, model: type[Model], **extra: Any) -> Model:

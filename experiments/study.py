@@ -1,5 +1,6 @@
 """A study: a paper's ablation as data, its settings, its tables with their rows, and the published numbers."""
 
+from math import isfinite
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,12 +36,15 @@ class Setting(StrictModel):
     backbone: str
     schedule: str
 
-    @field_validator("neck")
+    @field_validator("neck", mode="before")
     @classmethod
-    def _necks_exist(cls, neck: dict[str, Any] | list[dict[str, Any]]) -> dict[str, Any] | list[dict[str, Any]]:
-        for link in neck if isinstance(neck, list) else [neck]:
+    def _necks_exist(cls, neck: Any) -> dict[str, Any] | list[dict[str, Any]]:
+        links = neck if isinstance(neck, list) else [neck]
+        if not links or not all(isinstance(link, dict) for link in links):
+            raise ValueError("expected a neck, {type: ...}, or a list of necks")
+        for link in links:
             _check_neck(link)
-        return neck
+        return links[0] if len(links) == 1 else links
 
     @property
     def neck_types(self) -> list[str]:
@@ -84,13 +88,22 @@ class Row(StrictModel):
     unavailable : str or None
         Why the row cannot be run here yet; stands in the place of its setting.
     published : dict
-        Number of each column as printed; in the file, a list in the order of the columns. Empty where nothing was published.
+        Number of each column as printed, None where there is none; in the file, a list in the order of the columns. Empty
+        where nothing was published.
     """
 
     name: list[str]
     setting: Setting | None = None
-    unavailable: str | None = None
-    published: dict[str, float | None] = {}
+    unavailable: str | None = Field(None, min_length=1)
+    published: dict[str, Any] = {}
+
+    @field_validator("published")
+    @classmethod
+    def _finite_or_missing(cls, published: dict[str, Any]) -> dict[str, Any]:
+        for metric, number in published.items():
+            if number is not None and not (type(number) is not bool and isinstance(number, int | float) and isfinite(number)):
+                raise ValueError(f"{metric} is {number!r}; expected a number as printed, or null")
+        return published
 
     @model_validator(mode="after")
     def _setting_or_reason(self) -> Self:
@@ -137,6 +150,11 @@ class Table(StrictModel):
         for position, name in enumerate(names):
             if name in names[:position]:
                 raise ValueError(f"duplicate row name {' '.join(name)!r}; every row of a table needs its own")
+            unknown = [metric for metric in self.rows[position].published if metric not in self.columns]
+            if unknown:
+                raise ValueError(
+                    f"row {' '.join(name)!r} publishes {unknown[0]!r}, which is no column: {', '.join(self.columns)}"
+                )
             if len(name) != len(self.row_header):
                 raise ValueError(f"row {' '.join(name)!r} has {len(name)} names for the headings {', '.join(self.row_header)}")
         return self
@@ -205,7 +223,7 @@ def _with_defaults(setting: Any, defaults: dict) -> Any:
 def _resolve_table(table: Any, settings: dict, defaults: dict, place: str) -> Any:
     if not isinstance(table, dict) or not isinstance(table.get("rows"), list):
         return table
-    columns = list(table.get("columns") or {})
+    columns = list(table["columns"]) if isinstance(table.get("columns"), dict) else []
     return {**table, "rows": [_resolve_row(row, columns, settings, defaults, place) for row in table["rows"]]}
 
 

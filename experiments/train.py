@@ -19,7 +19,7 @@ from mmengine.config import Config
 from mmengine.dist import barrier, init_dist, is_main_process
 from mmengine.runner import Runner
 
-from experiments.errors import UserError, run_or_explain
+from experiments.errors import UserError, explain_build, run_or_explain
 from experiments.evaluate import average_precision
 from experiments.hooks import ProgressHook
 from experiments.sources import training_sources
@@ -127,10 +127,8 @@ def _set_aside_foreign_checkpoints(folder: Path, origin: str) -> None:
 
 
 def _build(config: Config) -> Runner:
-    try:
+    with explain_build(f"run {config.run_id}"):
         return Runner.from_cfg(config)
-    except (ValueError, TypeError, AssertionError) as error:
-        raise UserError(f"run {config.run_id}: its model cannot be built: {error}") from error
 
 
 def _measure(config: Config, detections: Path) -> dict[str, float | None]:

@@ -47,7 +47,10 @@ def plot_average_precision(results: pd.DataFrame, scale: Scale) -> Figure:
     figure, (left, right) = plt.subplots(
         1, 2, sharey=True, figsize=(COLUMN_WIDTH, 1.5 + 0.34 * len(rows)), layout="constrained"
     )
-    for offset, (metric, (label, colour, marker)) in zip((-0.12, 0.12), KINDS.items(), strict=True):
+    shown = [metric for metric in KINDS if (results.metric == metric).any()]
+    offsets = (-0.12, 0.12) if len(shown) == 2 else (0,)
+    for offset, metric in zip(offsets, shown, strict=False):
+        label, colour, marker = KINDS[metric]
         values = results[results.metric == metric].groupby("row")
         style = {"color": colour, "marker": marker, "linestyle": "none", "label": label}
         positions = rows.index + offset

@@ -137,7 +137,8 @@ def _values(results: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     )
     if "fps_ratio" in columns and "fps" in values.index:
         fps = values.loc["fps"]
-        ratio = fps[["mean", "published"]].astype(float) / fps[["mean", "published"]].astype(float).iloc[0]
+        rates = fps[["mean", "published"]].astype(float)
+        ratio = rates / rates.bfill().iloc[0]
         ratio = ratio.assign(std=float("nan"), count=fps["count"], finished=0)
         values = pd.concat([values, pd.concat({"fps_ratio": ratio}, names=["metric"])])
     return values
@@ -155,7 +156,7 @@ def _cells(values: pd.DataFrame, metric: str, table: Table, scale: Scale) -> lis
     # Frames per second span orders of magnitude between a CPU and a GPU: three significant digits.
     measured_format = ".3g" if metric == "fps" else f".{decimals}f"
     means = numbers["mean"].astype(float) if metric == "fps" else numbers["mean"].astype(float).round(decimals)
-    published = numbers["published"].astype(float).round(decimals)
+    published = numbers["published"].astype(float)
     lead = "min" if metric in LOWER_IS_BETTER else "max"
 
     def text(value: float, style: str) -> str | None:
@@ -170,20 +171,28 @@ def _cells(values: pd.DataFrame, metric: str, table: Table, scale: Scale) -> lis
         Cell(
             measured=text(means[row], measured_format),
             deviation=text(numbers["std"][row], measured_format),
-            published=text(published[row], f".{decimals}f"),
+            published=_printed(table.rows[row].published.get(metric), published[row], decimals),
             difference=text(means[row] - published[row], f"+.{decimals}f") if scale.paper_setting and is_accuracy else None,
             missing=missing(row),
             best=means[row] == getattr(means, lead)(),
-            published_best=published[row] == getattr(published, lead)(),
+            # Rows of which none can run here may come from several datasets.
+            published_best=bool(table.settings) and published[row] == getattr(published, lead)(),
         )
         for row in rows
     ]
 
 
+def _printed(number: float | None, value: float, decimals: int) -> str | None:
+    """A published number as the study's file has it; one that is derived from others, rounded."""
+    if number is not None:
+        return getattr(number, "text", str(number))
+    return None if pd.isna(value) else f"{value:.{decimals}f}"
+
+
 def _decimals(table: Table, metric: str) -> int:
     """As many as the column was printed with, one at least."""
-    printed = [row.published[metric] for row in table.rows if row.published.get(metric) is not None]
-    return DECIMALS.get(metric, max([1, *(len(f"{float(number)}".partition(".")[2]) for number in printed)]))
+    printed = [_printed(row.published.get(metric), float("nan"), 1) for row in table.rows]
+    return DECIMALS.get(metric, max([1, *(len(text.partition(".")[2]) for text in printed if text)]))
 
 
 def _runs(trained: pd.DataFrame) -> list[tuple[str, str]]:

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from experiments.complexity import TensorMemory, count
+from experiments.errors import UserError
 from experiments.run import Run
 from experiments.scale import load_scale
-from experiments.speed import measure
+from experiments.speed import _warm_up_length, frames_per_second, measure
 from experiments.study import Setting, load_study
 
 STUDY = load_study("a2fpn")
@@ -109,3 +110,41 @@ def test_training_memory_grows_with_what_a_neck_keeps():
     demo = load_scale("demo")
     fpn, a2fpn = (count(Run(STUDY.settings[name], demo, 0))["training_memory"] for name in ("fpn", "a2fpn"))
     assert 2 * 96 * 96 * 3 * 4 < fpn < a2fpn
+
+
+@pytest.mark.parametrize("row", load_study("necks").tables["necks"].rows, ids=lambda row: row.label)
+def test_every_neck_of_the_comparison_is_counted(row):
+    counted = count(Run(row.setting, load_scale("demo"), seed=0))
+    assert all(number > 0 for number in counted.values())
+
+
+def test_every_neck_of_the_comparison_is_timed():
+    runs = [Run(setting, load_scale("demo"), seed=0) for setting in load_study("necks").tables["necks"].settings]
+    assert len(frames_per_second(runs, repetitions=1)) == 18
+
+
+@pytest.mark.parametrize(("height", "width"), [(832, 1280), (96, 96), (64, 64), (800, 1333)])
+def test_speed_is_warmed_up_at_a_size_that_every_neck_takes(height, width):
+    for length in (height, width):
+        warm_up = _warm_up_length(length)
+        assert warm_up == length or (warm_up % 64 == 0 and warm_up < length)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"neck": {"type": "FPN", "start_level": 0, "end_level": 1}}, "neck .*FPN.*cannot be built: AssertionError"),
+        ({"neck": {"type": "AFFFPN", "scale": 3}}, "scale is 3; allowed: 1, 2"),
+    ],
+)
+def test_a_model_that_cannot_be_built_is_a_sentence(change, words):
+    setting = Setting(**{"detector": "mask_rcnn", "backbone": "resnet50", "schedule": "1x", **change})
+    with pytest.raises(UserError, match=words):
+        count(Run(setting, load_scale("demo"), seed=0))
+
+
+def test_weights_that_an_operator_views_count_once():
+    layer = torch.nn.Linear(100, 100, bias=False)
+    with TensorMemory([layer.weight]) as memory:
+        layer(torch.zeros(1, 100))
+    assert memory.peak == 4 * (100 * 100 + 100 + 100)

@@ -63,7 +63,7 @@ def test_imports_point_down(package):
 
 
 def test_necks_know_nothing_of_experiments():
-    assert not [p for p in Path("necks").glob("*.py") if "experiments" in p.read_text()]
+    assert not [p for p in Path("necks").rglob("*.py") if "experiments" in p.read_text()]
 
 
 def test_a_run_depends_on_the_sources_of_its_backbone_too():

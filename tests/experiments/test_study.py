@@ -99,6 +99,14 @@ ROW = ("tables", "table1", "rows")
         (edit(*ROW, value=["fpn"]), ["tables.table1.rows"]),
         (edit("tables", "table1", value=None), ["tables.table1"]),
         (edit(*ROW, 0, value={"name": "FPN"}), ["row 'FPN'", "'setting'", "'unavailable'"]),
+        (edit("settings", "fpn", "neck", value=[]), ["settings.fpn.neck", "expected a neck"]),
+        (edit("settings", "fpn", "neck", value=["FPN"]), ["settings.fpn.neck", "expected a neck"]),
+        (edit("settings", "fpn", "neck", value="FPN"), ["settings.fpn.neck", "expected a neck"]),
+        (edit(*ROW, 0, value={"name": "FPN", "unavailable": ""}), ["tables.table1.rows.0.unavailable"]),
+        (edit(*ROW, 0, "published", value={"box_ap": 1.0}), ["row 'FPN'", "'box_ap'", "no column", "box_AP"]),
+        (edit(*ROW, 0, "published", value=["37,1"]), ["box_AP is '37,1'", "number"]),
+        (edit(*ROW, 0, "published", value=[float("nan")]), ["box_AP is nan", "number"]),
+        (edit("tables", "table1", "columns", value=5), ["tables.table1"]),
         (edit(*ROW, 0, "unavailable", value="why"), ["row 'FPN'", "either the key 'setting' or the key 'unavailable'"]),
     ],
 )
@@ -174,3 +182,13 @@ def test_a_table_about_cost_is_made_without_training_unless_it_says_otherwise(wr
         edit("tables", "table1", "train_when_alone", value=True)(study)
 
     assert write_study(insist).tables["table1"].trains_when_alone
+
+
+def test_a_chain_of_one_is_that_neck(write_study):
+    assert write_study(edit("settings", "fpn", "neck", value=[{"type": "FPN"}])).settings["fpn"].neck == {"type": "FPN"}
+
+
+def test_published_numbers_keep_their_digits():
+    published = load_study("a3fpn").tables["table1"].rows[1].published
+    assert published == {"box_AP": 43.7, "mask_AP": 39.19}
+    assert published["box_AP"].text == "43.70"

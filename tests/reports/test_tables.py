@@ -22,7 +22,7 @@ def load_scale_of(name):
 
 
 SCALES = {name: load_scale(name) for name in ("demo", "coco")}
-FAPN, AFF, NECKS = (load_study(name) for name in ("fapn", "aff", "necks"))
+FAPN, AFF, A3FPN, NECKS = (load_study(name) for name in ("fapn", "aff", "a3fpn", "necks"))
 
 
 def line(text, start):
@@ -137,7 +137,9 @@ def test_a_table_of_which_nothing_can_run_shows_what_was_published(study):
     text = render(table(FAPN, "table5"), "md")
     assert "None of the rows can be run here" in text
     assert "| R50 | 1x | FaPN | not available (41.1) | not available (43.4) |" in text
+    assert "**Not available:** all rows (panoptic segmentation is not wired)." in text
     assert "Seeds" not in text
+    assert "measured" not in text
     assert r"\begin{tabular}" in render(table(FAPN, "table5"), "tex")
 
 
@@ -154,3 +156,18 @@ def test_the_comparison_of_necks_has_no_number_and_no_published_column(finished)
     assert "published" not in text.split("##")[0]
     assert line(text, "| FPN |").startswith("| FPN | **20.0** | **20.0** | **40.00** | **300.00** | **1.000** | **1.00** |")
     assert line(text, "| PAFPN |").endswith("| 0.500 | **1.00** |")
+
+
+def test_published_numbers_stand_as_they_were_printed():
+    text = render(table(A3FPN, "table1"), "md")
+    assert "| detectron2 | A3-FPN | not run (**43.70**) | not run (**39.19**) |" in text
+    assert "| detectron2 | FPN | not run (41.0) | not run (37.2) |" in text
+
+
+def test_the_ratio_of_speeds_is_to_the_first_row_that_has_one(finished, study):
+    rows = [{"name": row.name, "setting": row.setting.model_dump()} for row in study.tables["table6"].rows[:2]]
+    rows.insert(0, {"name": ["quoted"], "unavailable": "no code"})
+    speeds = {"speeds": {"title": "t", "columns": {"fps": "FPS"}, "rows": rows}}
+    other = Study.model_validate({**study.model_dump(), "tables": speeds})
+    text = render(table(other, "speeds", costs=[{"fps": 2.0}, {"fps": 1.0}]), "md")
+    assert line(text, "| PAFPN").startswith("| PAFPN | 1 | 0.500 |")

@@ -50,8 +50,8 @@ ALL_STUDIES = ["a2fpn", "fapn", "aff", "afa", "a3fpn", "necks"]
 def test_all_studies_together_train_what_they_share_once(project):
     project.configure(studies=ALL_STUDIES, scale="demo")
     result = project.snakemake("-n")
-    assert planned(result, "train") == 87
-    assert "35 tables, 265 rows: 110 can be run and share 87 runs (1 seed), 0 of them finished" in result.stdout
+    assert planned(result, "train") == 86
+    assert "35 tables, 266 rows: 111 can be run and share 86 runs (1 seed), 0 of them finished" in result.stdout
     assert planned(project.snakemake("-n", "reports/necks.md"), "train") == 18
     assert planned(project.snakemake("-n", "reports/fapn_table2.md"), "train") == 4
 
