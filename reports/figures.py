@@ -34,7 +34,7 @@ STYLE = {
 
 
 def plot_average_precision(results: pd.DataFrame, scale: Scale) -> Figure:
-    """AP of every row: measured with the standard deviation over the seeds, and published, in two panels.
+    """AP of every row: measured with the standard deviation over the seeds, and in a second panel what was published, if any.
 
     Parameters
     ----------
@@ -44,23 +44,26 @@ def plot_average_precision(results: pd.DataFrame, scale: Scale) -> Figure:
         That the runs ran at.
     """
     rows = results.drop_duplicates("row").set_index("row").name
-    figure, (left, right) = plt.subplots(
-        1, 2, sharey=True, figsize=(COLUMN_WIDTH, 1.5 + 0.34 * len(rows)), layout="constrained"
-    )
     shown = [metric for metric in KINDS if (results.metric == metric).any()]
-    offsets = (-0.12, 0.12) if len(shown) == 2 else (0,)
-    for offset, metric in zip(offsets, shown, strict=False):
+    titles = [f"measured, scale {scale.name}"]
+    if results[results.metric.isin(shown)].published.notna().any():
+        titles.append("published")
+    size = (COLUMN_WIDTH, 1.5 + 0.34 * len(rows))
+    figure, panels = plt.subplots(1, len(titles), sharey=True, squeeze=False, figsize=size, layout="constrained")
+    for offset, metric in zip((-0.12, 0.12) if len(shown) == 2 else (0,), shown, strict=True):
         label, colour, marker = KINDS[metric]
         values = results[results.metric == metric].groupby("row")
         style = {"color": colour, "marker": marker, "linestyle": "none", "label": label}
         positions = rows.index + offset
         mean, deviation = (getattr(values.measured, name)().reindex(rows.index) for name in ("mean", "std"))
-        left.errorbar(mean, positions, xerr=deviation.fillna(0), capsize=3, **style)
-        right.plot(values.published.first().reindex(rows.index), positions, **style)
-    left.set(title=f"measured, scale {scale.name}", xlabel="AP (%)", yticks=rows.index, yticklabels=rows)
-    right.set(title="published", xlabel="AP (%)")
-    left.invert_yaxis()
-    handles, labels = right.get_legend_handles_labels()
+        panels[0, 0].errorbar(mean, positions, xerr=deviation.fillna(0), capsize=3, **style)
+        for published in panels[0, 1:]:
+            published.plot(values.published.first().reindex(rows.index), positions, **style)
+    for panel, title in zip(panels[0], titles, strict=True):
+        panel.set(title=title, xlabel="AP (%)")
+    panels[0, 0].set(yticks=rows.index, yticklabels=rows)
+    panels[0, 0].invert_yaxis()
+    handles, labels = panels[0, -1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
 

@@ -83,3 +83,10 @@ def test_the_pareto_front_joins_what_nothing_beats(collected):
     (axes,) = plot_against_flops(collected.results, [1e9 * cost for cost in costs], DEMO).axes
     front = next(line for line in axes.lines if line.get_label() == "Pareto front")
     assert [tuple(point) for point in front.get_xydata()] == [(1.0, 21.5), (3.0, 23.5), (5.0, 25.5)]
+
+
+def test_ap_of_rows_without_published_numbers_has_one_panel_and_only_the_columns_of_the_table(collected):
+    boxes = collected.results[collected.results.metric == "box_AP"].assign(published=float("nan"))
+    figure = plot_average_precision(boxes, DEMO)
+    assert len(figure.axes) == 1
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["box AP"]
