@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
@@ -19,6 +18,8 @@ from necks.fusion import (
     StridedConvAdd,
 )
 from necks.global_context import MultiLevelGlobalContext
+from necks.levels import with_pooled_levels
+from necks.options import check_choice, check_num_outs
 
 LATERALS = ("conv", "mgc")
 TOP_DOWNS = ("nearest", "carafe", "gacarafe")
@@ -88,12 +89,12 @@ class A2FPN(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg or {"type": "Xavier", "layer": ["Conv1d", "Conv2d", "Linear"], "distribution": "uniform"})
-        _check_choice("lateral", lateral, LATERALS)
-        _check_choice("top_down", top_down, TOP_DOWNS)
-        _check_choice("bottom_up", bottom_up, BOTTOM_UPS)
-        _check_choice("extra_level", extra_level, EXTRA_LEVELS)
-        _check_choice("contexts", contexts, CONTEXT_RULES)
-        _check_choice("activation", activation, ACTIVATIONS)
+        check_choice("A2FPN", "lateral", lateral, LATERALS)
+        check_choice("A2FPN", "top_down", top_down, TOP_DOWNS)
+        check_choice("A2FPN", "bottom_up", bottom_up, BOTTOM_UPS)
+        check_choice("A2FPN", "extra_level", extra_level, EXTRA_LEVELS)
+        check_choice("A2FPN", "contexts", contexts, CONTEXT_RULES)
+        check_choice("A2FPN", "activation", activation, ACTIVATIONS)
         context_channels = int(context_ratio * out_channels)
         _check_widths(in_channels, out_channels, num_outs, context_channels)
         self.in_channels = list(in_channels)
@@ -145,9 +146,7 @@ class A2FPN(BaseModule):
         outputs = [conv(level) for conv, level in zip(self.fpn_convs, self._top_down(laterals), strict=True)]
         if hasattr(self, "bottom_up_fusions"):
             outputs = self._second_convs(self._bottom_up(outputs))
-        while len(outputs) < self.num_outs:
-            outputs.append(F.max_pool2d(outputs[-1], 1, stride=2))
-        return tuple(outputs)
+        return with_pooled_levels(outputs, self.num_outs)
 
     def auxiliary_losses(self) -> dict[str, Tensor]:
         """Loss terms that depend on the parameters alone: the orthogonal regularisation of 'mgc', weighted."""
@@ -196,14 +195,8 @@ def _numbers_of_contexts(rule: str, levels: int, context_channels: int) -> list[
     return [int(multiple * unit) for multiple in multiples]
 
 
-def _check_choice(option: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ValueError(f"A2FPN: {option} is {value!r}; allowed: {', '.join(allowed)}")
-
-
 def _check_widths(in_channels: Sequence[int], out_channels: int, num_outs: int, context_channels: int) -> None:
-    if num_outs < len(in_channels):
-        raise ValueError(f"A2FPN: num_outs is {num_outs}, but there are {len(in_channels)} inputs, each with an output")
+    check_num_outs("A2FPN", num_outs, len(in_channels))
     for option, width in (("out_channels", out_channels), ("context_ratio * out_channels", context_channels)):
         if width % 4:
             raise ValueError(f"A2FPN: {option} is {width}; it must be a multiple of 4")

@@ -17,6 +17,7 @@ from necks.context_attention import (
     RepVGGBlock,
     ResamplerOptions,
 )
+from necks.levels import with_pooled_levels
 from necks.options import check_choice
 
 DIRECTIONS = ("top_down", "bottom_up", "single")
@@ -226,9 +227,7 @@ class A3FPN(BaseModule):
         outputs = [self.output_convs[level](features) for level, features in zip(kept, last, strict=True)]
         for conv in self.extra_convs:
             outputs.append(conv(outputs[-1]))
-        while len(outputs) < self.num_outs:
-            outputs.append(F.max_pool2d(outputs[-1], 1, stride=2))
-        return tuple(outputs)
+        return with_pooled_levels(outputs, self.num_outs)
 
     def _update(self, levels: list[Tensor], nodes: nn.ModuleDict) -> None:
         """Replace the levels of a column by what its nodes give."""

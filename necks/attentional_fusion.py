@@ -58,9 +58,9 @@ def build_fusion(
         "iaff": lambda: IterativeAttentionalFusion(channels, share_second_global, **attention),
         "add": Addition,
         "concat": lambda: Concatenation(channels),
-        "ms_gau": lambda: ModulatedSum(channels, **attention),
-        "ms_se": lambda: RefinedSum(channels, **attention),
-        "ms_sa": lambda: JointlyModulatedSum(channels, **attention),
+        "ms_gau": lambda: WeightedSum(_modulate, channels, **attention),
+        "ms_se": lambda: WeightedSum(_refine, channels, **attention),
+        "ms_sa": lambda: WeightedSum(_modulate_jointly, channels, **attention),
     }
     return builders[fusion]()
 
@@ -208,61 +208,38 @@ class Concatenation(nn.Module):
         return self.conv(torch.cat([x, y], dim=1))
 
 
-class ModulatedSum(nn.Module):
-    """M(y) x + y: the second map weights the first (MS-GAU of the paper's Table 4).
+class WeightedSum(nn.Module):
+    """A sum with attention in one of its terms (MS-GAU, MS-SE and MS-SA of the paper's Table 4).
 
     Parameters
     ----------
+    formula : callable
+        The sum, of the attention, the first map and the second.
     channels : int
         Of both maps.
     attention : dict
         Options of `MultiScaleAttention`.
     """
 
-    def __init__(self, channels: int, **attention: object) -> None:
+    def __init__(
+        self, formula: Callable[[MultiScaleAttention, Tensor, Tensor], Tensor], channels: int, **attention: object
+    ) -> None:
         super().__init__()
+        self.formula = formula
         self.attention = MultiScaleAttention(channels, **attention)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Fuse two maps (N, C, H, W)."""
-        return self.attention(y) * x + y
+        return self.formula(self.attention, x, y)
 
 
-class RefinedSum(nn.Module):
-    """x + M(y) y: the second map weights itself (MS-SE of the paper's Table 4).
-
-    Parameters
-    ----------
-    channels : int
-        Of both maps.
-    attention : dict
-        Options of `MultiScaleAttention`.
-    """
-
-    def __init__(self, channels: int, **attention: object) -> None:
-        super().__init__()
-        self.attention = MultiScaleAttention(channels, **attention)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Fuse two maps (N, C, H, W)."""
-        return x + self.attention(y) * y
+def _modulate(attention: MultiScaleAttention, x: Tensor, y: Tensor) -> Tensor:
+    return attention(y) * x + y
 
 
-class JointlyModulatedSum(nn.Module):
-    """M(x + y) x + y: both maps weight the first (MS-SA of the paper's Table 4).
+def _refine(attention: MultiScaleAttention, x: Tensor, y: Tensor) -> Tensor:
+    return x + attention(y) * y
 
-    Parameters
-    ----------
-    channels : int
-        Of both maps.
-    attention : dict
-        Options of `MultiScaleAttention`.
-    """
 
-    def __init__(self, channels: int, **attention: object) -> None:
-        super().__init__()
-        self.attention = MultiScaleAttention(channels, **attention)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Fuse two maps (N, C, H, W)."""
-        return self.attention(x + y) * x + y
+def _modulate_jointly(attention: MultiScaleAttention, x: Tensor, y: Tensor) -> Tensor:
+    return attention(x + y) * x + y

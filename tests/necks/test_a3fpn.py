@@ -337,42 +337,6 @@ def test_images_of_a_batch_do_not_see_each_other(direction):
             torch.testing.assert_close(ours, reference[image : image + 1], rtol=1e-10, atol=1e-10)
 
 
-def test_serves_a_segmentor_of_mmseg():
-    from mmengine.registry import init_default_scope
-    from mmseg.registry import MODELS as SEGMENTORS
-
-    init_default_scope("mmseg")
-    try:
-        segmentor = SEGMENTORS.build(
-            {
-                "type": "EncoderDecoder",
-                "backbone": {"type": "ResNet", "depth": 18, "base_channels": 8, "stem_channels": 8},
-                "neck": {
-                    "type": "A3FPN",
-                    "direction": "bottom_up",
-                    "in_channels": [8, 16, 32, 64],
-                    "out_channels": 16,
-                    "num_outs": 4,
-                    "compress_channel": [4, 4, 4, 4],
-                    "group_num": [4, 4, 4, 4],
-                    "dcn_groups": [2, 2, 2, 2],
-                },
-                "decode_head": {
-                    "type": "FPNHead",
-                    "in_channels": [16] * 4,
-                    "in_index": [0, 1, 2, 3],
-                    "feature_strides": [4, 8, 16, 32],
-                    "channels": 16,
-                    "num_classes": 3,
-                },
-                "test_cfg": {"mode": "whole"},
-            }
-        )
-        assert segmentor.eval()(torch.randn(1, 3, 64, 64), mode="tensor").shape == (1, 3, 16, 16)
-    finally:
-        init_default_scope("mmdet")
-
-
 def test_a_level_too_few_is_named():
     with pytest.raises(ValueError, match="got 3 levels; in_channels names 4"):
         narrow()(levels(size=(32, 64))[:3])

@@ -13,14 +13,24 @@ def _mmsegs_scope():
     init_default_scope("mmdet")
 
 
+A3FPN = {
+    "type": "A3FPN",
+    "direction": "bottom_up",
+    "compress_channel": [4, 4, 4, 4],
+    "group_num": [4, 4, 4, 4],
+    "dcn_groups": [2, 2, 2, 2],
+}
+NECKS = [{"type": name} for name in ("A2FPN", "FaPN", "AFFFPN", "AFA", "FCAT", "DySampleFPN")] + [A3FPN]
+
+
 @pytest.mark.usefixtures("_mmsegs_scope")
-@pytest.mark.parametrize("neck", ["FaPN", "AFFFPN", "AFA", "FCAT", "DySampleFPN"])
+@pytest.mark.parametrize("neck", NECKS, ids=lambda neck: neck["type"])
 def test_serves_a_segmentor_of_mmseg(neck):
     segmentor = SEGMENTORS.build(
         {
             "type": "EncoderDecoder",
             "backbone": {"type": "ResNet", "depth": 18, "base_channels": 8, "stem_channels": 8},
-            "neck": {"type": neck, "in_channels": [8, 16, 32, 64], "out_channels": 16, "num_outs": 4},
+            "neck": {**neck, "in_channels": [8, 16, 32, 64], "out_channels": 16, "num_outs": 4},
             "decode_head": {
                 "type": "FPNHead",
                 "in_channels": [16] * 4,
