@@ -101,8 +101,10 @@ rule train:
         gpu=grid.scale.resources.gpus,
     params:
         launcher=grid.launcher,
+    # Loggers are no parameter: to follow a training elsewhere is no reason to train again.
     shell:
-        "{params.launcher} -m experiments.train --dataset {input.dataset} --threads {threads} --log {log}"
+        "{params.launcher} -m experiments.train --dataset {input.dataset} --threads {threads} --log-file {log}"
+        f" --loggers {' '.join(grid.scale.loggers)} --"
         " {input.config} {output}"
 
 
@@ -152,9 +154,12 @@ rule collect:
         metrics=grid.metrics_for_table,
         dataset=grid.dataset_of_table,
         cost=grid.cost_of_table,
+        # Whether they have changed since a run was trained.
+        sources=grid.training_sources_of_report,
     output:
         results="reports/data/{report}.csv",
         history="reports/data/{report}_history.csv",
+        runs="reports/data/{report}_runs.csv",
     log:
         "logs/collect/{report}.log",
     conda:
@@ -167,6 +172,7 @@ rule collect:
     shell:
         "python -m reports.collect --study {params.study} --table {params.table} --scale {params.scale}"
         " --seeds {params.seeds} --dataset {input.dataset} --cost {input.cost} --results {output.results} --history {output.history}"
+        " --runs {output.runs}"
         " 2>&1 | tee {log} >&2"
 
 
@@ -176,6 +182,7 @@ rule tables:
         "reports/tables.py",
         expand("reports/templates/table.{extension}.j2", extension=["md", "tex", "html"]),
         results="reports/data/{report}.csv",
+        runs="reports/data/{report}_runs.csv",
         cost=grid.cost_of_table,
     output:
         multiext("reports/{report}", ".md", ".tex", ".csv"),
@@ -190,7 +197,7 @@ rule tables:
         scale=grid.scale.name,
     shell:
         "python -m reports.tables --study {params.study} --table {params.table} --scale {params.scale} --cost {input.cost}"
-        " --results {input.results} reports/{wildcards.report} 2>&1 | tee {log} >&2"
+        " --results {input.results} --runs {input.runs} reports/{wildcards.report} 2>&1 | tee {log} >&2"
 
 
 rule figures:

@@ -80,12 +80,17 @@ class Grid:
 
     def _check_runs(self) -> None:
         for report, (study, key) in self.tables.items():
-            for row in self.table(report).rows:
+            place, table, trained = f"{STUDIES / study.name}.yaml: tables.{key}", self.table(report), []
+            for row in table.rows:
                 try:
-                    if row.setting:
-                        Run(row.setting, self.scale, seed=0)
+                    run = Run(row.setting, self.scale, seed=0) if row.setting else None
                 except UserError as error:
-                    raise UserError(f"{STUDIES / study.name}.yaml: tables.{key}: row {row.label!r}: {error}") from None
+                    raise UserError(f"{place}: row {row.label!r}: {error}") from None
+                trained += [(row.label, run.effective_batch, run.learning_rate)] if run else []
+            try:
+                table.refuse_mixed_settings(trained)
+            except UserError as error:
+                raise UserError(f"{place}: {error}") from None
 
     @cached_property
     def tables(self) -> dict[str, tuple[Study, str]]:
@@ -175,6 +180,10 @@ class Grid:
         """The project's own source files that decide the cost of a report's rows."""
         return source_files([model for run in self.runs_of(wildcards.report) for model in run.models])
 
+    def training_sources_of_report(self, wildcards: Any) -> list[str]:
+        """The project's own source files that decide the results of a report's rows."""
+        return training_sources([model for run in self.runs_of(wildcards.report) for model in run.models])
+
     def study_of(self, wildcards: Any) -> str:
         """Name of a report's study."""
         return self.tables[wildcards.report][0].name
@@ -191,7 +200,11 @@ class Grid:
     def launcher(self) -> str:
         """The command that starts a training: one process, or one per GPU."""
         gpus = self.scale.resources.gpus
-        return f"torchrun --standalone --nproc-per-node {gpus}" if gpus > 1 else "python"
+        if gpus <= 1:
+            return "python"
+        # A signal is handed on to all processes, which then have two minutes for their checkpoint.
+        signals = "--signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 --shutdown-timeout 120"
+        return f"OMP_NUM_THREADS=1 TORCH_CPP_LOG_LEVEL=ERROR torchrun --standalone {signals} --nproc-per-node {gpus}"
 
     def sources(self, wildcards: Any) -> list[str]:
         """The project's own source files that decide a run's result."""

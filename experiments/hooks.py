@@ -1,25 +1,23 @@
-"""Hooks that make a training repeatable across interruptions, stop it when it is lost, keep its course and its precision."""
+"""Hooks that make a training repeatable across interruptions, stop it when it is lost, and keep and show its course."""
 
 import math
 import random
 import time
+from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 import torch
-from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
-from mmdet.models.roi_heads.bbox_heads import BBoxHead
-from mmdet.models.roi_heads.mask_heads import FCNMaskHead
-from mmdet.models.roi_heads.roi_extractors.base_roi_extractor import BaseRoIExtractor
 from mmengine.dist import get_rank, master_only
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from torch import nn
-from torch.utils._pytree import tree_map
 
 from experiments.errors import UserError
+from experiments.progress import write_progress
 from experiments.study import neck_types
+
+SECONDS_BETWEEN_NEWS = 30.0
 
 
 @HOOKS.register_module()
@@ -52,7 +50,19 @@ def _losses(outputs: dict[str, torch.Tensor]) -> dict[str, float]:
 
 @HOOKS.register_module()
 class InvalidLossHook(Hook):
-    """Stop a training whose loss is not finite before a checkpoint of it is written."""
+    """Stop a training whose loss is not finite or grows beyond hope before a checkpoint of it is written.
+
+    Parameters
+    ----------
+    window : int
+        Iterations over which the loss is averaged.
+    growth : float
+        How many times the mean loss of the first `window` iterations that of the last ones may be.
+    """
+
+    def __init__(self, window: int = 50, growth: float = 10.0) -> None:
+        self.window = window
+        self.growth = growth
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
@@ -62,15 +72,29 @@ class InvalidLossHook(Hook):
         Raises
         ------
         UserError
-            If it is NaN or infinite.
+            If it is NaN or infinite, or the loss has diverged.
         """
         values = _losses(outputs)
-        if math.isfinite(values["loss"]):
-            return
-        culprits = [name for name, value in values.items() if name != "loss" and not math.isfinite(value)] or ["loss"]
-        raise UserError(
-            f"run {runner.cfg.run_id}: {', '.join(culprits)} is not finite in epoch {runner.epoch + 1},"
-            f" iteration {batch_idx + 1}; lower the learning rate of the scale or check the neck;"
+        place = f"in epoch {runner.epoch + 1}, iteration {batch_idx + 1}"
+        if not math.isfinite(values["loss"]):
+            culprits = [name for name, value in values.items() if name != "loss" and not math.isfinite(value)] or ["loss"]
+            raise self._stop(runner, f"{', '.join(culprits)} is not finite {place}")
+        first, last = self._means(runner, values["loss"])
+        if last > self.growth * first:
+            raise self._stop(runner, f"the loss diverges, {first:.3g} at the beginning and {last:.3g} {place}")
+
+    def _means(self, runner: Runner, loss: float) -> tuple[float, float]:
+        """Mean losses of the first and of the last iterations; in the message hub they survive an interruption."""
+        losses = [*runner.message_hub.get_info("last_losses", []), loss][-self.window :]
+        runner.message_hub.update_info("last_losses", losses)
+        last = sum(losses) / len(losses)
+        if runner.iter < self.window:
+            runner.message_hub.update_info("first_loss", last)
+        return runner.message_hub.get_info("first_loss", last), last
+
+    def _stop(self, runner: Runner, what: str) -> UserError:
+        return UserError(
+            f"run {runner.cfg.run_id}: {what}; lower the learning rate of the scale or check the neck;"
             " the checkpoint of the last whole epoch is kept"
         )
 
@@ -89,78 +113,95 @@ class HistoryHook(Hook):
         self.points = points
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Start the first point of the epoch."""
+        """Set the distance of the points."""
         iterations = len(runner.train_dataloader)
         points_per_epoch = max(1, round(self.points * iterations / runner.max_iters))
         self.interval = math.ceil(iterations / points_per_epoch)
-        self.pending: list[dict[str, float]] = []
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
         """Take the losses of the iteration in."""
-        self.pending.append(_losses(outputs))
-        if len(self.pending) < self.interval and batch_idx + 1 < len(runner.train_dataloader):
-            return
-        means = {name: sum(losses[name] for losses in self.pending) / len(self.pending) for name in self.pending[0]}
-        history = runner.message_hub.get_info("history", [])
-        runner.message_hub.update_info("history", [*history, {"iteration": runner.iter + 1, **means}])
-        self.pending = []
-
-
-@HOOKS.register_module()
-class HeadPrecisionHook(Hook):
-    """Under bfloat16 autocast, pool regions and hand over predictions in float32: mmcv's RoIAlign and NMS have no bfloat16."""
-
-    def before_train(self, runner: Runner) -> None:
-        """Prepare the model's heads."""
-        widen_heads(runner.model)
-
-
-def widen_heads(model: nn.Module) -> None:
-    """Let region extractors read, and heads return, bfloat16 tensors as float32.
-
-    Parameters
-    ----------
-    model : nn.Module
-        An mmdet detector.
-    """
-    for module in model.modules():
-        if isinstance(module, BaseRoIExtractor):
-            module.register_forward_pre_hook(lambda _, arguments: tree_map(_widen, arguments))
-        if isinstance(module, BaseDenseHead | BBoxHead | FCNMaskHead):
-            module.register_forward_hook(lambda _, __, predictions: tree_map(_widen, predictions))
-
-
-def _widen(value: object) -> object:
-    return value.float() if isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16 else value
+        hub = runner.message_hub
+        pending = [*hub.get_info("pending_losses", []), _losses(outputs)]
+        if len(pending) == self.interval or batch_idx + 1 == len(runner.train_dataloader):
+            means = {name: sum(losses[name] for losses in pending) / len(pending) for name in pending[0]}
+            hub.update_info("history", [*hub.get_info("history", []), {"iteration": runner.iter + 1, **means}])
+            pending = []
+        hub.update_info("pending_losses", pending)
 
 
 class ProgressHook(Hook):
-    """Print one line per epoch.
+    """Print one line per epoch, and keep the run's ``progress.json`` and the time spent on it up to date.
 
     Parameters
     ----------
     stream : TextIO
-        Where to.
+        Where the lines go.
+    folder : Path
+        Of the run.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
+    priority = "BELOW_NORMAL"  # before the checkpoint is written, which keeps the time
 
-    def before_train(self, runner: Runner) -> None:
-        """Remember where and when the training of this process begins."""
-        self.started, self.first_epoch = time.monotonic(), runner.epoch
+    def __init__(self, stream: TextIO, folder: Path) -> None:
+        self.stream, self.folder = stream, folder
+        self.written = -math.inf
+        self.metrics: dict[str, float] | None = None
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Forget the time between epochs, in which the run was validated and saved."""
+        self.last: float | None = None
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """Begin to count with the first iteration of the epoch; from then on loading counts too."""
+        self.last = self.last or time.monotonic()
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
+        """Count the iteration; write the file from time to time."""
+        now = time.monotonic()
+        spent = runner.message_hub.get_info("training_seconds", 0.0) + now - self.last
+        runner.message_hub.update_info("training_seconds", spent)
+        self.last = now
+        if now - self.written > SECONDS_BETWEEN_NEWS:
+            self._write(runner, runner.epoch, runner.iter + 1, float(outputs["loss"]))
 
     @master_only
     def after_train_epoch(self, runner: Runner) -> None:
         """Tell the epoch, the loss at its end and the time that is left."""
         done = runner.epoch + 1
-        seconds = (time.monotonic() - self.started) / (done - self.first_epoch) * (runner.max_epochs - done)
         loss = runner.message_hub.get_info("history")[-1]["loss"]
+        left = self._write(runner, done, runner.iter, loss)
         print(
             f"run {runner.cfg.run_id} {' + '.join(neck_types(runner.cfg.model.neck))}: epoch {done}/{runner.max_epochs},"
-            f" loss {loss:.3f}, {seconds / 60:.1f} min left",
+            f" loss {loss:.3f}, {left / 60:.1f} min left",
             file=self.stream,
             flush=True,
         )
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Keep the validation's average precisions, in percent."""
+        names = {"coco/bbox_mAP": "box_AP", "coco/segm_mAP": "mask_AP"}
+        self.metrics = {short: 100 * metrics[name] for name, short in names.items() if name in (metrics or {})}
+
+    @master_only
+    def _write(self, runner: Runner, epoch: int, iteration: int, loss: float) -> float:
+        rate = runner.message_hub.get_info("training_seconds") / iteration
+        left = (runner.max_iters - iteration) * rate
+        self.written = time.monotonic()
+        write_progress(
+            self.folder,
+            state="running",
+            reason=None,
+            epoch=epoch,
+            max_epochs=runner.max_epochs,
+            iteration=iteration,
+            max_iterations=runner.max_iters,
+            seconds_per_iteration=rate,
+            seconds_left=left,
+            loss=loss,
+            metrics=self.metrics,
+        )
+        return left

@@ -58,6 +58,9 @@ class Run:
             "batch_size": self.batch_size,
             "gpus": scale.resources.gpus,
             "config": scale.config,
+            **scale.training.model_dump(exclude_defaults=True, exclude={"base_batch_size"}),
+            # Where no rate is multiplied it says nothing.
+            **({} if self.base_batch_size == self.effective_batch else {"base_batch_size": self.base_batch_size}),
             "seed": self.seed,
         }
 
@@ -71,6 +74,25 @@ class Run:
     def batch_size(self) -> int:
         """Images per process and step: the schedule's, or else the scale's."""
         return self.scale.schedules[self.setting.schedule].batch_size or self.scale.batch_size
+
+    @property
+    def effective_batch(self) -> int:
+        """Images per step of all processes together."""
+        return max(1, self.scale.resources.gpus) * self.batch_size
+
+    @property
+    def learning_rate(self) -> float | None:
+        """Of all processes together, by the linear rule; None where neither scale nor schedule changes the detector's own."""
+        rate = None
+        for part in (self.scale.config, self.scale.schedules[self.setting.schedule].config):
+            rate = part.get("optim_wrapper", {}).get("optimizer", {}).get("lr", rate)
+        return rate and rate * self.effective_batch / self.base_batch_size
+
+    @property
+    def base_batch_size(self) -> int:
+        """Images per step that the learning rate of the config is meant for."""
+        schedule = self.scale.schedules[self.setting.schedule]
+        return schedule.base_batch_size or self.scale.training.base_batch_size or self.effective_batch
 
     @property
     def models(self) -> list[str]:

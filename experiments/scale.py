@@ -96,6 +96,8 @@ class Schedule(StrictModel):
     ----------
     batch_size : int or None
         Images per process, where the schedule has another number than its scale.
+    base_batch_size : int or None
+        Images per step that its learning rate is meant for, where that is another number than the scale's.
     short_sides : (int, int) or None
         Range in pixels from which the shorter side of each training image is drawn; None takes the scale's image size.
     config : dict
@@ -105,8 +107,32 @@ class Schedule(StrictModel):
     epochs: PositiveInt
     param_scheduler: list[dict[str, Any]]
     batch_size: PositiveInt | None = _left_out_of_identity(None)
+    base_batch_size: PositiveInt | None = Field(None, exclude=True)
     short_sides: tuple[PositiveInt, PositiveInt] | None = _left_out_of_identity(None)
     config: dict[str, Any] = _left_out_of_identity({})
+
+
+class Training(StrictModel):
+    """How a training is computed, beside what is trained; each choice changes the result, if only by rounding.
+
+    Attributes
+    ----------
+    base_batch_size : int or None
+        Images per step of all processes together that the learning rate is meant for; with another number of them it is
+        multiplied by their ratio (linear rule, arXiv 1706.02677). None: meant for whatever number there is.
+    precision : {'float32', 'bfloat16'}
+        Of the forward pass, by autocast; parameters, losses and what mmcv's operators read stay float32.
+    channels_last : bool
+        Whether weights and feature maps keep the channels of a pixel beside each other in memory.
+    gradient_checkpointing : list of str
+        Parts of the model, such as ``backbone.layer3`` or ``neck``, whose inner results are computed again in the backward pass
+        instead of kept.
+    """
+
+    base_batch_size: PositiveInt | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = False
+    gradient_checkpointing: list[str] = []
 
 
 class Resources(StrictModel):
@@ -134,6 +160,10 @@ class Scale(StrictModel):
         Images per process.
     validation_interval : int or None
         Epochs between validations during training; None measures after training only.
+    training : Training
+        Precision, memory layout and the like.
+    loggers : list of str
+        Where losses and metrics of each training are written beside its own folder; says nothing about its result.
     complexity_image : (int, int)
         Height and width in pixels at which parameters, FLOPs and speed are measured.
     """
@@ -152,6 +182,8 @@ class Scale(StrictModel):
     backbones: dict[str, Backbone]
     schedules: dict[str, Schedule]
     config: dict[str, Any] = {}
+    training: Training = Training()
+    loggers: list[Literal["tensorboard", "mlflow", "wandb"]] = []
     complexity_image: tuple[PositiveInt, PositiveInt]
     resources: Resources = Resources()
 

@@ -1,6 +1,7 @@
 """Which necks exist, which options they take, and which source files models depend on, read without importing torch."""
 
 import ast
+import hashlib
 import importlib.util
 from collections.abc import Sequence
 from functools import cache
@@ -10,7 +11,10 @@ from experiments.errors import UserError
 
 OWN_PACKAGES = ("necks", "kernels")
 BACKEND_SUFFIXES = (".py", ".cpp", ".h")
-SHARED_SOURCES = ("experiments/hooks.py", "necks/auxiliary_loss_hook.py")
+SHARED_SOURCES = (
+    *("experiments/hooks.py", "experiments/interruption.py", "experiments/precision.py"),
+    "necks/auxiliary_loss_hook.py",
+)
 
 
 def known_necks() -> list[str]:
@@ -66,6 +70,22 @@ def training_sources(models: Sequence[str]) -> list[str]:
         Registered names of neck and backbone.
     """
     return sorted({*source_files(models), *SHARED_SOURCES})
+
+
+def source_hashes(models: Sequence[str]) -> dict[str, str]:
+    """SHA-256, 12 digits of it, of each of the `training_sources`.
+
+    Parameters
+    ----------
+    models : sequence of str
+        Registered names of neck and backbone.
+    """
+    return {path: _hash(path) for path in training_sources(models)}
+
+
+@cache
+def _hash(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
 
 
 @cache

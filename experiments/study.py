@@ -1,11 +1,13 @@
 """A study: a paper's ablation as data, its settings, its tables with their rows, and the published numbers."""
 
+from collections.abc import Iterable
 from math import isfinite
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from experiments.errors import UserError
 from experiments.sources import known_necks, neck_options
 from experiments.strict_yaml import StrictModel, read_yaml
 
@@ -122,6 +124,8 @@ class Table(StrictModel):
 
     Attributes
     ----------
+    mixed_settings : bool
+        Whether rows may differ in images a step or learning rate, because that is what the table compares.
     columns : dict
         Metric to printed heading, in order.
     row_header : list of str
@@ -132,6 +136,7 @@ class Table(StrictModel):
 
     title: str
     train_when_alone: bool | None = None
+    mixed_settings: bool = False
     row_header: list[str] = ["Neck"]
     columns: dict[str, str]
     rows: list[Row] = Field(min_length=1)
@@ -173,6 +178,30 @@ class Table(StrictModel):
     def trains_when_alone(self) -> bool:
         """Whether asking for this table alone trains what is missing."""
         return not self.compares_complexity if self.train_when_alone is None else self.train_when_alone
+
+    def refuse_mixed_settings(self, trained: Iterable[tuple[str, float, float | None]]) -> None:
+        """Let what a neck gains not be mistaken for what a larger batch or another learning rate gains.
+
+        Parameters
+        ----------
+        trained : iterable of (str, float, float or None)
+            Label of a row, images a step of all its processes together, learning rate; None for the detector's own.
+
+        Raises
+        ------
+        UserError
+            If rows differ in these and the table does not say `mixed_settings`.
+        """
+        labels = {(batch, rate): label for label, batch, rate in reversed(list(trained))}
+        if self.mixed_settings or len(labels) < 2:
+            return
+        one, other = (
+            f"{label!r} ({batch:g} images a step, learning rate {rate or 'of its detector'})"
+            for (batch, rate), label in list(labels.items())[-2:]
+        )
+        raise UserError(
+            f"rows {other} and {one} are trained differently; train them alike, or let the table say mixed_settings: true"
+        )
 
 
 class Study(StrictModel):

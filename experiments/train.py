@@ -1,13 +1,14 @@
 """Config -> metrics: train from the newest checkpoint of the run, measure, and leave ``metrics.json``."""
 
 import argparse
+import errno
 import hashlib
-import importlib.metadata
 import json
 import os
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import datetime
 from pathlib import Path
@@ -16,19 +17,23 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, init_dist, is_main_process
+from mmengine.dist import barrier, get_world_size, init_dist, is_main_process
 from mmengine.runner import Runner
 
+from experiments import provenance
 from experiments.errors import UserError, explain_build, run_or_explain
 from experiments.evaluate import average_precision
 from experiments.hooks import ProgressHook
-from experiments.sources import training_sources
+from experiments.interruption import CHECKPOINT, InterruptionError
+from experiments.loggers import keep_mlflow_run, use_loggers
+from experiments.progress import run_lock, tell_end, write_atomically
+from experiments.sources import source_hashes
 from experiments.study import neck_types
 
-PACKAGES = ("torch", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetection", "numpy")
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def train(config_file: Path, dataset: dict[str, Any], threads: int) -> dict[str, Any]:
+def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Sequence[str] = ()) -> dict[str, Any]:
     """Train the run of a config file as far as it is not trained yet, and measure it.
 
     Parameters
@@ -39,6 +44,8 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int) -> dict[str,
         Identity of the dataset, from `experiments.dataset`.
     threads : int
         CPU threads of all processes of this machine together.
+    loggers : sequence of str
+        For `experiments.loggers`.
 
     Returns
     -------
@@ -48,28 +55,33 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int) -> dict[str,
     Raises
     ------
     UserError
-        If the neck refuses its options, or the loss is not finite.
+        If the neck refuses its options, or the loss is not finite or diverges.
+    InterruptionError
+        If a signal has ended the training.
     """
     started = time.monotonic()
     torch.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     config = Config.fromfile(config_file)
-    if "LOCAL_RANK" in os.environ:
-        config.launcher = "pytorch"
-        init_dist(config.launcher, **config.env_cfg.dist_cfg)
-    checkpoints = Path(config.work_dir)
+    _join_processes(config)
+    use_loggers(config, loggers)
+    checkpoints, models = Path(config.work_dir), _models(config)
+    sources, at = source_hashes(models), provenance.commit()
     if is_main_process():
-        _set_aside_foreign_checkpoints(checkpoints, _origin(config_file, _models(config), dataset))
+        _set_aside_foreign_checkpoints(checkpoints, _origin(config_file, sources, dataset))
     barrier()
     checkpoint = newest_checkpoint(checkpoints)
     config.resume, config.load_from = checkpoint is not None, checkpoint and str(checkpoint)
+    progress = ProgressHook(sys.__stderr__, config_file.parent)
     with TemporaryDirectory() as folder:
         detections = Path(folder) / "detections"
         config.test_evaluator.update(format_only=True, outfile_prefix=str(detections))
         runner = _build(config)
-        runner.register_hook(ProgressHook(sys.__stderr__), priority="LOWEST")
+        runner.register_hook(progress)
         runner.train()
+        keep_mlflow_run(loggers)
         runner.test()
         metrics = _measure(config, detections) if is_main_process() else {}
+    last = newest_checkpoint(checkpoints)
     return {
         "run": config.run_id,
         "spec": config.run_spec.to_dict(),
@@ -80,39 +92,80 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int) -> dict[str,
         "made": {
             "date": datetime.now().astimezone().isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - started, 1),
+            "training_seconds": round(runner.message_hub.get_info("training_seconds", 0.0), 1),
+            "seconds_per_iteration": _seconds_per_iteration(runner),
             "resumed_from": checkpoint and checkpoint.name,
             "threads": threads,
-            "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+            **_effective_setting(config),
+            "seed": config.randomness.seed,
+            "peak_memory_gib": round(provenance.peak_memory_gib(), 3),
+            "checkpoint": last and provenance.file_hash(last),
+            **at,
+            "sources": sources,
+            "hardware": provenance.hardware(),
+            "versions": provenance.versions(),
         },
     }
 
 
+def _join_processes(config: Config) -> None:
+    """Meet the other processes that torchrun has started, each with its GPU, or all on the CPU."""
+    if "LOCAL_RANK" not in os.environ:
+        return
+    config.launcher = "pytorch"
+    if torch.cuda.is_available():
+        init_dist(config.launcher, **config.env_cfg.dist_cfg)
+        return
+    torch.distributed.init_process_group("gloo")
+    config.model_wrapper_cfg = {
+        "type": "MMDistributedDataParallel",
+        "device_ids": None,
+        "broadcast_buffers": False,
+        "find_unused_parameters": config.get("find_unused_parameters", False),
+    }
+
+
+def _effective_setting(config: Config) -> dict[str, float]:
+    """Images per step of all processes together, and the learning rate at which they were trained."""
+    batch = get_world_size() * config.train_dataloader.batch_size
+    ratio = batch / config.auto_scale_lr.base_batch_size
+    return {"effective_batch": batch, "learning_rate": config.optim_wrapper.optimizer.lr * ratio}
+
+
+def _seconds_per_iteration(runner: Runner) -> float | None:
+    """Mean over the whole training, however many processes have shared it one after the other."""
+    seconds = runner.message_hub.get_info("training_seconds", 0.0)
+    return seconds / runner.max_iters if seconds else None
+
+
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint of the highest epoch that can be read; one that a kill cut short is passed over.
+    """The checkpoint with the most iterations that can be read; one that a kill or a full disk cut short is passed over.
 
     Parameters
     ----------
     folder : Path
-        Where mmengine writes ``epoch_<n>.pth``.
+        Where mmengine writes ``epoch_<n>.pth``, and an interruption its own.
     """
-    for path in sorted(folder.glob("epoch_*.pth"), key=lambda path: int(path.stem.split("_")[1]), reverse=True):
-        try:
-            torch.load(path, map_location="cpu", weights_only=False, mmap=True)
-        except Exception as error:
-            print(f"passing over {path}, which cannot be read: {error}")
-        else:
-            return path
-    return None
+    found = {path: _iterations(path) for path in [*folder.glob("epoch_*.pth"), *folder.glob(CHECKPOINT)]}
+    whole = {path: iterations for path, iterations in found.items() if iterations is not None}
+    return max(whole, key=whole.get, default=None)
+
+
+def _iterations(checkpoint: Path) -> int | None:
+    try:
+        return torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)["meta"]["iter"]
+    except Exception as error:
+        print(f"passing over {checkpoint}, which cannot be read: {error}")
+        return None
 
 
 def _models(config: Config) -> list[str]:
     return [*neck_types(config.model.neck), config.model.backbone.type]
 
 
-def _origin(config_file: Path, models: list[str], dataset: dict[str, Any]) -> str:
+def _origin(config_file: Path, sources: dict[str, str], dataset: dict[str, Any]) -> str:
     """Hash of what the checkpoints depend on: the config, the dataset and the sources."""
-    files = [config_file, *map(Path, training_sources(models))]
-    text = json.dumps([dataset, *(file.read_text(encoding="utf-8") for file in files)], sort_keys=True)
+    text = json.dumps([dataset, sources, config_file.read_text(encoding="utf-8")], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -141,33 +194,60 @@ def _measure(config: Config, detections: Path) -> dict[str, float | None]:
     return metrics
 
 
-def _write_atomically(path: Path, content: dict[str, Any]) -> None:
-    draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps(content, indent=1) + "\n")
-    draft.rename(path)
-
-
-def main() -> None:
-    """Train and measure one run."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--dataset", required=True, type=Path, help="identity of the dataset, JSON")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--log", required=True, type=Path, help="receives everything that the libraries print")
-    parser.add_argument("config", type=Path)
-    parser.add_argument("output", type=Path)
-    arguments = parser.parse_args()
-    arguments.log.parent.mkdir(parents=True, exist_ok=True)
-    with arguments.log.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
+def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[str]) -> dict[str, Any]:
+    """Train while no other process trains the same run, and leave word of how it ended."""
+    folder = config.parent
+    with run_lock(folder):
         try:
-            result = train(arguments.config, json.loads(arguments.dataset.read_text()), arguments.threads)
-        except UserError:
+            return train(config, json.loads(dataset.read_text()), threads, loggers)
+        except InterruptionError as interruption:
+            tell_end(folder, "preempted", str(interruption))
+            raise
+        except UserError as error:
+            tell_end(folder, "failed", str(error))
             raise
         except Exception as error:
             traceback.print_exc()
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise UserError(f"{arguments.config}: {reason}; details in {arguments.log}") from error
+            if isinstance(error, OSError) and error.errno in DISK_FULL:
+                _remove_cut_short(folder / "checkpoints")
+                reason += "; make room, the checkpoints before are kept and the same command goes on from them"
+            tell_end(folder, "failed", reason)
+            raise UserError(f"{config}: {reason}") from error
+
+
+def _remove_cut_short(checkpoints: Path) -> None:
+    """Remove what a full disk has left of the checkpoint that found no room."""
+    for path in [*checkpoints.glob("*.pth"), *checkpoints.glob("*.draft")]:
+        if _iterations(path) is None:
+            path.unlink()
+
+
+def main() -> None:
+    """Train and measure one run.
+
+    Exit codes: 0 when its metrics are written, 1 when it cannot go on as it is, 75 when a signal ended it and the same command
+    goes on.
+    """
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--dataset", required=True, type=Path, help="identity of the dataset, JSON")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--loggers", nargs="*", default=[], help="of the scale")
+    parser.add_argument("--log-file", required=True, type=Path, help="receives everything that the libraries print")
+    parser.add_argument("config", type=Path)
+    parser.add_argument("output", type=Path)
+    arguments = parser.parse_args()
+    arguments.log_file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with arguments.log_file.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
+            result = _train_alone(arguments.config, arguments.dataset, arguments.threads, arguments.loggers)
+    except InterruptionError as interruption:
+        print(interruption, file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)
+    except UserError as error:
+        raise UserError(f"{error}; details in {arguments.log_file}") from error
     if is_main_process():
-        _write_atomically(arguments.output, result)
+        write_atomically(arguments.output, result)
 
 
 if __name__ == "__main__":

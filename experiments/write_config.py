@@ -10,13 +10,14 @@ import jinja2
 
 from experiments.errors import run_or_explain
 from experiments.run import Run
-from experiments.scale import Scale, load_scale
+from experiments.scale import Scale, Schedule, load_scale
 from experiments.sources import neck_options
 from experiments.strict_yaml import validate
 from experiments.study import Setting
 
 TEMPLATES = Path(__file__).parent / "templates"
 LINE_LENGTH = 120
+CUSTOM_IMPORTS = ["necks", "experiments.hooks", "experiments.interruption", "experiments.precision"]
 
 
 def config_text(run: Run) -> str:
@@ -80,7 +81,7 @@ def _sections(run: Run) -> list[tuple[str, dict[str, Any]]]:
         (
             "The run.",
             {
-                "custom_imports": {"imports": ["necks", "experiments.hooks"], "allow_failed_imports": False},
+                "custom_imports": {"imports": CUSTOM_IMPORTS, "allow_failed_imports": False},
                 "run_id": run.id,
                 "run_spec": run.spec,
                 "work_dir": str(run.folder / "checkpoints"),
@@ -93,25 +94,60 @@ def _sections(run: Run) -> list[tuple[str, dict[str, Any]]]:
         (
             "The schedule.",
             {
-                "train_cfg": {"max_epochs": schedule.epochs, "val_interval": scale.validation_interval or schedule.epochs},
+                "train_cfg": {
+                    "type": "InterruptibleTrainLoop",
+                    "max_epochs": schedule.epochs,
+                    "val_interval": scale.validation_interval or schedule.epochs,
+                },
                 "param_scheduler": schedule.param_scheduler,
             },
         ),
         (
-            "What is saved and checked on the way.",
-            {
-                "default_hooks": {"checkpoint": {"max_keep_ckpts": 2}},
-                "custom_hooks": [
-                    {"type": "AuxiliaryLossHook"},
-                    {"type": "EpochSeedHook", "seed": run.seed},
-                    {"type": "InvalidLossHook"},
-                    {"type": "HistoryHook"},
-                    {"type": "HeadPrecisionHook"},
-                ],
-            },
+            f"Linear rule: the learning rate is meant for {run.base_batch_size} images a step and follows their number;"
+            f" {_processes(run)} make {run.effective_batch}.",
+            {"auto_scale_lr": {"enable": True, "base_batch_size": run.base_batch_size}},
         ),
-        ("What else the scale and the schedule set.", {**scale.config, **schedule.config}),
+        (
+            "What is saved and checked on the way.",
+            {"default_hooks": {"checkpoint": {"max_keep_ckpts": 2}}, "custom_hooks": _hooks(run)},
+        ),
+        *_processes_section(scale),
+        ("What else the scale and the schedule set.", _others(scale, schedule)),
     ]
+
+
+def _processes(run: Run) -> str:
+    count = max(1, run.scale.resources.gpus)
+    return f"{count} {'process' if count == 1 else 'processes'} x {run.batch_size} images"
+
+
+def _hooks(run: Run) -> list[dict[str, Any]]:
+    scale, parts = run.scale, run.scale.training.gradient_checkpointing
+    return [
+        {"type": "AuxiliaryLossHook"},
+        {"type": "EpochSeedHook", "seed": run.seed},
+        {"type": "InvalidLossHook"},
+        {"type": "HistoryHook"},
+        {"type": "HeadPrecisionHook"},
+        {"type": "InterruptionHook"},
+        *([{"type": "ChannelsLastHook"}] if scale.training.channels_last else []),
+        *([{"type": "GradientCheckpointingHook", "parts": parts}] if parts else []),
+        *([{"type": "SyncBuffersHook"}] if scale.resources.gpus > 1 else []),
+    ]
+
+
+def _processes_section(scale: Scale) -> list[tuple[str, dict[str, Any]]]:
+    """The section on several processes, where there are any."""
+    if scale.resources.gpus <= 1:
+        return []
+    return [("Some necks have parts that not every image reaches.", {"find_unused_parameters": True})]
+
+
+def _others(scale: Scale, schedule: Schedule) -> dict[str, Any]:
+    others = {**scale.config, **schedule.config}
+    if scale.training.precision == "float32":
+        return others
+    return {**others, "optim_wrapper": {**others.get("optim_wrapper", {}), "type": "BFloat16OptimWrapper"}}
 
 
 def _model(run: Run) -> dict[str, Any]:

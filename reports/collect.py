@@ -11,6 +11,7 @@ import pandas as pd
 from experiments.errors import UserError, run_or_explain
 from experiments.run import Run
 from experiments.scale import load_scale
+from experiments.sources import source_hashes
 from experiments.study import COMPLEXITY, Row, Table, load_study
 
 
@@ -24,14 +25,25 @@ class Collected:
         row, name, run, seed, metric, measured (missing where the run has not finished), published, date, versions.
     history : DataFrame
         row, name, run, seed, iteration, loss.
+    runs : DataFrame
+        Where the numbers come from, a line for each finished run of a row: row, name, run, seed, and what `RUN_COLUMNS` names;
+        stale tells whether the sources of its models have changed since.
     """
 
     results: pd.DataFrame
     history: pd.DataFrame
+    runs: pd.DataFrame
 
 
 RESULT_COLUMNS = ["row", "name", "run", "seed", "metric", "measured", "published", "date", "versions"]
 HISTORY_COLUMNS = ["row", "name", "run", "seed", "iteration", "loss"]
+MADE = (
+    *("date", "seconds", "seconds_per_iteration", "peak_memory_gib", "effective_batch", "learning_rate"),
+    *("commit", "clean", "checkpoint"),
+)
+RUN_COLUMNS = ["row", "name", "run", "seed", "stale", *MADE, "machine", "annotations", "images"]
+# Of all packages that a run records, those that its report names.
+PACKAGES = ("torch", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetection", "numpy")
 
 
 def collect(
@@ -59,11 +71,12 @@ def collect(
     Raises
     ------
     UserError
-        If a run was trained on another dataset, or its metrics cannot be read.
+        If a run was trained on another dataset, its metrics cannot be read, or rows were trained with other batch sizes or
+        learning rates than others and the table does not say that it compares them.
     """
     scale = load_scale(scale_name)
     costs_in_order = iter(row_costs or ())
-    results, history = [], []
+    results, history, runs = [], [], []
     for number, row in enumerate(table.rows):
         identity = {"row": number, "name": row.label}
         if row.setting is None:
@@ -78,25 +91,44 @@ def collect(
                     " delete it to train again, or point data_root back"
                 )
             place = {**identity, "run": run.id, "seed": seed}
+            runs += [{**place, **_provenance(run, metrics)}] if metrics else []
             results += [{**place, **line} for line in _accuracy(table, row, metrics)]
             history += [
                 {**place, "iteration": point["iteration"], "loss": point["loss"]} for point in metrics.get("history", [])
             ]
         costs = next(costs_in_order, {})
         results += [{**identity, "metric": m, "measured": v, "published": row.published.get(m)} for m, v in costs.items()]
-    return Collected(pd.DataFrame(results, columns=RESULT_COLUMNS), pd.DataFrame(history, columns=HISTORY_COLUMNS))
+    collected_runs = pd.DataFrame(runs, columns=RUN_COLUMNS)
+    known = collected_runs.dropna(subset=["effective_batch", "learning_rate"])
+    table.refuse_mixed_settings(known[["name", "effective_batch", "learning_rate"]].itertuples(index=False, name=None))
+    return Collected(
+        pd.DataFrame(results, columns=RESULT_COLUMNS), pd.DataFrame(history, columns=HISTORY_COLUMNS), collected_runs
+    )
+
+
+def _provenance(run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
+    made, validation = metrics["made"], metrics["dataset"]["val"]
+    hardware = made.get("hardware", {})
+    return {
+        **{key: made.get(key) for key in MADE},
+        "stale": "sources" in made and made["sources"] != source_hashes(run.models),
+        "machine": ", ".join(dict.fromkeys(hardware.get("gpus") or [hardware.get("processor")] if hardware else [])),
+        "annotations": validation["annotations_sha256"],
+        "images": validation["images"],
+    }
 
 
 def _accuracy(table: Table, row: Row, metrics: dict[str, Any]) -> list[dict[str, Any]]:
     measured, made = metrics.get("metrics", {}), metrics.get("made", {})
-    versions = ", ".join(f"{package} {version}" for package, version in made.get("versions", {}).items())
+    versions = made.get("versions", {})
+    named = ", ".join(f"{package} {versions[package]}" for package in PACKAGES if package in versions)
     return [
         {
             "metric": metric,
             "measured": measured.get(metric),
             "published": row.published.get(metric),
             "date": made.get("date"),
-            "versions": versions or None,
+            "versions": named or None,
         }
         for metric in table.columns
         if metric not in COMPLEXITY
@@ -137,12 +169,14 @@ def main() -> None:
     parser.add_argument("--dataset", type=Path, nargs="*", default=[], help="identity of the dataset of all runs")
     parser.add_argument("--results", required=True, type=Path)
     parser.add_argument("--history", required=True, type=Path)
+    parser.add_argument("--runs", required=True, type=Path)
     arguments = parser.parse_args()
     table = load_study(arguments.study).tables[arguments.table]
     costs, dataset = _read_costs(arguments.cost), _read_dataset(arguments.dataset)
     collected = collect(table, arguments.scale, arguments.seeds, costs, dataset)
     collected.results.to_csv(arguments.results, index=False)
     collected.history.to_csv(arguments.history, index=False)
+    collected.runs.to_csv(arguments.runs, index=False)
 
 
 if __name__ == "__main__":

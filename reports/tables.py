@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -16,6 +17,7 @@ from experiments.study import ACCURACY, Study, Table, load_study
 
 TEMPLATES = Path(__file__).parent / "templates"
 FORMATS = ("md", "tex", "html", "csv")
+STALE = "†"
 LOWER_IS_BETTER = (
     *("parameters", "all_parameters", "flops", "all_flops", "training_memory"),
     *("quoted_parameters", "quoted_flops", "quoted_memory", "top1_error", "top1_error_best_epoch", "top1_error_last_epoch"),
@@ -58,7 +60,12 @@ class Cell:
 
 
 def make_table(
-    study: Study, key: str, scale: Scale, results: pd.DataFrame, machine: dict[str, Any] | None = None
+    study: Study,
+    key: str,
+    scale: Scale,
+    results: pd.DataFrame,
+    provenance: pd.DataFrame,
+    machine: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything that the templates print.
 
@@ -70,8 +77,8 @@ def make_table(
         Of the table in the study.
     scale : Scale
         That the runs ran at.
-    results : DataFrame
-        From `reports.collect`.
+    results, provenance : DataFrame
+        Results and runs from `reports.collect`.
     machine : dict, optional
         Where and how speed was measured, from `experiments.speed`.
     """
@@ -81,6 +88,7 @@ def make_table(
     cells = {metric: _cells(values, metric, table, scale) for metric in columns}
     trained = results.dropna(subset=["seed"])
     missing = trained[trained.measured.isna() & trained.date.isna()]
+    stale = provenance[provenance.stale.astype(bool)]
     return {
         "study": study,
         "heading": f"Table {key.removeprefix('table')}. {table.title}" if key.startswith("table") else table.title,
@@ -89,17 +97,53 @@ def make_table(
         "machine": machine,
         "headings": [*table.row_header, *columns.values()],
         "columns": columns,
-        "rows": [(row.name, [cells[metric][number] for metric in columns]) for number, row in enumerate(table.rows)],
+        "rows": [
+            (_marked(row.name, number in set(stale.row)), [cells[metric][number] for metric in columns])
+            for number, row in enumerate(table.rows)
+        ],
         "published": any(number is not None for row in table.rows for number in row.published.values()),
         "unavailable": _reasons(table),
         "seeds": sorted({int(seed) for seed in trained.seed}),
         "schedules": sorted({setting.schedule for setting in table.settings}),
         "runs": _runs(trained),
+        "stale": sorted(set(zip(stale.name, stale.seed.astype(int), strict=True))),
+        "provenance": _provenance(provenance),
         "missing": sorted(set(zip(missing.name, missing.seed.astype(int), strict=True))),
         "dates": _span(trained.date.dropna()),
         "versions": sorted(trained.versions.dropna().unique()),
         "today": date.today().isoformat(),
         "values": values,
+    }
+
+
+def _marked(names: list[str], stale: bool) -> list[str]:
+    return [*names[:-1], f"{names[-1]} {STALE}"] if stale else names
+
+
+def _provenance(runs: pd.DataFrame) -> dict[str, list[str]]:
+    """Printed columns of the runs, each once however many rows share it."""
+    once = runs.drop_duplicates("run")
+
+    def column(name: str, show: Callable[[Any], str]) -> list[str]:
+        return ["–" if pd.isna(value) else show(value) for value in once[name]]
+
+    commits = column("commit", lambda value: value[:10])
+    changed = column("clean", lambda value: "" if value in (True, "True") else " + changes")
+    return {
+        "Run": list(once.run),
+        "Row": list(once.name),
+        "Seed": column("seed", "{:.0f}".format),
+        "Trained": column("date", lambda value: value[:16].replace("T", " ")),
+        "Commit": [commit if commit == "–" else commit + change for commit, change in zip(commits, changed, strict=True)],
+        "Machine": column("machine", str),
+        "Minutes": column("seconds", lambda value: f"{value / 60:.1f}"),
+        "s/iteration": column("seconds_per_iteration", "{:.3g}".format),
+        "Memory (GiB)": column("peak_memory_gib", "{:.2f}".format),
+        "Images a step": column("effective_batch", "{:.0f}".format),
+        "Learning rate": column("learning_rate", "{:g}".format),
+        "Images measured": column("images", "{:.0f}".format),
+        "Annotations": column("annotations", lambda value: value[:10]),
+        "Checkpoint": column("checkpoint", lambda value: value[:10]),
     }
 
 
@@ -225,7 +269,7 @@ def render(context: dict[str, Any], extension: str) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["tex"] = _escape_tex
+    environment.filters |= {"tex": _escape_tex, "zip": lambda columns: zip(*columns, strict=True)}
     return environment.get_template(f"table.{extension}.j2").render(context)
 
 
@@ -257,6 +301,7 @@ def _escape_tex(text: str) -> str:
             "–": "--",
             "×": r"$\times$",
             "·": r"$\cdot$",
+            "†": r"$\dagger$",
         }.get(c, c)
         for c in text
     )
@@ -273,12 +318,14 @@ def main() -> None:
         "--cost", type=Path, nargs="*", default=[], help="outputs of experiments.complexity and experiments.speed"
     )
     parser.add_argument("--results", required=True, type=Path)
+    parser.add_argument("--runs", required=True, type=Path)
     parser.add_argument("output", type=Path, help="without extension")
     arguments = parser.parse_args()
     speed = json.loads(arguments.cost[-1].read_text()) if arguments.cost else None
     study, scale = load_study(arguments.study), load_scale(arguments.scale)
     results = pd.read_csv(arguments.results, dtype={"run": str})
-    context = make_table(study, arguments.table, scale, results, speed)
+    provenance = pd.read_csv(arguments.runs, dtype={"run": str, "commit": str, "checkpoint": str, "annotations": str})
+    context = make_table(study, arguments.table, scale, results, provenance, speed)
     for extension in FORMATS:
         arguments.output.with_name(f"{arguments.output.name}.{extension}").write_text(
             render(context, extension), encoding="utf-8"

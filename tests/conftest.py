@@ -107,16 +107,27 @@ class Project:
         )
 
 
-@pytest.fixture
-def project(tmp_path) -> Project:
-    """A fresh copy of the project with the tests' `instant` scale and `two_necks` study, nothing computed."""
+def fresh_project(folder: Path) -> Project:
+    """A copy of the project with the tests' `instant` scale and `two_necks` study, nothing computed."""
     for name in ("experiments", "necks", "kernels", "reports", "profiles", "slurm", "envs"):
         ignored = shutil.ignore_patterns("__pycache__", "data", "figures", "examples", "*.md", "*.html", "*.tex", "*.csv")
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     # The templates of the reports end in .j2 and are kept by the patterns above.
-    shutil.copy(ROOT / "Snakefile", tmp_path)
-    shutil.copytree(SCALES, tmp_path / "experiments/scales", dirs_exist_ok=True)
-    shutil.copytree(STUDIES, tmp_path / "experiments/studies", dirs_exist_ok=True)
-    project = Project(tmp_path)
+    shutil.copy(ROOT / "Snakefile", folder)
+    shutil.copytree(SCALES, folder / "experiments/scales", dirs_exist_ok=True)
+    shutil.copytree(STUDIES, folder / "experiments/studies", dirs_exist_ok=True)
+    project = Project(folder)
     project.configure(scale="instant", studies=["two_necks"])
     return project
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    """A project of the test's own."""
+    return fresh_project(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_project(tmp_path_factory) -> Project:
+    """A project that the tests of a module only look at."""
+    return fresh_project(tmp_path_factory.mktemp("project"))

@@ -1,6 +1,7 @@
 """Hooks, on a runner reduced to what they look at."""
 
 from types import SimpleNamespace
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ def runner(epoch=0, iteration=0, max_iters=8, per_epoch=4):
         iter=iteration,
         max_iters=max_iters,
         train_dataloader=[None] * per_epoch,
-        message_hub=MessageHub.get_instance(f"test_{id(object())}"),
+        message_hub=MessageHub.get_instance(f"test_{uuid4()}"),
         cfg=SimpleNamespace(run_id="abc"),
     )
 
@@ -44,6 +45,25 @@ def test_a_finite_loss_passes():
     InvalidLossHook().after_train_iter(runner(), 0, outputs={"loss": torch.tensor(1.0), "acc": float("nan")})
 
 
+def losses(values, window=4, growth=10.0):
+    hook, state = InvalidLossHook(window, growth), runner(per_epoch=100)
+    for index, value in enumerate(values):
+        hook.after_train_iter(state, index, outputs={"loss": torch.tensor(value)})
+        state.iter += 1
+
+
+def test_a_loss_that_grows_beyond_hope_stops_the_run():
+    with pytest.raises(
+        UserError, match=r"run abc: the loss diverges, 2 at the beginning and 20.8 in epoch 1, iteration 9; lower"
+    ):
+        losses([2.0] * 6 + [27.0] * 4)
+
+
+def test_a_single_high_loss_or_a_high_beginning_stops_nothing():
+    losses([2.0] * 6 + [50.0] + [2.0] * 6)
+    losses([500.0, 100.0, 50.0, 2.0] + [2.0] * 6)
+
+
 def test_history_holds_means_between_points():
     hook, state = HistoryHook(points=4), runner()
     for _ in range(2):
@@ -57,3 +77,15 @@ def test_history_holds_means_between_points():
         {"iteration": 6, "loss": 4.5},
         {"iteration": 8, "loss": 6.5},
     ]
+
+
+def test_history_goes_on_in_the_middle_of_an_epoch():
+    whole, parted = runner(), runner()
+    for state, hooks in ((whole, [HistoryHook(points=2)]), (parted, [HistoryHook(points=2), HistoryHook(points=2)])):
+        for index in range(4):
+            hook = hooks[0] if index < 2 else hooks[-1]
+            if index in (0, 2):
+                hook.before_train_epoch(state)
+            hook.after_train_iter(state, index, outputs={"loss": torch.tensor(float(index))})
+            state.iter += 1
+    assert parted.message_hub.get_info("history") == whole.message_hub.get_info("history") == [{"iteration": 4, "loss": 1.5}]

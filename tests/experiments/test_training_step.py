@@ -10,7 +10,7 @@ from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
-from experiments.hooks import widen_heads
+from experiments.precision import widen_heads
 from experiments.run import Run
 from experiments.scale import load_scale
 from experiments.study import STUDIES, Setting, load_study

@@ -8,6 +8,8 @@ from experiments.run import Run
 from experiments.scale import load_scale
 from experiments.study import load_study
 
+DATASET = {"val": {"images": 6, "annotations_sha256": "a1"}}
+
 
 @pytest.fixture
 def study():
@@ -21,15 +23,15 @@ def finished(tmp_path, monkeypatch, study):
     monkeypatch.setattr("reports.collect.load_scale", scales.get)
     monkeypatch.chdir(tmp_path)
 
-    def leave(setting: str, box_ap: float, seed: int = 0, scale: str = "demo") -> Run:
+    def leave(setting: str, box_ap: float, seed: int = 0, scale: str = "demo", made: dict | None = None) -> Run:
         run = Run(study.settings[setting], scales[scale], seed)
         run.folder.mkdir(parents=True)
         sizes = {
             f"{k}_{m}": box_ap - n for k in ("box", "mask") for n, m in enumerate(("AP", "AP50", "AP75", "APS", "APM", "APL"))
         }
         history = [{"iteration": 10 * i, "loss": 3.0 / i} for i in range(1, 5)]
-        made = {"date": "2026-01-02T03:04:05+00:00", "versions": {"torch": "1.2.3"}}
-        run.metrics_file.write_text(json.dumps({"metrics": sizes, "history": history, "made": made, "dataset": {"val": 1}}))
+        made = {"date": "2026-01-02T03:04:05+00:00", "versions": {"torch": "1.2.3", "six": "1.0"}, **(made or {})}
+        run.metrics_file.write_text(json.dumps({"metrics": sizes, "history": history, "made": made, "dataset": DATASET}))
         return run
 
     return leave

@@ -38,12 +38,23 @@ def test_costs_stand_beside_accuracy(finished, study):
 
 def test_runs_of_another_dataset_are_refused(finished, study):
     finished("fpn", 20.0)
-    collect(study.tables["table2"], "demo", [0], dataset={"val": 1})
+    collect(study.tables["table2"], "demo", [0], dataset={"val": {"images": 6, "annotations_sha256": "a1"}})
     with pytest.raises(UserError, match=r"metrics.json comes from another dataset than datasets/demo.json"):
-        collect(study.tables["table2"], "demo", [0], dataset={"val": 2})
+        collect(study.tables["table2"], "demo", [0], dataset={"val": {"images": 6, "annotations_sha256": "b2"}})
 
 
 def test_a_damaged_metrics_file_is_named(finished, study):
     finished("fpn", 20.0).metrics_file.write_text("{")
     with pytest.raises(UserError, match=r"metrics.json is not JSON"):
         collect(study.tables["table2"], "demo", [0])
+
+
+def test_rows_trained_under_different_settings_are_refused_unless_the_table_says_so(finished, study):
+    table = study.tables["table2"]
+    finished("fpn", 20.0, made={"effective_batch": 8, "learning_rate": 0.01})
+    finished("pafpn", 21.0, made={"effective_batch": 8, "learning_rate": 0.01})
+    collect(table, "demo", [0])
+    finished("mgc", 21.0, made={"effective_batch": 16, "learning_rate": 0.02})
+    with pytest.raises(UserError, match=r"rows 'FPN' \(8 images a step, learning rate 0.01\) and 'MC' \(16 .*mixed_settings"):
+        collect(table, "demo", [0])
+    assert len(collect(table.replace(mixed_settings=True), "demo", [0]).runs) == 3

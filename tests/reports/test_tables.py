@@ -12,8 +12,8 @@ from reports.tables import FORMATS, make_table, render
 
 
 def table(study, key="table2", scale="demo", seeds=(0,), costs=None, machine=None):
-    results = collect(study.tables[key], scale, list(seeds), costs).results
-    return make_table(study, key, load_scale_of(scale), results, machine)
+    collected = collect(study.tables[key], scale, list(seeds), costs)
+    return make_table(study, key, load_scale_of(scale), collected.results, collected.runs, machine)
 
 
 def load_scale_of(name):
@@ -111,7 +111,7 @@ def test_csv_holds_the_numbers_at_full_precision(finished, study):
 
 def test_html_escapes_what_a_study_says(finished, study):
     changed = study.replace(title="<script>")
-    text = render(make_table(changed, "table2", SCALES["demo"], collect(study.tables["table2"], "demo", [0]).results), "html")
+    text = render(table(changed), "html")
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
 
@@ -171,3 +171,39 @@ def test_the_ratio_of_speeds_is_to_the_first_row_that_has_one(finished, study):
     other = Study.model_validate({**study.model_dump(), "tables": speeds})
     text = render(table(other, "speeds", costs=[{"fps": 2.0}, {"fps": 1.0}]), "md")
     assert line(text, "| PAFPN").startswith("| PAFPN | 1 | 0.500 |")
+
+
+def test_where_the_numbers_come_from_stands_under_the_table(finished, study):
+    commit, checkpoint = "0123456789abcdef", "fedcba9876543210"
+    made = {"seconds": 90.0, "seconds_per_iteration": 0.25, "effective_batch": 8, "learning_rate": 0.01, "commit": commit}
+    made |= {"clean": False, "checkpoint": checkpoint, "hardware": {"processor": "Z80", "gpus": []}}
+    run = finished("fpn", 20.0, made=made)
+    text = render(table(study), "md")
+    cells = [
+        "FPN",
+        "0",
+        "2026-01-02 03:04",
+        "0123456789 + changes",
+        "Z80",
+        "1.5",
+        "0.25",
+        "–",
+        "8",
+        "0.01",
+        "6",
+        "a1",
+        "fedcba9876",
+    ]
+    assert line(text, f"| {run.id} |") == f"| {run.id} | {' | '.join(cells)} |"
+    assert "<h2>Provenance</h2>" in render(table(study), "html")
+
+
+def test_a_run_whose_sources_have_changed_is_marked(finished, study, monkeypatch):
+    monkeypatch.setattr("reports.collect.source_hashes", lambda models: {"necks/a.py": "new"})
+    finished("fpn", 20.0, made={"sources": {"necks/a.py": "old"}})
+    finished("pafpn", 21.0, made={"sources": {"necks/a.py": "new"}})
+    text = render(table(study), "md")
+    assert line(text, "| FPN †")
+    assert line(text, "| PAFPN |")
+    assert "**Stale runs** (†), trained with sources of neck or training that have changed since: FPN (seed 0);" in text
+    assert r"FPN $\dagger$" in render(table(study), "tex")

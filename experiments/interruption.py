@@ -1,0 +1,153 @@
+"""An interruption of a training: the signals that announce it, the checkpoint that it writes, the loop that goes on from it."""
+
+import os
+import random
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dist import all_reduce, gather_object, get_rank, get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS, LOOPS
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+CHECKPOINT = "interrupted.pth"
+
+
+class InterruptionError(Exception):
+    """A training that a signal has ended; it goes on when it is started again."""
+
+
+@HOOKS.register_module()
+class InterruptionHook(Hook):
+    """On SIGTERM or SIGUSR1, which clusters send before they take a node away, write a checkpoint after the iteration and stop.
+
+    What the checkpoint of an epoch's end need not keep is in this one: the state of every process's random numbers and its
+    buffers, such as the running statistics of its normalisations. During a validation nothing is written, because the
+    checkpoint of the epoch is already there.
+    """
+
+    priority = "LOWEST"
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self.training = False
+        self.process = os.getpid()
+        self.previous: dict[signal.Signals, Any] = {}
+        self.saved_processes: list[dict[str, Any]] | None = None
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Keep what an interruption has saved of each process."""
+        self.saved_processes = checkpoint["meta"].get("processes")
+
+    def before_train(self, runner: Runner) -> None:
+        """Listen to the signals."""
+        self.training = True
+        self.previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
+
+    def after_train(self, runner: Runner) -> None:
+        """Leave the signals to whom they belonged."""
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """From here on a signal ends the process at once."""
+        self.training = False
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """From here on a signal is answered with a checkpoint again."""
+        self.training = True
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
+        """Write the checkpoint and stop, if any process was told to.
+
+        Raises
+        ------
+        InterruptionError
+            After the checkpoint is written.
+        """
+        if not self._any_received():
+            return
+        processes = gather_object(_process_state(runner), dst=0)
+        folder = Path(runner.work_dir)
+        runner.save_checkpoint(str(folder), f"{CHECKPOINT}.draft", by_epoch=False, meta={"processes": processes})
+        if is_main_process():
+            (folder / f"{CHECKPOINT}.draft").rename(folder / CHECKPOINT)
+        name = self.received.name if self.received else "a signal to another process"
+        raise InterruptionError(
+            f"run {runner.cfg.run_id}: stopped by {name} after epoch {runner.epoch + 1}, iteration {batch_idx + 1};"
+            " a checkpoint is written, the same command goes on from it"
+        )
+
+    def restore_process(self, runner: Runner) -> None:
+        """Give this process back what it had when it was interrupted."""
+        if self.saved_processes is None or len(self.saved_processes) != get_world_size():
+            return
+        _restore(runner, self.saved_processes[get_rank()])
+
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self.process:
+            return  # a worker that loads data: it ends with the process that it works for
+        self.received = signal.Signals(number)
+        if not self.training:
+            raise InterruptionError(f"stopped by {self.received.name} outside of a training step; the same command goes on")
+
+    def _any_received(self) -> bool:
+        flag = torch.tensor(float(self.received is not None))
+        all_reduce(flag, op="max")
+        return bool(flag)
+
+
+@LOOPS.register_module()
+class InterruptibleTrainLoop(EpochBasedTrainLoop):
+    """mmengine's loop over epochs, which can begin in the middle of one.
+
+    The batches before that point are loaded, so that loading draws the same random numbers as it did, and left out.
+    """
+
+    def run_epoch(self) -> None:
+        """Train the rest of the epoch."""
+        self.runner.call_hook("before_train_epoch")
+        self.runner.model.train()
+        batches = enumerate(self.dataloader)
+        done = self._iter - self._epoch * len(self.dataloader)
+        for _ in range(done):
+            next(batches)
+        if done:
+            self.runner.call_hook("restore_process")
+        for index, batch in batches:
+            self.run_iter(index, batch)
+        self.runner.call_hook("after_train_epoch")
+        self._epoch += 1
+
+
+def _buffers(runner: Runner) -> dict[str, torch.Tensor]:
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    return dict(model.named_buffers())
+
+
+def _process_state(runner: Runner) -> dict[str, Any]:
+    return {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        "buffers": {name: buffer.cpu() for name, buffer in _buffers(runner).items()},
+    }
+
+
+def _restore(runner: Runner, state: dict[str, Any]) -> None:
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"].cpu())
+    for name, buffer in _buffers(runner).items():
+        buffer.copy_(state["buffers"][name])

@@ -1,0 +1,126 @@
+"""How numbers are computed and kept while training: bfloat16 where it is safe, and less memory for the same result."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from operator import attrgetter
+
+import torch
+from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
+from mmdet.models.roi_heads.bbox_heads import BBoxHead
+from mmdet.models.roi_heads.mask_heads import FCNMaskHead
+from mmdet.models.roi_heads.roi_extractors.base_roi_extractor import BaseRoIExtractor
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
+from mmengine.registry import HOOKS, OPTIM_WRAPPERS
+from mmengine.runner import Runner
+from mmengine.runner.amp import autocast
+from torch import nn
+from torch.utils._pytree import tree_map
+from torch.utils.checkpoint import checkpoint
+
+from experiments.errors import UserError
+
+
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(OptimWrapper):
+    """Forward passes under bfloat16 autocast, on CPU and GPU.
+
+    bfloat16 has the range of float32, so that no loss needs to be scaled; mmengine's `AmpOptimWrapper` scales, and needs a GPU.
+    """
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """The context of a forward pass."""
+        with super().optim_context(model), autocast(dtype=torch.bfloat16):
+            yield
+
+
+@HOOKS.register_module()
+class HeadPrecisionHook(Hook):
+    """Under bfloat16 autocast, pool regions and hand over predictions in float32: mmcv's RoIAlign and NMS have no bfloat16."""
+
+    def before_train(self, runner: Runner) -> None:
+        """Prepare the model's heads."""
+        widen_heads(runner.model)
+
+
+def widen_heads(model: nn.Module) -> None:
+    """Let region extractors read, and heads return, bfloat16 tensors as float32.
+
+    Parameters
+    ----------
+    model : nn.Module
+        An mmdet detector.
+    """
+    for module in model.modules():
+        if isinstance(module, BaseRoIExtractor):
+            module.register_forward_pre_hook(lambda _, arguments: tree_map(_widen, arguments))
+        if isinstance(module, BaseDenseHead | BBoxHead | FCNMaskHead):
+            module.register_forward_hook(lambda _, __, predictions: tree_map(_widen, predictions))
+
+
+def _widen(value: object) -> object:
+    return value.float() if isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16 else value
+
+
+@HOOKS.register_module()
+class ChannelsLastHook(Hook):
+    """Keep the weights, and so all feature maps, with the channels of a pixel beside each other in memory."""
+
+    def before_train(self, runner: Runner) -> None:
+        """Convert the model's weights."""
+        runner.model.to(memory_format=torch.channels_last)
+
+
+@HOOKS.register_module()
+class GradientCheckpointingHook(Hook):
+    """Compute the inner results of parts of the model again in the backward pass instead of keeping them.
+
+    mmengine's `activation_checkpointing` loses, without a word, the gradients of parts that read a list of levels, as necks do.
+
+    Parameters
+    ----------
+    parts : list of str
+        Names of modules, such as ``backbone.layer3`` or ``neck``.
+    """
+
+    def __init__(self, parts: Sequence[str]) -> None:
+        self.parts = parts
+
+    def before_train(self, runner: Runner) -> None:
+        """Wrap the parts.
+
+        Raises
+        ------
+        UserError
+            If the model has no part of a name.
+        """
+        checkpoint_gradients(runner.model.module if is_model_wrapper(runner.model) else runner.model, self.parts)
+
+
+def checkpoint_gradients(model: nn.Module, parts: Sequence[str]) -> None:
+    """Let parts of a model keep no inner results for the backward pass.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A detector or segmentor.
+    parts : list of str
+        Names of its modules.
+
+    Raises
+    ------
+    UserError
+        If the model has no part of a name.
+    """
+    for name in parts:
+        try:
+            part = attrgetter(name)(model)
+        except AttributeError:
+            allowed = ", ".join(child for child, _ in model.named_children())
+            raise UserError(
+                f"gradient_checkpointing: the model has no part {name!r}; its parts: {allowed}, and theirs"
+            ) from None
+        part.forward = partial(checkpoint, part.forward, use_reentrant=False)

@@ -1,0 +1,126 @@
+"""What a run tells of itself while it is trained: who trains it, how far it is, why it ended."""
+
+import fcntl
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+LOCK = "lock"
+PROGRESS = "progress.json"
+
+
+def write_atomically(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON such that a reader sees the old file or the new one, whatever happens in between.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    content : dict
+        Plain data.
+    """
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    draft.rename(path)
+
+
+def write_progress(folder: Path, **news: Any) -> None:
+    """Bring ``progress.json`` of a run up to date; what is not told anew stays.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    **news
+        state ('running', 'failed' or 'preempted'), epoch and iteration (done), max_epochs, max_iterations,
+        seconds_per_iteration, seconds_left, loss, metrics (of the last validation), reason (of a failure).
+    """
+    path = folder / PROGRESS
+    write_atomically(path, {**_read(path), **_this_process(), **news})
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold a run alone; wait while another process trains it, such as one whose Snakemake was killed.
+
+    The lock is the kernel's and ends with the process that holds it, however that ends. Of a training with several processes
+    the first holds it, the others wait until it does. On a file system without locks a run is trained without.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    """
+    path, launch = folder / LOCK, os.environ.get("TORCHELASTIC_RUN_ID")
+    if int(os.environ.get("RANK", 0)) > 0:
+        while _read(path).get("launch") != launch:
+            time.sleep(0.1)
+        yield
+        return
+    with path.open("a+", encoding="utf-8") as file:
+        _lock(file, path)
+        file.truncate(0)
+        file.write(json.dumps({**_this_process(), "launch": launch}))
+        file.flush()
+        write_progress(folder, state="running", reason=None)
+        yield
+
+
+def tell_end(folder: Path, state: str, reason: str) -> None:
+    """Leave word of how a process ended, unless another of the same training has: what it saw came first.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+    state : {'failed', 'preempted'}
+        How.
+    reason : str
+        Why, in one sentence.
+    """
+    if _read(folder / PROGRESS).get("state") != "running":
+        return
+    try:
+        write_progress(folder, state=state, reason=reason)
+    except OSError as error:
+        print(f"{folder}: {error.strerror}; no word of the end could be left there", file=sys.stderr)
+
+
+def _lock(file: Any, path: Path) -> None:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = _read(path)
+        print(
+            f"waiting: process {holder.get('process')} on {holder.get('host')}"
+            f"{' (Slurm job ' + holder['slurm_job'] + ')' if holder.get('slurm_job') else ''} trains {path.parent} already;"
+            " this one goes on when that one ends",
+            file=sys.__stderr__,
+            flush=True,
+        )
+        fcntl.lockf(file, fcntl.LOCK_EX)
+    except OSError as error:
+        print(f"{path}: {error.strerror}; nothing keeps a second process from training this run", file=sys.__stderr__)
+
+
+def _this_process() -> dict[str, Any]:
+    return {
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "updated": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return {}

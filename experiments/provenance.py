@@ -1,0 +1,73 @@
+"""Where a run's numbers come from: commit, sources, packages, machine."""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import resource
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import get_world_size
+
+
+def commit() -> dict[str, Any]:
+    """The git commit that the project's files are at, and whether any differs from it; None without git."""
+    at = _git("rev-parse", "HEAD")
+    return {"commit": at, "clean": None if at is None else _git("status", "--porcelain") == ""}
+
+
+def versions() -> dict[str, str]:
+    """Version of every installed package."""
+    return {package.name: package.version for package in sorted(importlib.metadata.distributions(), key=lambda p: p.name)}
+
+
+def hardware() -> dict[str, Any]:
+    """The machine: host, system, processor, cores, its main memory in GiB, and the GPUs that this process sees."""
+    return {
+        "host": socket.gethostname(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "processes": get_world_size(),
+    }
+
+
+def peak_memory_gib() -> float:
+    """Most memory in GiB that this process has held: of the GPU's where there is one, else of the main memory."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        result = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
