@@ -7,8 +7,8 @@ tables: setup  ## set up, then regenerate all tables and figures of A²-FPN; the
 	$(BIN)/snakemake --quiet rules host reason -- reports/table6.md
 	$(BIN)/snakemake --quiet rules host reason --keep-going --config studies=a2fpn
 
-test: setup  ## set up, then run the tests
-	$(BIN)/python -m pytest
+test: setup  ## set up, then run the tests, two at a time
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 test-slow: setup  ## the tests that take longer than a coffee
 	$(BIN)/python -m pytest -m slow

@@ -92,6 +92,8 @@ rule train:
         "runs/{run}/metrics.json",
     log:
         "logs/train/{run}.log",
+    wildcard_constraints:
+        run=grid.runs_that_may_be_trained,
     conda:
         "envs/environment.yml"
     threads: grid.scale.resources.threads

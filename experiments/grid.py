@@ -197,6 +197,11 @@ class Grid:
         return self.tables[wildcards.report][1]
 
     @property
+    def runs_that_may_be_trained(self) -> str:
+        """Regular expression of their ids; of none where the configuration forbids training, so that stale runs stay."""
+        return "[0-9a-f]{12}" if self.configuration.train == "missing" else "none"
+
+    @property
     def launcher(self) -> str:
         """The command that starts a training: one process, or one per GPU."""
         gpus = self.scale.resources.gpus

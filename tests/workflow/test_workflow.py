@@ -104,6 +104,17 @@ def test_all_reports_are_made_and_each_run_is_trained_once(project):
     assert partial.returncode == 0, partial.stderr
     assert "**Missing runs:** FPN (seed 1), MGC (seed 1)" in (project / "reports/two_necks_table2.md").read_text()
 
+    # Its neck's source changes: the run is stale, and the only one that would be trained again.
+    neck = project / "necks/a2fpn.py"
+    neck.write_text(neck.read_text() + "# changed\n")
+    assert planned(project.snakemake("-n"), "train") == 1
+    stale = project.snakemake("reports/two_necks_table2.md", "--config", "train=none")
+    assert stale.returncode == 0, stale.stderr
+    report = (project / "reports/two_necks_table2.md").read_text()
+    assert re.search(r"^\| MGC † \| .*\d+\.\d", report, re.MULTILINE), report
+    assert re.search(r"^\| FPN \| .*\d+\.\d", report, re.MULTILINE), report
+    assert "have changed since: MGC (seed 0)" in report
+
     page = project.snakemake("--report", "report.html")
     assert page.returncode == 0, page.stderr
     assert (project / "report.html").stat().st_size > 100_000
