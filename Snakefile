@@ -1,4 +1,5 @@
 import os
+import signal
 import sys
 
 from snakemake.logging import logger
@@ -21,6 +22,10 @@ if workflow.is_main_process:
 # Without conda, jobs use the Python that runs Snakemake, whether its environment is activated or not.
 if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
     shell.prefix(f'export PATH="{os.path.dirname(sys.executable)}:$PATH"; ')
+
+# Slurm's warning before a time limit reaches every process of a job step. It is meant for the training, which handles it;
+# a Snakemake that died of it would take the training along before its checkpoint is written.
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 
 wildcard_constraints:
@@ -98,14 +103,18 @@ rule train:
         "envs/environment.yml"
     threads: grid.scale.resources.threads
     resources:
-        mem_mb=grid.scale.resources.memory_mb,
-        runtime=grid.scale.resources.runtime_minutes,
+        mem_mb=grid.memory_mb,
+        runtime=grid.runtime_minutes,
         gpu=grid.scale.resources.gpus,
+        # One process starts those of all GPUs: one task, not one per GPU, and all GPUs in one machine.
+        tasks_per_gpu=0,
+        nodes=1,
     params:
         launcher=grid.launcher,
-    # Loggers are no parameter: to follow a training elsewhere is no reason to train again.
+    # Loggers are no parameter: to follow a training elsewhere is no reason to train again. exec: no shell stands between the
+    # signals of a cluster and the training.
     shell:
-        "{params.launcher} -m experiments.train --dataset {input.dataset} --threads {threads} --log-file {log}"
+        "exec env {params.launcher} -m experiments.train --dataset {input.dataset} --threads {threads} --log-file {log}"
         f" --loggers {' '.join(grid.scale.loggers)} --"
         " {input.config} {output}"
 

@@ -1,6 +1,7 @@
 """The grid: every table, row and run that the configuration asks for, computed without importing torch."""
 
 import json
+import math
 import os
 from functools import cached_property
 from pathlib import Path
@@ -211,6 +212,14 @@ class Grid:
         signals = "--signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 --shutdown-timeout 120"
         return f"OMP_NUM_THREADS=1 TORCH_CPP_LOG_LEVEL=ERROR torchrun --standalone {signals} --nproc-per-node {gpus}"
 
+    def memory_mb(self, _wildcards: Any, attempt: int) -> int:
+        """Memory of a training in MB: the scale's at the first attempt, then more, at most twice as much."""
+        return _grown(self.scale.resources.memory_mb, attempt)
+
+    def runtime_minutes(self, _wildcards: Any, attempt: int) -> int:
+        """Time limit of a training in minutes: the scale's at the first attempt, then more, at most twice as much."""
+        return _grown(self.scale.resources.runtime_minutes, attempt)
+
     def sources(self, wildcards: Any) -> list[str]:
         """The project's own source files that decide a run's result."""
         return training_sources(self.runs[wildcards.run].models)
@@ -222,3 +231,7 @@ class Grid:
     def seed(self, wildcards: Any) -> int:
         """The seed of a run."""
         return self.runs[wildcards.run].seed
+
+
+def _grown(value: int, attempt: int) -> int:
+    return math.ceil(value * min(1 + (attempt - 1) / 2, 2))

@@ -1,0 +1,38 @@
+"""What the profiles plan, without a Slurm: the whole cores, memory and time of a scale, and more at each attempt."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from snakemake.profiles import ProfileConfigFileParser
+
+from experiments.grid import Grid
+
+
+def test_a_cluster_job_gets_the_cores_of_its_scale_not_those_of_the_machine_that_submits(project):
+    project.configure(studies=["a2fpn"], scale="coco", data_root="/somewhere")
+    plan = project.snakemake("--profile", "slurm", "-n", "reports/table2.md").stdout
+    train = plan[plan.index("\nrule train:") :].split("\n\n")[0]
+    assert "threads: 16" in train
+    for resource in ("mem_mb=64000", "runtime=2880", "gpu=4", "nodes=1", "tasks_per_gpu=0", "--signal=USR1@300"):
+        assert re.search(rf"[ =]{resource}\b", train), train
+
+
+@pytest.mark.parametrize(
+    ("words", "keys"),
+    [(["snakemake"], True), (["snakemake", "--profile", "slurm"], False), (["snakemake", "--profile=slurm"], False)],
+)
+def test_the_default_profile_leaves_cores_and_gpus_to_another_profile(monkeypatch, words, keys):
+    monkeypatch.setattr(sys, "argv", words)
+    monkeypatch.delenv("SNAKEMAKE_PROFILE", raising=False)
+    with Path("profiles/default/config.yaml").open() as file:
+        profile = ProfileConfigFileParser().parse(file)
+    assert ("cores" in profile, "resources" in profile) == (keys, keys)
+    assert profile["rerun-triggers"] == ["mtime", "params", "input"]
+
+
+def test_memory_and_time_grow_with_the_attempt_to_twice_the_scales():
+    grid = Grid({"studies": "a2fpn", "scale": "coco", "seeds": 0, "data_root": "/somewhere"})
+    assert [grid.memory_mb(None, attempt) for attempt in (1, 2, 3, 4)] == [64000, 96000, 128000, 128000]
+    assert [grid.runtime_minutes(None, attempt) for attempt in (1, 2, 3, 4)] == [2880, 4320, 5760, 5760]
