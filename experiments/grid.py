@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from experiments.errors import UserError
 from experiments.run import Run
 from experiments.scale import Scale, load_scale
-from experiments.sources import source_files, training_sources
+from experiments.sources import source_files, sources_fingerprint
 from experiments.strict_yaml import StrictModel, validate
 from experiments.study import STUDIES, Study, Table, load_study
 
@@ -127,7 +127,16 @@ class Grid:
 
     def runs_of(self, report: str) -> list[Run]:
         """The runs that a table's rows ask for, one per seed."""
-        return [Run(setting, self.scale, seed) for setting in self.table(report).settings for seed in self.configuration.seeds]
+        return self._runs_of_reports[report]
+
+    @cached_property
+    def _runs_of_reports(self) -> dict[str, list[Run]]:
+        """Computed once: Snakemake asks for each table's runs again and again, and a run computes its id once."""
+        seeds = self.configuration.seeds
+        return {
+            report: [Run(setting, self.scale, seed) for setting in self.table(report).settings for seed in seeds]
+            for report in self.tables
+        }
 
     def everything(self, _wildcards: object = None) -> list[str]:
         """All reports. Asking for them also asks for the trainings that a table about cost would do without."""
@@ -182,8 +191,8 @@ class Grid:
         return source_files([model for run in self.runs_of(wildcards.report) for model in run.models])
 
     def training_sources_of_report(self, wildcards: Any) -> list[str]:
-        """The project's own source files that decide the results of a report's rows."""
-        return training_sources([model for run in self.runs_of(wildcards.report) for model in run.models])
+        """The files with the hashes of the project's own source files that decide the results of a report's rows."""
+        return list(dict.fromkeys(sources_fingerprint(run.models) for run in self.runs_of(wildcards.report)))
 
     def study_of(self, wildcards: Any) -> str:
         """Name of a report's study."""
@@ -221,8 +230,8 @@ class Grid:
         return _grown(self.scale.resources.runtime_minutes, attempt)
 
     def sources(self, wildcards: Any) -> list[str]:
-        """The project's own source files that decide a run's result."""
-        return training_sources(self.runs[wildcards.run].models)
+        """The file with the hashes of the project's own source files that decide a run's result."""
+        return [sources_fingerprint(self.runs[wildcards.run].models)]
 
     def setting_json(self, wildcards: Any) -> str:
         """The setting of a run as JSON."""

@@ -100,12 +100,12 @@ class Run:
         backbone = self.scale.backbones[self.setting.backbone].config.get("type")
         return [*self.setting.neck_types, *([backbone] if backbone else [])]
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """Where the run lives."""
         return Path("runs") / self.id
 
-    @property
+    @cached_property
     def metrics_file(self) -> Path:
         """The one file that the run leaves for the reports."""
         return self.folder / "metrics.json"

@@ -78,7 +78,8 @@ def _random_regions(number: int, height: int, width: int, generator: torch.Gener
     return torch.cat([torch.zeros(number, 1), corners], dim=1)
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name of this machine's processor."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -98,7 +99,7 @@ def measure(runs: list[Run], threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     return {
         "frames_per_second": frames_per_second(runs),
-        "machine": f"{_processor()}, {threads} threads, torch {torch.__version__}",
+        "machine": f"{processor()}, {threads} threads, torch {torch.__version__}",
         "image": list(runs[0].scale.complexity_image),
         "repetitions": REPETITIONS,
     }

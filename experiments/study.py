@@ -151,11 +151,13 @@ class Table(StrictModel):
 
     @model_validator(mode="after")
     def _rows_fit(self) -> Self:
-        names = [tuple(row.name) for row in self.rows]
-        for position, name in enumerate(names):
-            if name in names[:position]:
+        names: set[tuple[str, ...]] = set()
+        for row in self.rows:
+            name = tuple(row.name)
+            if name in names:
                 raise ValueError(f"duplicate row name {' '.join(name)!r}; every row of a table needs its own")
-            unknown = [metric for metric in self.rows[position].published if metric not in self.columns]
+            names.add(name)
+            unknown = [metric for metric in row.published if metric not in self.columns]
             if unknown:
                 raise ValueError(
                     f"row {' '.join(name)!r} publishes {unknown[0]!r}, which is no column: {', '.join(self.columns)}"

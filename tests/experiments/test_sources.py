@@ -1,6 +1,10 @@
 """What is known of a neck without importing torch."""
 
 import ast
+import hashlib
+import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +13,7 @@ import pytest
 
 from experiments import sources
 from experiments.errors import UserError
-from experiments.sources import SHARED_SOURCES, known_necks, neck_options, source_files, training_sources
+from experiments.sources import SHARED_SOURCES, known_necks, neck_options, source_files, sources_fingerprint, training_sources
 
 
 def test_own_and_mmdets_necks_are_known():
@@ -71,3 +75,49 @@ def test_a_run_depends_on_the_sources_of_its_backbone_too():
     files = source_files(["FPN", "AFFResNet"])
     assert files == ["necks/attentional_fusion.py", "necks/backbones/aff_resnet.py", "necks/options.py"]
     assert "AFFResNet" not in known_necks()
+
+
+@pytest.fixture
+def copied_sources(tmp_path, monkeypatch):
+    """A folder with copies of the sources, of which nothing is remembered; the working folder."""
+    for folder in ("necks", "kernels", "experiments"):
+        shutil.copytree(folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", "libraries"))
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    forget_sources()
+
+
+def forget_sources():
+    """What a new process would not know."""
+    for function in vars(sources).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
+
+
+def fingerprint(*models):
+    forget_sources()
+    return Path(sources_fingerprint(models))
+
+
+def test_the_fingerprint_holds_the_hash_of_every_source(copied_sources):
+    hashes = json.loads(fingerprint("A2FPN").read_text())
+    assert set(hashes) == set(training_sources(["A2FPN"]))
+    assert hashes["necks/a2fpn.py"] == hashlib.sha256(Path("necks/a2fpn.py").read_bytes()).hexdigest()[:12]
+
+
+def test_a_new_fingerprint_is_as_old_as_the_newest_source(copied_sources):
+    for path in Path().rglob("*.*"):
+        os.utime(path, (1_000_000, 1_000_000))
+    os.utime("necks/fusion.py", (2_000_000, 2_000_000))
+    assert fingerprint("A2FPN").stat().st_mtime == 2_000_000
+    assert fingerprint("FPN").stat().st_mtime == 1_000_000
+
+
+def test_a_fingerprint_becomes_younger_when_a_source_changes_and_not_when_it_is_touched(copied_sources):
+    path = fingerprint("A2FPN")
+    os.utime(path, (1_000_000, 1_000_000))
+    Path("necks/a2fpn.py").touch()
+    Path("necks/fapn.py").write_text(Path("necks/fapn.py").read_text() + "# a comment")
+    assert fingerprint("A2FPN").stat().st_mtime == 1_000_000
+    Path("kernels/cpu/vector.h").write_text("// other")
+    assert fingerprint("A2FPN").stat().st_mtime > 2_000_000

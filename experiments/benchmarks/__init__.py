@@ -1,0 +1,1 @@
+"""How long the laboratory's own work takes, measured beside what it is compared with."""

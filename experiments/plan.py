@@ -1,0 +1,265 @@
+"""What a configuration will cost: rows, runs, hours of GPUs or cores and wall time, of each table and of all."""
+
+import argparse
+import dataclasses
+import heapq
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from experiments.errors import UserError
+from experiments.grid import Grid
+from experiments.records import Records, Standing
+from experiments.status import WIDTH_OF_FILES, duration
+from experiments.training_time import SOURCES, Estimate, TrainingTimes
+
+HOUR = 3600
+
+
+@dataclass(frozen=True)
+class Line:
+    """What one table asks for, or all together.
+
+    Attributes
+    ----------
+    rows, runnable, runs, done : int
+        Rows, those that can be run, their runs and those that have metrics.
+    hours, hours_left : float
+        Of GPUs, or of cores where the scale trains on the CPU: for all runs, and for what is not done yet.
+    wall_seconds : float
+        Until what is left is done, on the given GPUs or cores.
+    seconds_per_iteration : (float, float) or None
+        Least and most.
+    sources : dict
+        Number of runs by the source of their estimate.
+    """
+
+    name: str
+    rows: int
+    runnable: int
+    runs: int
+    done: int
+    hours: float
+    hours_left: float
+    wall_seconds: float
+    seconds_per_iteration: tuple[float, float] | None
+    sources: dict[str, int]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what ``plan`` can be asked."""
+    parser.add_argument("--gpus", type=int, help="GPUs to share among the runs; as many as one run asks for by default")
+    parser.add_argument("--cores", type=int, help="the same for a scale that trains on the CPU")
+    parser.add_argument("--teraflops", type=float, help="sustained by one GPU, or by one core, where nothing was measured")
+    parser.add_argument("--probe", action="store_true", help="measure steps of each model here that nothing is known of yet")
+    parser.add_argument("--json", action="store_true", help="print the plan for programs")
+
+
+def main(grid: Grid, arguments: argparse.Namespace) -> None:
+    """What the configuration will cost: runs, hours of GPUs or cores, wall time.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the configuration.
+    arguments : Namespace
+        Of `add_arguments`.
+
+    Raises
+    ------
+    UserError
+        If the GPUs or cores do not suffice for one run, or the rate is not positive.
+    """
+    slots = _slots(grid, arguments)
+    if arguments.teraflops is not None and not arguments.teraflops > 0:
+        raise UserError(f"--teraflops {arguments.teraflops:g}: expected a number above 0")
+    records = Records()
+    rate = None
+    if arguments.teraflops:
+        rate = arguments.teraflops * 1e12 * (1 if grid.scale.resources.gpus else grid.scale.resources.threads)
+    standings = records.standings(grid.runs.values())
+    times = TrainingTimes(grid, records, rate)
+    if arguments.probe:
+        from experiments.probe import probe
+
+        probe(times, standings)
+    estimates = {standing.run.id: times.estimate(standing) for standing in standings}
+    lines = _lines(grid, {standing.run.id: standing for standing in standings}, estimates, slots)
+    notes = [
+        *times.assumptions((standing.run, estimates[standing.run.id]) for standing in standings),
+        *_notes(grid, slots, estimates),
+    ]
+    if arguments.json:
+        print(json.dumps({"lines": [dataclasses.asdict(line) for line in lines], "notes": notes, "damaged": records.problems}))
+        return
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=WIDTH_OF_FILES)
+    console.print(_table(grid, lines, slots))
+    for sentence in (*notes, *records.problems):
+        console.print(escape(sentence), highlight=False)
+
+
+def per_run(grid: Grid) -> int:
+    """GPUs that one run asks for, or cores where the scale trains on the CPU.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the configuration.
+    """
+    return grid.scale.resources.gpus or grid.scale.resources.threads
+
+
+def _slots(grid: Grid, arguments: argparse.Namespace) -> int:
+    """How many runs go on at the same time."""
+    wanted, other = ("gpus", "cores") if grid.scale.resources.gpus else ("cores", "gpus")
+    if getattr(arguments, other) is not None:
+        raise UserError(f"--{other}: scale {grid.scale.name} trains on {_plural(wanted)}; say --{wanted}")
+    given = getattr(arguments, wanted)
+    if given is not None and given < per_run(grid):
+        raise UserError(
+            f"--{wanted} {given}: one run at scale {grid.scale.name} asks for {per_run(grid)}; give a multiple of it"
+        )
+    return 1 if given is None else given // per_run(grid)
+
+
+def _plural(unit: str) -> str:
+    return "GPUs" if unit == "gpus" else "the CPU"
+
+
+def _lines(grid: Grid, standings: dict[str, Standing], estimates: dict[str, Estimate], slots: int) -> list[Line]:
+    lines = []
+    for report in grid.tables:
+        table = grid.table(report)
+        ids = list(dict.fromkeys(run.id for run in grid.runs_of(report)))
+        lines.append(_line(report, len(table.rows), len(table.settings), ids, standings, estimates, slots))
+    rows, runnable = (sum(getattr(line, name) for line in lines) for name in ("rows", "runnable"))
+    return [*lines, _line("all, shared runs once", rows, runnable, list(standings), standings, estimates, slots)]
+
+
+def _line(
+    name: str,
+    rows: int,
+    runnable: int,
+    ids: list[str],
+    standings: dict[str, Standing],
+    estimates: dict[str, Estimate],
+    slots: int,
+) -> Line:
+    left = [seconds_left(standings[run], estimates[run]) for run in ids]
+    per_iteration = [estimates[run].seconds_per_iteration for run in ids]
+    counts = Counter(estimates[run].source for run in ids)
+    units = {run: standings[run].run.scale.resources.gpus or standings[run].run.scale.resources.threads for run in ids}
+    return Line(
+        name=name,
+        rows=rows,
+        runnable=runnable,
+        runs=len(ids),
+        done=sum(standings[run].state == "done" for run in ids),
+        hours=sum(estimates[run].seconds * units[run] for run in ids) / HOUR,
+        hours_left=sum(seconds * units[run] for run, seconds in zip(ids, left, strict=True)) / HOUR,
+        wall_seconds=makespan(left, slots),
+        seconds_per_iteration=(min(per_iteration), max(per_iteration)) if ids else None,
+        sources={source: counts[source] for source in SOURCES if counts[source]},
+    )
+
+
+def seconds_left(standing: Standing, estimate: Estimate) -> float:
+    """What of a run is still to be done; an interrupted one goes on after its last whole epoch.
+
+    Parameters
+    ----------
+    standing : Standing
+        How far it is.
+    estimate : Estimate
+        What all of it takes.
+    """
+    if standing.state == "done":
+        return 0.0
+    key = "iteration" if standing.state == "running" else "epoch"
+    done, whole = standing.number(key), standing.number(f"max_{key}s")
+    share = min(1.0, max(0.0, done / whole)) if done is not None and whole else 0.0
+    return estimate.seconds * (1 - share)
+
+
+def makespan(durations: Iterable[float], slots: int) -> float:
+    """Seconds until all are done when each free slot takes the longest that is left.
+
+    Parameters
+    ----------
+    durations : iterable of float
+        Seconds of each.
+    slots : int
+        How many go on at the same time.
+    """
+    ends = [0.0] * slots
+    for seconds in sorted(durations, reverse=True):
+        heapq.heapreplace(ends, ends[0] + seconds)
+    return max(ends)
+
+
+def _notes(grid: Grid, slots: int, estimates: dict[str, Estimate]) -> list[str]:
+    at_a_time = f"{slots} {'runs' if slots > 1 else 'run'} at a time on {_units(grid, slots)}"
+    notes = [
+        f"{_unit(grid)}-hours: {_units(grid, 1)} × the time of a run. Wall time: {at_a_time}, the longest first, without"
+        " waiting in queues."
+    ]
+    if estimates:
+        longest = max(estimate.seconds for estimate in estimates.values())
+        asked = grid.scale.resources.runtime_minutes * 60
+        verdict = "" if longest <= asked else ": TOO SHORT, raise resources.runtime_minutes"
+        notes.append(f"The longest run takes {duration(longest)}; the scale asks the cluster for {duration(asked)}{verdict}.")
+    return notes
+
+
+def _unit(grid: Grid) -> str:
+    return "GPU" if grid.scale.resources.gpus else "core"
+
+
+def _units(grid: Grid, slots: int) -> str:
+    number = slots * per_run(grid)
+    return f"{number} {_unit(grid)}{'s' if number > 1 else ''}"
+
+
+def _table(grid: Grid, lines: list[Line], slots: int) -> Table:
+    unit = _unit(grid)
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    wall = f"wall time left, {_units(grid, slots)}"
+    numbers = ("rows", "can run", "runs", "done", f"{unit}-hours", "left", wall, "s per iteration")
+    table.add_column("table", no_wrap=True)
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    table.add_column("time is")
+    for line in lines:
+        table.add_row(*_cells(line), end_section=line is lines[-2] if len(lines) > 1 else False)
+    return table
+
+
+def _cells(line: Line) -> list[str]:
+    if line.runs == 0:
+        return [escape(line.name), str(line.rows), "0", "0", "0", "–", "–", "–", "–", "nothing can run"]
+    return [
+        escape(line.name),
+        *(str(count) for count in (line.rows, line.runnable, line.runs, line.done)),
+        *(_hours(hours) for hours in (line.hours, line.hours_left)),
+        duration(line.wall_seconds),
+        _range(*line.seconds_per_iteration),
+        ", ".join(f"{count} {source}" for source, count in line.sources.items()),
+    ]
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
+
+
+def _range(least: float, most: float) -> str:
+    first, last = f"{least:.3g}", f"{most:.3g}"
+    return first if first == last else f"{first} to {last}"

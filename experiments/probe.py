@@ -1,0 +1,136 @@
+"""Models of a grid -> seconds per image in training, measured by a few steps on random images on this machine."""
+
+import json
+import os
+import platform
+import statistics
+import time
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from mmdet.testing import demo_mm_inputs
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from torch import nn
+from tqdm import tqdm
+
+from experiments.complexity import build_model
+from experiments.errors import UserError
+from experiments.records import Standing
+from experiments.run import Run
+from experiments.speed import processor
+from experiments.training_time import TrainingTimes, key_of_probe
+from experiments.write_config import config_text
+
+# A COCO image has 7.3 on average.
+OBJECTS_PER_IMAGE = 7
+# The first steps choose algorithms and fill memory pools.
+STEPS = {"cpu": (1, 3), "cuda": (3, 10)}
+
+
+def probe(times: TrainingTimes, standings: list[Standing]) -> None:
+    """Measure each model of which nothing was recorded or measured before; what is measured is kept at once.
+
+    Parameters
+    ----------
+    times : TrainingTimes
+        Whose file takes the measurements; it knows them afterwards.
+    standings : list of Standing
+        Of the runs whose models are measured.
+
+    Raises
+    ------
+    UserError
+        If the scale trains on GPUs and torch sees none, or a model cannot be built.
+    """
+    resources = times.scale.resources
+    if resources.gpus and not torch.cuda.is_available():
+        raise UserError(
+            f"--probe: scale {times.scale.name} trains on GPUs and torch sees none here; call it on a node with a GPU"
+        )
+    unknown = {
+        key_of_probe(standing.run): standing.run for standing in standings if times.estimate(standing).source == "assumed"
+    }
+    register_all_modules()
+    torch.set_num_threads(resources.threads)
+    measured = dict(times.probed)
+    try:
+        for key, run in tqdm(unknown.items(), desc=f"probing at scale {times.scale.name}", unit="model"):
+            measured[key] = measure(run)
+            _write(times.probe_file, measured)
+    except KeyboardInterrupt:
+        done = sum(key in measured for key in unknown)
+        print(f"stopped; {done} of {len(unknown)} models are kept in {times.probe_file}, the next --probe goes on")
+    times.probed = measured
+
+
+def measure(run: Run) -> dict[str, Any]:
+    """Seconds per image of one process in training, the median over a few steps.
+
+    Parameters
+    ----------
+    run : Run
+        Whose model, batch and optimiser are taken; weights and images are random.
+    """
+    device = "cuda" if run.scale.resources.gpus else "cpu"
+    model = revert_sync_batchnorm(build_model(run)).to(device).train()
+    optimiser = _optimiser(run, model)
+    images = demo_mm_inputs(
+        run.batch_size,
+        [(3, *run.scale.complexity_image)] * run.batch_size,
+        num_items=[OBJECTS_PER_IMAGE] * run.batch_size,
+        num_classes=len(run.scale.dataset.classes or range(80)),
+        sem_seg_output_strides=8,
+        with_mask=run.scale.detectors[run.setting.detector].masks,
+        with_semantic=bool(getattr(getattr(model, "roi_head", None), "with_semantic", False)),
+        device=device,
+    )
+    warm_up, steps = STEPS[device]
+    seconds = [_seconds_of_step(model, optimiser, images, device) for _ in range(warm_up + steps)][warm_up:]
+    return {
+        "seconds_per_image": statistics.median(seconds) / run.batch_size,
+        "steps": seconds,
+        "model": f"{' + '.join(run.setting.neck_types)} in {run.setting.detector}, {run.setting.backbone}",
+        "batch": run.batch_size,
+        "image": list(run.scale.complexity_image),
+        "machine": _machine(device),
+        "date": date.today().isoformat(),
+    }
+
+
+def _optimiser(run: Run, model: nn.Module) -> OptimWrapper:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "config.py"
+        path.write_text(config_text(run), encoding="utf-8")
+        return build_optim_wrapper(model, Config.fromfile(path).optim_wrapper)
+
+
+def _seconds_of_step(model: nn.Module, optimiser: OptimWrapper, images: dict[str, Any], device: str) -> float:
+    _wait(device)
+    started = time.perf_counter()
+    model.train_step(images, optimiser)
+    _wait(device)
+    return time.perf_counter() - started
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _machine(device: str) -> str:
+    if device == "cuda":
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    return f"{processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    draft.replace(path)

@@ -1,0 +1,158 @@
+"""What runs have left so far: metrics, progress and the lock, read without disturbing a training."""
+
+import errno
+import fcntl
+import json
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from experiments.run import Run
+
+State = Literal["running", "failed", "interrupted", "done", "queued"]
+STATES: tuple[State, ...] = ("running", "failed", "interrupted", "done", "queued")
+# Trainings rewrite their progress at least each 30 seconds; where locks cannot be asked, older progress is of the past.
+FRESH_SECONDS = 300
+
+
+class Records:
+    """Reads the records of runs, and keeps a sentence about each that is damaged."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """Content of a JSON file; empty where there is none or it cannot be read.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+        """
+        try:
+            content = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            return self._damaged(f"{path} cannot be read: {error.strerror}")
+        except ValueError as error:
+            return self._damaged(f"{path} is damaged: {error}")
+        return content if isinstance(content, dict) else self._damaged(f"{path} is damaged: expected keys and values")
+
+    def _damaged(self, sentence: str) -> dict[str, Any]:
+        self.problems.append(sentence)
+        return {}
+
+    def standing(self, run: Run) -> "Standing":
+        """How far a run is.
+
+        Parameters
+        ----------
+        run : Run
+            Of the grid.
+        """
+        if run.metrics_file.exists():
+            return Standing(run, "done", self)
+        progress_file = run.folder / "progress.json"
+        progress = self.read(progress_file)
+        if _is_training(run.folder / "lock", progress, progress_file):
+            return Standing(run, "running", self, progress)
+        if not progress:
+            return Standing(run, "interrupted" if progress_file.exists() else "queued", self)
+        return Standing(run, "failed" if progress.get("state") == "failed" else "interrupted", self, progress)
+
+    def standings(self, runs: Iterable[Run]) -> list["Standing"]:
+        """How far runs are; those that have no folder are not looked at one by one.
+
+        Parameters
+        ----------
+        runs : iterable of Run
+            Of the grid.
+        """
+        folder = Path("runs")
+        begun = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        return [self.standing(run) if run.id in begun else Standing(run, "queued", self) for run in runs]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a run is.
+
+    Attributes
+    ----------
+    state : str
+        done: it has metrics. running: a process trains it. failed: it ended with a reason. interrupted: it was killed or
+        preempted, and goes on when Snakemake is called again. queued: nothing of it has run.
+    records : Records
+        Reads its metrics when they are asked for.
+    progress : dict
+        Content of ``progress.json``; empty where there is none.
+    """
+
+    run: Run
+    state: State
+    records: Records
+    progress: dict[str, Any] | None = None
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """Content of ``metrics.json``; empty where there is none."""
+        return self.records.read(self.run.metrics_file) if self.state == "done" else {}
+
+    def number(self, key: str) -> float | None:
+        """A number of the progress; None where it is missing or is none.
+
+        Parameters
+        ----------
+        key : str
+            In ``progress.json``.
+        """
+        return number((self.progress or {}).get(key))
+
+
+def number(value: Any) -> float | None:
+    """The value where it is a finite number, else None."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and math.isfinite(value) else None
+
+
+def is_locked(path: Path) -> bool | None:
+    """Whether another process holds an exclusive POSIX lock on a file; None where the file system cannot tell.
+
+    Parameters
+    ----------
+    path : Path
+        The file; missing files are not locked.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    with file:
+        try:
+            # Shared and released at once: a training that starts in between waits for no one but sees a lock that is free.
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.lockf(file, fcntl.LOCK_UN)
+        except OSError as error:
+            return True if error.errno in (errno.EAGAIN, errno.EACCES) else None
+    return False
+
+
+def _is_training(lock: Path, progress: dict[str, Any], progress_file: Path) -> bool:
+    locked = is_locked(lock)
+    if locked is None:
+        return progress.get("state") == "running" and _age(progress_file) < FRESH_SECONDS
+    return locked
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return math.inf

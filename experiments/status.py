@@ -1,0 +1,186 @@
+"""How far the runs are: running, failed, interrupted, done and queued, from what trainings leave in their folders."""
+
+import argparse
+import os
+import time
+from collections import Counter
+from contextlib import suppress
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from experiments.errors import UserError
+from experiments.grid import Grid
+from experiments.records import STATES, Records, Standing, number
+from experiments.run import Run
+
+# With more runs than this, finished and waiting ones are only counted.
+LISTED = 100
+LISTED_OF_STATE = 50
+COLOURS = {"running": "cyan", "failed": "red", "interrupted": "yellow", "done": "green", "queued": "dim"}
+WIDTH_OF_FILES = 160
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what ``status`` can be asked."""
+    parser.add_argument("--watch", type=float, nargs="?", const=10, metavar="SECONDS", help="again and again, each 10 seconds")
+    parser.add_argument("--report", help="only the runs of this table, such as table2")
+    parser.add_argument("--failed", action="store_true", help="only failed runs, all of them")
+
+
+def main(grid: Grid, arguments: argparse.Namespace) -> None:
+    """How far each run is: epoch, time left, last average precision, reason of a failure.
+
+    Parameters
+    ----------
+    grid : Grid
+        Whose runs.
+    arguments : Namespace
+        Of `add_arguments`.
+
+    Raises
+    ------
+    UserError
+        If there is no such table, or the interval is not positive.
+    """
+    if arguments.report is not None and arguments.report not in grid.tables:
+        raise UserError(f"--report {arguments.report}: no such table; allowed: {', '.join(grid.tables)}")
+    if arguments.watch is not None and not arguments.watch > 0:
+        raise UserError(f"--watch {arguments.watch:g}: expected a number of seconds above 0")
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=WIDTH_OF_FILES)
+    named = row_names(grid, arguments.report)
+    if arguments.watch is None:
+        console.print(view(named, arguments.failed))
+        return
+    with suppress(KeyboardInterrupt):
+        _watch(console, named, arguments)
+
+
+def _watch(console: Console, named: list[tuple[Run, str]], arguments: argparse.Namespace) -> None:
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            # Counts, heading, rules, and what is left out.
+            live.update(view(named, arguments.failed, max(1, console.height - 8)), refresh=True)
+            time.sleep(arguments.watch)
+
+
+def row_names(grid: Grid, report: str | None = None) -> list[tuple[Run, str]]:
+    """The runs of a grid, each with the first row that shows it.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of the configuration.
+    report : str, optional
+        Only of this table.
+    """
+    seeds = grid.configuration.seeds
+    named: dict[str, tuple[Run, str]] = {}
+    for name in [report] if report else grid.tables:
+        labels = [row.label for row in grid.table(name).rows if row.setting for _ in seeds]
+        for run, label in zip(grid.runs_of(name), labels, strict=True):
+            named.setdefault(run.id, (run, f"{name}: {label}" + (f", seed {run.seed}" if len(seeds) > 1 else "")))
+    return list(named.values())
+
+
+def view(named: list[tuple[Run, str]], failed_alone: bool = False, most_lines: int | None = None) -> Group:
+    """What is printed: how many runs stand where, the interesting ones first, and what is damaged.
+
+    Parameters
+    ----------
+    named : list of (Run, str)
+        From `row_names`.
+    failed_alone : bool
+        Whether only failed runs are listed, all of them.
+    most_lines : int, optional
+        That fit on the screen.
+    """
+    records = Records()
+    standings = records.standings(run for run, _ in named)
+    names = {run.id: name for run, name in named}
+    listed = _listed(standings, failed_alone)[:most_lines]
+    lines = _table(listed, names) if listed else ""
+    counts = Counter(standing.state for standing in standings)
+    shown = Counter(standing.state for standing in listed)
+    left_out = [f"{counts[state] - shown[state]} {state}" for state in STATES if counts[state] > shown[state]]
+    parts = [f"{len(standings)} runs: " + ", ".join(f"{counts[state]} {state}" for state in STATES), lines]
+    if left_out and not failed_alone:
+        parts.append(f"not listed: {', '.join(left_out)}; --failed lists all failed runs, --report one table")
+    return Group(*parts, *(escape(problem) for problem in records.problems))
+
+
+def _listed(standings: list[Standing], failed_alone: bool) -> list[Standing]:
+    ordered = sorted(standings, key=lambda standing: STATES.index(standing.state))
+    if failed_alone:
+        return [standing for standing in ordered if standing.state == "failed"]
+    if len(standings) <= LISTED:
+        return ordered
+    interesting = ("running", "failed", "interrupted")
+    by_state = {state: [standing for standing in ordered if standing.state == state] for state in interesting}
+    return [standing for of_state in by_state.values() for standing in of_state[:LISTED_OF_STATE]]
+
+
+def _table(standings: list[Standing], names: dict[str, str]) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for heading in ("run", "row", "state", "epoch", "left", "box AP", "mask AP"):
+        is_number = heading in ("epoch", "left", "box AP", "mask AP")
+        table.add_column(heading, justify="right" if is_number else "left", no_wrap=heading != "row")
+    table.add_column("remark", overflow="fold")
+    for standing in standings:
+        state = f"[{COLOURS[standing.state]}]{standing.state}[/]"
+        table.add_row(standing.run.id, escape(names[standing.run.id]), state, *_details(standing))
+    return table
+
+
+def _details(standing: Standing) -> list[str]:
+    """Epoch, time left, the last average precisions and a remark."""
+    progress = standing.progress or {}
+    epoch, epochs = standing.number("epoch"), standing.number("max_epochs")
+    left = standing.number("seconds_left") if standing.state == "running" else None
+    measured = (standing.metrics or progress).get("metrics")
+    measured = measured if isinstance(measured, dict) else {}
+    return [
+        "" if epoch is None else f"{epoch:g}/{epochs:g}" if epochs is not None else f"{epoch:g}",
+        "" if left is None else duration(left),
+        *(_precision(measured.get(metric)) for metric in ("box_AP", "mask_AP")),
+        escape(_remark(standing.state, progress)),
+    ]
+
+
+def _precision(value: Any) -> str:
+    return "" if number(value) is None else f"{value:.1f}"
+
+
+def _remark(state: str, progress: dict[str, Any]) -> str:
+    """Why it failed, or where it runs or ran last."""
+    if state == "failed":
+        return (str(progress.get("reason") or "").splitlines() or ["no reason was left; look into logs/train"])[0]
+    if state not in ("running", "interrupted") or not progress.get("host"):
+        return ""
+    job = f", Slurm job {progress['slurm_job']}" if progress.get("slurm_job") else ""
+    last = "" if state == "running" else f", last seen {progress.get('updated')}"
+    return f"on {progress['host']}{job}{last}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them, in two units at most.
+
+    Parameters
+    ----------
+    seconds : float
+        Not negative.
+    """
+    minutes, rest = divmod(round(max(0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else f"{rest} s"
