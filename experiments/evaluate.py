@@ -1,13 +1,12 @@
 """Detections -> average precision, at full precision and with the scale's own object sizes."""
 
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+from faster_coco_eval import COCO, COCOeval_faster
 
 NAMES = ("AP", "AP50", "AP75", "APS", "APM", "APL")
+IOU_TYPES = {"box": "bbox", "mask": "segm"}
+LARGEST_AREA = 1e10
 
 
 def average_precision(
@@ -31,22 +30,34 @@ def average_precision(
     dict
         AP, AP50, AP75, APS, APM, APL with `kind` and an underscore before each name. None where no object has that size.
     """
-    with redirect_stdout(StringIO()):
-        truth = COCO(str(annotations))
-        evaluation = COCOeval(truth, _load_detections(truth, detections), {"box": "bbox", "mask": "segm"}[kind])
-        small, medium = (side**2 for side in object_sizes)
-        evaluation.params.areaRng = [[0, 1e10], [0, small], [small, medium], [medium, 1e10]]
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    values = (float(value) for value in evaluation.stats[: len(NAMES)])
+    values = summarize(*load(annotations, detections), kind, object_sizes)[: len(NAMES)]
     return {f"{kind}_{name}": None if value < 0 else 100 * value for name, value in zip(NAMES, values, strict=True)}
 
 
-def _load_detections(truth: COCO, path: Path) -> COCO:
-    if path.read_text().strip() != "[]":
-        return truth.loadRes(str(path))
-    nothing = COCO()
-    nothing.dataset = {**truth.dataset, "annotations": []}
-    nothing.createIndex()
-    return nothing
+def load(annotations: Path, detections: Path) -> tuple[COCO, COCO]:
+    """Read ground truth and detections, files as for `average_precision`."""
+    truth = COCO(annotations)
+    return truth, truth.loadRes(detections)
+
+
+def summarize(truth: COCO, found: COCO, kind: str, object_sizes: tuple[float, float]) -> list[float]:
+    """The twelve numbers of COCO's evaluation, those that pycocotools computes too.
+
+    Parameters
+    ----------
+    truth, found : COCO
+        From `load`.
+    kind, object_sizes
+        As for `average_precision`.
+
+    Returns
+    -------
+    list of float
+        Six average precisions, then the average recalls with 1, 10 and 100 detections of an image and those of small, medium
+        and large objects; from 0 to 1, or -1 where no object has that size.
+    """
+    small, medium = (side**2 for side in object_sizes)
+    areas = {"small": [0, small], "medium": [small, medium], "large": [medium, LARGEST_AREA]}
+    evaluation = COCOeval_faster(truth, found, IOU_TYPES[kind], areas)
+    evaluation.run()
+    return [float(value) for value in evaluation.stats]

@@ -136,13 +136,20 @@ class Training(StrictModel):
 
 
 class Resources(StrictModel):
-    """What one training asks of the machine or cluster; says nothing about its result."""
+    """What one training asks of the machine or cluster; says nothing about its result.
+
+    Attributes
+    ----------
+    check_gpus : bool
+        Whether a short job tries the GPUs before any training is submitted; only where trainings ask for GPUs.
+    """
 
     threads: PositiveInt = 1
     workers: int = Field(0, ge=0)
     gpus: int = Field(0, ge=0)
     memory_mb: PositiveInt = 4000
     runtime_minutes: PositiveInt = 60
+    check_gpus: bool = True
 
 
 class Scale(StrictModel):
