@@ -41,6 +41,7 @@ wildcard_constraints:
 localrules:
     all,
     dataset,
+    stuff_maps,
     config,
     collect,
     tables,
@@ -72,6 +73,25 @@ rule dataset:
         " {output} 2>&1 | tee {log} >&2"
 
 
+rule stuff_maps:
+    input:
+        "experiments/dataset.py",
+    output:
+        f"datasets/{grid.scale.name}_stuff_maps.json",
+    log:
+        "logs/stuff_maps.log",
+    # Before the dataset, which every training waits for: nothing is trained when they are missing.
+    priority: 1
+    conda:
+        "envs/environment.yml"
+    params:
+        dataset=grid.scale.dataset.model_dump_json(),
+        data_root=grid.configuration.data_root or "none",
+    shell:
+        "python -m experiments.dataset --stuff-maps --dataset {params.dataset:q} --data-root {params.data_root:q} {output}"
+        " 2>&1 | tee {log} >&2"
+
+
 rule config:
     input:
         "experiments/templates/config.py.j2",
@@ -96,6 +116,7 @@ rule train:
         config="runs/{run}/config.py",
         # A dataset that was checked again or has moved is no reason to train again; tables refuse runs of another dataset.
         dataset=ancient(f"datasets/{grid.scale.name}.json"),
+        stuff_maps=ancient(grid.stuff_maps),
         sources=grid.sources,
         measure="experiments/evaluate.py",
     output:
@@ -122,6 +143,30 @@ rule train:
         "exec env {params.launcher} -m experiments.train --dataset {input.dataset} --threads {threads} --log-file {log}"
         f" --loggers {' '.join(grid.scale.loggers)} --"
         " {input.config} {output}"
+
+
+rule submission:
+    input:
+        "experiments/submission.py",
+        dataset=ancient(f"datasets/{grid.scale.name}.json"),
+    output:
+        directory("submissions/{run}"),
+    log:
+        "logs/submission/{run}.log",
+    conda:
+        "envs/environment.yml"
+    threads: grid.scale.resources.threads
+    resources:
+        mem_mb=grid.scale.resources.memory_mb,
+        runtime=grid.scale.resources.runtime_minutes,
+        gpu=grid.scale.resources.gpus,
+    params:
+        launcher=grid.launcher,
+        scale=grid.scale.name,
+        trained=grid.trained,
+    shell:
+        "{params.launcher} -m experiments.submission --scale {params.scale} --trained {params.trained} --threads {threads}"
+        " --log-file {log} runs/{wildcards.run} {output}"
 
 
 rule complexity:
@@ -172,6 +217,7 @@ rule collect:
         cost=grid.cost_of_table,
         # Whether they have changed since a run was trained.
         sources=grid.training_sources_of_report,
+        answers=grid.answers,
     output:
         results="reports/data/{report}.csv",
         history="reports/data/{report}_history.csv",

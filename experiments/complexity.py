@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from mmcv.cnn import get_model_complexity_info
+from mmdet.models.roi_heads.mask_heads import HTCMaskHead
 from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config, ConfigDict
@@ -48,8 +49,16 @@ class DetectorPass(nn.Module):
         """Run the layers on an image (1, 3, H, W); pooled regions are empty tensors, so that it works on the meta device."""
         levels = self.detector.extract_feat(image)
         first_head(self.detector)(levels)
+        if getattr(getattr(self.detector, "roi_head", None), "with_semantic", False):
+            self.detector.roi_head.semantic_head(levels)
+        features = None
         for extractor, head, number in region_heads(self.detector):
-            head(image.new_empty(number, levels[0].shape[1], *extractor.roi_layers[0].output_size))
+            regions = image.new_empty(number, levels[0].shape[1], *extractor.roi_layers[0].output_size)
+            if isinstance(head, HTCMaskHead):
+                # Each stage also reads what the one before it has computed.
+                _, features = head(regions, features)
+            else:
+                head(regions)
 
 
 def first_head(detector: nn.Module) -> nn.Module:

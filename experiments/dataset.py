@@ -4,6 +4,8 @@ import argparse
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from experiments.errors import UserError, run_or_explain
-from experiments.scale import Dataset
+from experiments.scale import CocoDataset, Dataset
 from experiments.synthetic import write_synthetic_dataset
 
 TAIL_BYTES = 64
@@ -52,6 +54,54 @@ def prepare_dataset(dataset: Dataset, folder: Path, data_root: Path | None) -> d
     }
 
 
+def check_stuff_maps(dataset: CocoDataset, data_root: Path) -> dict[str, Any]:
+    """Make sure that every training image has a map of stuff and things, for detectors that learn from it.
+
+    Parameters
+    ----------
+    dataset : CocoDataset
+        Which dataset.
+    data_root : Path
+        Where it lies.
+
+    Returns
+    -------
+    dict
+        The folder of the maps and their number.
+
+    Raises
+    ------
+    UserError
+        If the folder or a map is missing, or a file is no map of labels.
+    """
+    _check_root(data_root)
+    folder = data_root / dataset.train_stuff_maps
+    remedy = (
+        "HTC's semantic branch learns from the maps in stuffthingmaps_trainval2017.zip of COCO-Stuff:"
+        f" unpack it, so that the maps of the training images lie in {folder}"
+    )
+    if not folder.is_dir():
+        raise UserError(f"stuff maps: the folder {folder} does not exist; {remedy}")
+    path = data_root / dataset.train_annotations
+    with _explain_annotations(path):
+        names = [Path(image["file_name"]).with_suffix(".png") for image in json.loads(path.read_bytes())["images"]]
+    present = {file.relative_to(folder) for file in folder.rglob("*.png")}
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise UserError(f"stuff maps: {len(missing)} of {len(names)} are missing, such as {folder / missing[0]}; {remedy}")
+    for name in tqdm(names, desc="checking stuff maps", mininterval=2, unit="map"):
+        _check_image(folder / name)
+        _check_labels(folder / name, remedy)
+    return {"folder": dataset.train_stuff_maps, "stuff_maps": len(names)}
+
+
+def _check_labels(path: Path, remedy: str) -> None:
+    """Look into the header: mmcv would read a picture with a palette as three channels of colour."""
+    with Image.open(path) as image:
+        if image.mode != "L":
+            raise UserError(f"stuff maps: {path} is not a grey image whose values are labels (mode {image.mode}); {remedy}")
+
+
 def _remove(folder: Path) -> None:
     """Remove what an earlier call has drawn or linked; never what a link points to."""
     if folder.is_symlink():
@@ -60,9 +110,13 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _link(folder: Path, data_root: Path | None) -> None:
+def _check_root(data_root: Path | None) -> None:
     if data_root is None or not data_root.is_dir():
         raise UserError(f"experiments/config.yaml: data_root: {data_root} is not a folder")
+
+
+def _link(folder: Path, data_root: Path | None) -> None:
+    _check_root(data_root)
     target = data_root.resolve()
     if target == folder.resolve():
         return
@@ -75,17 +129,11 @@ def _link(folder: Path, data_root: Path | None) -> None:
 
 def _describe(folder: Path, annotations: str, images: str, classes: list[str] | None) -> dict[str, Any]:
     path = folder / annotations
-    try:
+    with _explain_annotations(path):
         text = path.read_bytes()
         content = json.loads(text)
         _check_annotations(path, content, classes or _coco_classes())
         files = [folder / images / image["file_name"] for image in content["images"]]
-    except FileNotFoundError:
-        raise UserError(f"annotation file {path} ({path.parent.resolve()}) does not exist") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"annotation file {path} is not JSON: {error}") from None
-    except (KeyError, TypeError) as error:
-        raise UserError(f"annotation file {path} is not in COCO's instances format: {error}") from None
     for file in tqdm(files, desc=f"checking {images}", mininterval=2, unit="image"):
         _check_image(file)
     return {
@@ -93,6 +141,18 @@ def _describe(folder: Path, annotations: str, images: str, classes: list[str] | 
         "images": len(content["images"]),
         "annotations": len(content["annotations"]),
     }
+
+
+@contextmanager
+def _explain_annotations(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"annotation file {path} ({path.parent.resolve()}) does not exist") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"annotation file {path} is not JSON: {error}") from None
+    except (KeyError, TypeError) as error:
+        raise UserError(f"annotation file {path} is not in COCO's instances format: {error}") from None
 
 
 def _coco_classes() -> list[str]:
@@ -137,16 +197,21 @@ def _check_image(path: Path) -> None:
 
 
 def main() -> None:
-    """Prepare a dataset and write its identity."""
+    """Prepare a dataset and write its identity, or check its stuff maps alone."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--dataset", required=True, help="the scale's dataset, JSON")
-    parser.add_argument("--folder", required=True, type=Path)
     parser.add_argument("--data-root", type=Path)
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--folder", type=Path, help="where runs look for the dataset")
+    task.add_argument("--stuff-maps", action="store_true", help="check the maps of stuff and things under the data root")
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
     dataset = TypeAdapter(Dataset).validate_json(arguments.dataset)
-    identity = prepare_dataset(dataset, arguments.folder, arguments.data_root)
-    arguments.output.write_text(json.dumps(identity, indent=2) + "\n")
+    if arguments.stuff_maps:
+        found = check_stuff_maps(dataset, arguments.data_root)
+    else:
+        found = prepare_dataset(dataset, arguments.folder, arguments.data_root)
+    arguments.output.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

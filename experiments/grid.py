@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +13,10 @@ from pydantic import Field, field_validator
 from experiments.errors import UserError
 from experiments.run import Run
 from experiments.scale import Scale, load_scale
+from experiments.server_answer import ANSWERS, answer_file, read_answer
 from experiments.sources import source_files, sources_fingerprint
 from experiments.strict_yaml import StrictModel, validate
-from experiments.study import STUDIES, Study, Table, load_study
+from experiments.study import STUDIES, TEST_ACCURACY, Study, Table, load_study
 
 PAPER_SCALE = "coco"
 FIGURES = ("ap", "flops", "curves")
@@ -78,6 +80,25 @@ class Grid:
                 f"experiments/config.yaml: studies: two tables of {names} have the same report name; change a report_prefix"
             )
         self._check_runs()
+        if self.scale.test_set:
+            self._check_answers()
+
+    def _check_answers(self) -> None:
+        """Refuse an answer of an evaluation server that belongs to no run: under a wrong name it would be overlooked."""
+        for path in sorted(ANSWERS.glob("*.json")):
+            read_answer(path)
+            if not (path.stem in self.runs or Path("runs", path.stem).is_dir() or path.stem in self._runs_of_all_studies):
+                raise UserError(
+                    f"{path}: no run has this id at scale {self.scale.name} with seeds"
+                    f" {', '.join(map(str, self.configuration.seeds))}; name the file by the run that was submitted, whose id"
+                    " stands under its table"
+                )
+
+    @cached_property
+    def _runs_of_all_studies(self) -> set[str]:
+        studies = [load_study(path.stem) for path in STUDIES.glob("*.yaml")]
+        settings = [setting for study in studies for table in study.tables.values() for setting in table.settings]
+        return {Run(setting, self.scale, seed).id for setting in settings for seed in self.configuration.seeds}
 
     def _check_runs(self) -> None:
         for report, (study, key) in self.tables.items():
@@ -182,6 +203,18 @@ class Grid:
             return []
         return [f"complexity/{PAPER_SCALE}/{wildcards.report}{part}.json" for part in ("", "_speed")]
 
+    def answers(self, wildcards: Any) -> list[str]:
+        """The evaluation server's answers to submissions of a report's runs, where the table has columns for them."""
+        if not any(metric in TEST_ACCURACY for metric in self.table(wildcards.report).columns):
+            return []
+        files = dict.fromkeys(answer_file(run.id) for run in self.runs_of(wildcards.report))
+        return [str(file) for file in files if file.exists()]
+
+    def trained(self, wildcards: Any) -> str:
+        """When a run finished: as a parameter it makes a new submission of a run that was trained again."""
+        metrics = Path("runs", wildcards.run, "metrics.json")
+        return datetime.fromtimestamp(metrics.stat().st_mtime).isoformat() if metrics.exists() else "never"
+
     def settings_json(self, wildcards: Any) -> str:
         """The settings of a report's rows as a JSON list."""
         return json.dumps([setting.model_dump() for setting in self.table(wildcards.report).settings])
@@ -232,6 +265,11 @@ class Grid:
     def sources(self, wildcards: Any) -> list[str]:
         """The file with the hashes of the project's own source files that decide a run's result."""
         return [sources_fingerprint(self.runs[wildcards.run].models)]
+
+    def stuff_maps(self, wildcards: Any) -> list[str]:
+        """What shows that a run's maps of stuff and things were checked, where it needs any that are not drawn."""
+        needed = self.scale.detectors[self.runs[wildcards.run].setting.detector].stuff_maps
+        return [f"datasets/{self.scale.name}_stuff_maps.json"] if needed and self.scale.dataset.kind == "coco" else []
 
     def setting_json(self, wildcards: Any) -> str:
         """The setting of a run as JSON."""

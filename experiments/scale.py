@@ -10,6 +10,11 @@ from experiments.strict_yaml import StrictModel, read_yaml
 SCALES = Path("experiments/scales")
 
 
+def _left_out_of_identity(default: Any) -> Any:
+    """A field that does not appear in a run's spec while it has its default, so that runs of before keep their ids."""
+    return Field(default, exclude_if=lambda value: value == default)
+
+
 class SyntheticDataset(StrictModel):
     """Drawn shapes in COCO format; see `experiments.synthetic`."""
 
@@ -24,6 +29,7 @@ class SyntheticDataset(StrictModel):
 
     train_annotations: ClassVar[str] = "annotations/train.json"
     train_images: ClassVar[str] = "train/"
+    train_stuff_maps: ClassVar[str] = "stuffthingmaps/train/"
     val_annotations: ClassVar[str] = "annotations/val.json"
     val_images: ClassVar[str] = "val/"
 
@@ -37,13 +43,20 @@ class SyntheticDataset(StrictModel):
 
 
 class CocoDataset(StrictModel):
-    """A folder in COCO format with COCO's 80 classes, chosen by `data_root` in the configuration; paths are relative to it."""
+    """A folder in COCO format with COCO's 80 classes, chosen by `data_root` in the configuration; paths are relative to it.
+
+    Attributes
+    ----------
+    train_stuff_maps : str
+        Folder of the maps of stuff and things, for detectors that need them.
+    """
 
     kind: Literal["coco"]
     train_annotations: str
     train_images: str
     val_annotations: str
     val_images: str
+    train_stuff_maps: str = _left_out_of_identity("stuffthingmaps/train2017/")
 
     classes: ClassVar[None] = None
 
@@ -56,11 +69,6 @@ class CocoDataset(StrictModel):
 Dataset = Annotated[SyntheticDataset | CocoDataset, Field(discriminator="kind")]
 
 
-def _left_out_of_identity(default: Any) -> Any:
-    """A field that does not appear in a run's spec while it has its default, so that runs of before keep their ids."""
-    return Field(default, exclude_if=lambda value: value == default)
-
-
 class Detector(StrictModel):
     """An mmdet config to inherit from and the changes that this scale makes to it.
 
@@ -68,11 +76,14 @@ class Detector(StrictModel):
     ----------
     masks : bool
         Whether training needs the objects' masks.
+    stuff_maps : bool
+        Whether training needs a map of stuff and things for each image, COCO-Stuff's.
     """
 
     base: str
     config: dict[str, Any] = {}
     masks: bool = _left_out_of_identity(True)
+    stuff_maps: bool = _left_out_of_identity(False)
 
 
 class Backbone(StrictModel):
@@ -100,6 +111,8 @@ class Schedule(StrictModel):
         Images per step that its learning rate is meant for, where that is another number than the scale's.
     short_sides : (int, int) or None
         Range in pixels from which the shorter side of each training image is drawn; None takes the scale's image size.
+    long_side : int or None
+        Limit in pixels of the longer side where the shorter is drawn; None takes the scale's.
     config : dict
         What the schedule changes in the config, such as the optimiser.
     """
@@ -109,6 +122,7 @@ class Schedule(StrictModel):
     batch_size: PositiveInt | None = _left_out_of_identity(None)
     base_batch_size: PositiveInt | None = Field(None, exclude=True)
     short_sides: tuple[PositiveInt, PositiveInt] | None = _left_out_of_identity(None)
+    long_side: PositiveInt | None = _left_out_of_identity(None)
     config: dict[str, Any] = _left_out_of_identity({})
 
 
@@ -133,6 +147,22 @@ class Training(StrictModel):
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     gradient_checkpointing: list[str] = []
+
+
+class TestSet(StrictModel):
+    """Images whose annotations only an evaluation server has; paths are relative to the dataset's folder.
+
+    Attributes
+    ----------
+    name : str
+        As the server wants it in the names of files.
+    image_info : str
+        COCO's list of the images, without annotations.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9-]+$")
+    image_info: str
+    images: str
 
 
 class Resources(StrictModel):
@@ -171,6 +201,8 @@ class Scale(StrictModel):
         Precision, memory layout and the like.
     loggers : list of str
         Where losses and metrics of each training are written beside its own folder; says nothing about its result.
+    test_set : TestSet or None
+        What submissions to an evaluation server are made from.
     complexity_image : (int, int)
         Height and width in pixels at which parameters, FLOPs and speed are measured.
     """
@@ -180,6 +212,7 @@ class Scale(StrictModel):
     paper_setting: bool = False
     image_scale: tuple[PositiveInt, PositiveInt]
     dataset: Dataset
+    test_set: TestSet | None = None
     out_channels: PositiveInt
     num_outs: PositiveInt = 5
     object_sizes: tuple[float, float] = (32, 96)

@@ -14,6 +14,7 @@ SUBPIXEL_BITS = 4
 MIN_VISIBLE = 0.3
 MIN_PIXELS = 6
 HUE_SPREAD = 0.08
+IGNORED = 255
 
 
 def _regular(corners: int, inner: float = 1.0, phase: float = 0.0) -> np.ndarray:
@@ -54,18 +55,22 @@ def write_synthetic_dataset(folder: Path, settings: SyntheticDataset) -> None:
     Parameters
     ----------
     folder : Path
-        Receives ``annotations/{train,val}.json`` and the PNG images in ``train/`` and ``val/``.
+        Receives ``annotations/{train,val}.json``, the PNG images in ``train/`` and ``val/``, and in ``stuffthingmaps/`` a PNG
+        for each image with a label for each pixel: the classes from 0, then background, then clutter, or 255, ignored.
     settings : SyntheticDataset
         Image size in pixels, numbers of images, objects per image, seed. Equal settings give equal bytes.
     """
     for stream, (split, number) in enumerate((("train", settings.train_count), ("val", settings.val_count))):
-        (folder / split).mkdir(parents=True, exist_ok=True)
+        maps = folder / "stuffthingmaps" / split
+        for place in (folder / split, maps):
+            place.mkdir(parents=True, exist_ok=True)
         images, annotations = [], []
         for index in range(number):
             generator = np.random.default_rng([settings.seed, stream, index])
-            picture, objects = _draw_scene(generator, settings)
+            picture, objects, labels = _draw_scene(generator, settings)
             name = f"{index:06d}.png"
             cv2.imwrite(str(folder / split / name), picture)
+            cv2.imwrite(str(maps / name), labels)
             images.append({"id": index, "file_name": name, "width": settings.image_size, "height": settings.image_size})
             for category, mask in objects:
                 annotations.append(_annotation(len(annotations) + 1, index, category, mask))
@@ -91,22 +96,28 @@ def _annotation(identifier: int, image: int, category: int, mask: np.ndarray) ->
     }
 
 
-def _draw_scene(generator: np.random.Generator, settings: SyntheticDataset) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
-    """Return the picture (H, W, 3) in BGR and the (category, visible mask (H, W)) of each object, back to front."""
+def _draw_scene(
+    generator: np.random.Generator, settings: SyntheticDataset
+) -> tuple[np.ndarray, list[tuple[int, np.ndarray]], np.ndarray]:
+    """Return the picture (H, W, 3) in BGR, (category, visible mask (H, W)) of each object, back to front, and labels (H, W)."""
     size = settings.image_size
     picture = _background(generator, size)
+    background = picture.copy()
     _draw_clutter(generator, picture)
+    labels = len(settings.classes) + (picture != background).any(axis=2).astype(np.uint8)
     drawn: list[tuple[int, np.ndarray, int]] = []
     for _ in range(generator.integers(settings.min_objects, settings.max_objects + 1)):
         category, mask = _draw_object(generator, picture, settings.classes)
         drawn = [(other, visible & ~mask, whole) for other, visible, whole in drawn]
         drawn.append((category, mask, int(mask.sum())))
-    objects = [
-        (category, visible.astype(np.uint8))
-        for category, visible, whole in drawn
-        if visible.sum() >= max(MIN_PIXELS, MIN_VISIBLE * whole)
-    ]
-    return picture.clip(0, 255).astype(np.uint8), objects
+    objects = []
+    for category, visible, whole in drawn:
+        annotated = visible.sum() >= max(MIN_PIXELS, MIN_VISIBLE * whole)
+        # What is left of a shape that is too hidden for an annotation is neither background nor to be found.
+        labels[visible] = category - 1 if annotated else IGNORED
+        if annotated:
+            objects.append((category, visible.astype(np.uint8)))
+    return picture.clip(0, 255).astype(np.uint8), objects, labels
 
 
 def _background(generator: np.random.Generator, size: int) -> np.ndarray:

@@ -62,7 +62,7 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Seq
     started = time.monotonic()
     torch.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     config = Config.fromfile(config_file)
-    _join_processes(config)
+    join_processes(config)
     use_loggers(config, loggers)
     checkpoints, models = Path(config.work_dir), _models(config)
     sources, at = source_hashes(models), provenance.commit()
@@ -108,8 +108,14 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Seq
     }
 
 
-def _join_processes(config: Config) -> None:
-    """Meet the other processes that torchrun has started, each with its GPU, or all on the CPU."""
+def join_processes(config: Config) -> None:
+    """Meet the other processes that torchrun has started, each with its GPU, or all on the CPU.
+
+    Parameters
+    ----------
+    config : Config
+        Of a run; told of them in place.
+    """
     if "LOCAL_RANK" not in os.environ:
         return
     config.launcher = "pytorch"

@@ -176,24 +176,27 @@ def _accepted(neck: str, widths: dict[str, Any]) -> dict[str, Any]:
 
 
 def _train_dataloader(run: Run) -> dict[str, Any]:
-    scale = run.scale
+    scale, detector = run.scale, run.scale.detectors[run.setting.detector]
+    stuff_maps = {"with_seg": True} if detector.stuff_maps else {}
     pipeline = [
         {"type": "LoadImageFromFile"},
-        {"type": "LoadAnnotations", "with_bbox": True, "with_mask": scale.detectors[run.setting.detector].masks},
+        {"type": "LoadAnnotations", "with_bbox": True, "with_mask": detector.masks, **stuff_maps},
         _training_resize(run),
         {"type": "RandomFlip", "prob": 0.5},
         {"type": "PackDetInputs"},
     ]
     dataset = _dataset(scale, scale.dataset.train_annotations, scale.dataset.train_images, pipeline)
+    if detector.stuff_maps:
+        dataset["data_prefix"]["seg"] = scale.dataset.train_stuff_maps
     return {"batch_size": run.batch_size, **_workers(scale), "dataset": dataset}
 
 
 def _training_resize(run: Run) -> dict[str, Any]:
-    scale, short_sides = run.scale, run.scale.schedules[run.setting.schedule].short_sides
-    if short_sides is None:
+    scale, schedule = run.scale, run.scale.schedules[run.setting.schedule]
+    if schedule.short_sides is None:
         return {"type": "Resize", "scale": scale.image_scale, "keep_ratio": True}
-    longest = max(scale.image_scale)
-    return {"type": "RandomResize", "scale": [(longest, side) for side in short_sides], "keep_ratio": True}
+    longest = schedule.long_side or max(scale.image_scale)
+    return {"type": "RandomResize", "scale": [(longest, side) for side in schedule.short_sides], "keep_ratio": True}
 
 
 def _measurement(scale: Scale) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pandas as pd
 from experiments.errors import UserError, run_or_explain
 from experiments.run import Run
 from experiments.scale import load_scale
+from experiments.server_answer import answer_file, read_answer
 from experiments.sources import source_hashes
 from experiments.study import COMPLEXITY, Row, Table, load_study
 
@@ -92,7 +93,7 @@ def collect(
                 )
             place = {**identity, "run": run.id, "seed": seed}
             runs += [{**place, **_provenance(run, metrics)}] if metrics else []
-            results += [{**place, **line} for line in _accuracy(table, row, metrics)]
+            results += [{**place, **line} for line in _accuracy(table, row, metrics, read_answer(answer_file(run.id)))]
             history += [
                 {**place, "iteration": point["iteration"], "loss": point["loss"]} for point in metrics.get("history", [])
             ]
@@ -118,8 +119,8 @@ def _provenance(run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _accuracy(table: Table, row: Row, metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    measured, made = metrics.get("metrics", {}), metrics.get("made", {})
+def _accuracy(table: Table, row: Row, metrics: dict[str, Any], answer: dict[str, float]) -> list[dict[str, Any]]:
+    measured, made = metrics.get("metrics", {}) | answer, metrics.get("made", {})
     versions = made.get("versions", {})
     named = ", ".join(f"{package} {versions[package]}" for package in PACKAGES if package in versions)
     return [

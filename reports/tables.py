@@ -13,7 +13,7 @@ import pandas as pd
 
 from experiments.errors import run_or_explain
 from experiments.scale import Scale, load_scale
-from experiments.study import ACCURACY, Study, Table, load_study
+from experiments.study import ACCURACY, TEST_ACCURACY, Study, Table, load_study
 
 TEMPLATES = Path(__file__).parent / "templates"
 FORMATS = ("md", "tex", "html", "csv")
@@ -197,6 +197,7 @@ def _cells(values: pd.DataFrame, metric: str, table: Table, scale: Scale) -> lis
     )
     decimals = _decimals(table, metric)
     is_accuracy = metric in ACCURACY
+    compared = scale.paper_setting and (is_accuracy or metric in TEST_ACCURACY)
     # Frames per second span orders of magnitude between a CPU and a GPU: three significant digits.
     measured_format = ".3g" if metric == "fps" else f".{decimals}f"
     means = numbers["mean"].astype(float) if metric == "fps" else numbers["mean"].astype(float).round(decimals)
@@ -216,7 +217,7 @@ def _cells(values: pd.DataFrame, metric: str, table: Table, scale: Scale) -> lis
             measured=text(means[row], measured_format),
             deviation=text(numbers["std"][row], measured_format),
             published=_printed(table.rows[row].published.get(metric), published[row], decimals),
-            difference=text(means[row] - published[row], f"+.{decimals}f") if scale.paper_setting and is_accuracy else None,
+            difference=text(means[row] - published[row], f"+.{decimals}f") if compared else None,
             missing=missing(row),
             best=means[row] == getattr(means, lead)(),
             # Rows of which none can run here may come from several datasets.

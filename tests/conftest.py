@@ -1,5 +1,6 @@
 """Shared fixtures: temporary projects to run the real Snakemake in, real photos, one thread."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,9 @@ import torch
 import yaml
 from hypothesis import HealthCheck, settings
 
+from experiments.dataset import prepare_dataset
+from experiments.scale import SyntheticDataset
+
 # The machines of continuous integration are slow at times; that is no fault of what is tested.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
@@ -19,6 +23,16 @@ settings.load_profile("suite")
 ROOT = Path(__file__).resolve().parent.parent
 SCALES = Path(__file__).parent / "scales"
 STUDIES = Path(__file__).parent / "studies"
+
+SHAPES = SyntheticDataset(
+    kind="synthetic",
+    classes=["disc", "star", "cross", "crescent", "triangle", "square"],
+    image_size=64,
+    train_count=12,
+    val_count=8,
+    min_objects=2,
+    max_objects=5,
+)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -46,6 +60,23 @@ def tiny_coco() -> Path:
     folder = Path(os.environ.get("TINY_COCO", ROOT.parent / "shared" / "data" / "tiny_coco"))
     if not folder.is_dir():
         pytest.skip(f"needs real COCO photos: set TINY_COCO to a folder in COCO format ({folder} does not exist)")
+    return folder
+
+
+@pytest.fixture
+def coco(tmp_path):
+    """A folder in COCO's layout with COCO's 80 categories, made from drawn images."""
+    from mmdet.datasets import CocoDataset
+
+    folder = tmp_path / "coco"
+    prepare_dataset(SHAPES, tmp_path / "drawn", None)
+    for split in ("train", "val"):
+        shutil.copytree(tmp_path / "drawn" / split, folder / f"{split}2017")
+        content = json.loads((tmp_path / f"drawn/annotations/{split}.json").read_text())
+        names = CocoDataset.METAINFO["classes"]
+        content["categories"] = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
+        (folder / "annotations").mkdir(exist_ok=True)
+        (folder / f"annotations/instances_{split}2017.json").write_text(json.dumps(content))
     return folder
 
 

@@ -46,6 +46,23 @@ def test_honest_flops_count_what_is_computed_instead_of_the_papers_convolutions(
     assert difference == pytest.approx(expected, rel=0.02)
 
 
+def test_htcs_semantic_branch_and_the_links_between_its_mask_heads_are_counted():
+    scale = load_scale("demo")
+    htc = STUDY.settings["htc_fpn"]
+    cascade = htc.replace(detector="cascade_mask_rcnn")
+    heads = scale.detectors["htc"].config["roi_head"]["mask_head"]
+    # A cascade with masks as wide as HTC's differs from it by nothing else.
+    alike = scale.detectors["cascade_mask_rcnn"]
+    mask_head = {key: value for key, value in heads[1].items() if key not in ("type", "with_conv_res")}
+    alike = alike.replace(config={**alike.config, "roi_head": {**alike.config["roi_head"], "mask_head": mask_head}})
+    plain = count(Run(cascade, scale.replace(detectors={**scale.detectors, "cascade_mask_rcnn": alike}), seed=0))
+    counted = count(Run(htc, scale, seed=0))
+    width, fused, regions = 48, (96 // 8) ** 2, 50
+    branch = fused * (5 * width**2 + 4 * 9 * width**2 + width**2 + width * 8)
+    links = 2 * regions * 14**2 * width**2
+    assert counted["all_flops"] - plain["all_flops"] == branch + links
+
+
 def test_speed_is_measured_for_every_setting_and_says_where():
     runs = [Run(STUDY.settings[name], load_scale("demo"), seed=0) for name in ("fpn", "a2fpn")]
     result = measure(runs, threads=1)

@@ -5,22 +5,15 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as mask_utils
 
-from experiments.dataset import prepare_dataset
+from experiments.dataset import check_stuff_maps, prepare_dataset
 from experiments.errors import UserError
-from experiments.scale import SyntheticDataset, load_scale
-
-SHAPES = SyntheticDataset(
-    kind="synthetic",
-    classes=["disc", "star", "cross", "crescent", "triangle", "square"],
-    image_size=64,
-    train_count=12,
-    val_count=8,
-    min_objects=2,
-    max_objects=5,
-)
+from experiments.scale import load_scale
+from tests.conftest import SHAPES
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -67,23 +60,6 @@ def test_demo_has_all_classes_and_small_medium_and_large_objects(tmp_path):
     assert min(shares) > 0.05, shares
 
 
-@pytest.fixture
-def coco(tmp_path):
-    """A folder in COCO's layout with COCO's 80 categories, made from drawn images."""
-    from mmdet.datasets import CocoDataset
-
-    folder = tmp_path / "coco"
-    prepare_dataset(SHAPES, tmp_path / "drawn", None)
-    for split in ("train", "val"):
-        shutil.copytree(tmp_path / "drawn" / split, folder / f"{split}2017")
-        content = json.loads((tmp_path / f"drawn/annotations/{split}.json").read_text())
-        names = CocoDataset.METAINFO["classes"]
-        content["categories"] = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
-        (folder / "annotations").mkdir(exist_ok=True)
-        (folder / f"annotations/instances_{split}2017.json").write_text(json.dumps(content))
-    return folder
-
-
 def prepare_coco(folder, tmp_path):
     return prepare_dataset(load_scale("coco").dataset, tmp_path / "datasets/coco", folder)
 
@@ -100,6 +76,65 @@ def test_a_right_folder_is_linked_and_described(coco, tmp_path):
     assert (tmp_path / "datasets/coco").resolve() == coco.resolve()
     assert identity["train"]["images"] == 12
     assert identity["val"]["images"] == 8
+
+
+def test_labels_of_stuff_maps_are_those_of_the_annotations_background_and_clutter(tmp_path):
+    # So many that some are hidden.
+    prepare_dataset(SHAPES.replace(min_objects=8, max_objects=12), tmp_path / "shapes", None)
+    content = json.loads((tmp_path / "shapes/annotations/train.json").read_text())
+    seen = set()
+    for image in content["images"]:
+        labels = np.asarray(Image.open(tmp_path / "shapes/stuffthingmaps/train" / image["file_name"]))
+        things = np.zeros(labels.shape, bool)
+        for annotation in content["annotations"]:
+            if annotation["image_id"] == image["id"]:
+                mask = mask_utils.decode(annotation["segmentation"]).astype(bool)
+                assert (labels[mask] == annotation["category_id"] - 1).all()
+                things |= mask
+        assert set(np.unique(labels[~things])) <= {6, 7, 255}
+        seen |= set(np.unique(labels))
+    assert seen == {*range(8), 255}
+
+
+def test_drawn_annotations_stay_those_that_runs_were_trained_on(tmp_path):
+    identity = prepare_dataset(SHAPES, tmp_path / "shapes", None)
+    assert identity["train"]["annotations_sha256"].startswith("61bbe7d0951c")
+
+
+def give_stuff_maps(tmp_path, coco):
+    shutil.copytree(tmp_path / "drawn/stuffthingmaps/train", coco / "stuffthingmaps/train2017")
+    return coco / "stuffthingmaps/train2017"
+
+
+def test_complete_stuff_maps_pass(coco, tmp_path):
+    give_stuff_maps(tmp_path, coco)
+    found = check_stuff_maps(load_scale("coco").dataset, coco)
+    assert found == {"folder": "stuffthingmaps/train2017/", "stuff_maps": 12}
+
+
+def in_colour(folder):
+    path = folder / "000003.png"
+    Image.open(path).convert("P").save(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (shutil.rmtree, ["the folder", "does not exist"]),
+        (lambda folder: (folder / "000003.png").unlink(), ["1 of 12 are missing", "000003.png"]),
+        (lambda folder: (folder / "000003.png").write_bytes(b"\x89PNG"), ["000003.png is damaged"]),
+        (in_colour, ["000003.png", "mode P"]),
+    ],
+)
+def test_stuff_maps_that_are_missing_or_wrong_are_one_sentence(coco, tmp_path, damage, words):
+    folder = give_stuff_maps(tmp_path, coco)
+    damage(folder)
+    with pytest.raises(UserError) as error:
+        check_stuff_maps(load_scale("coco").dataset, coco)
+    assert "\n" not in str(error.value)
+    for word in [str(folder), *words]:
+        assert word in str(error.value), str(error.value)
+    assert "stuffthingmaps_trainval2017.zip of COCO-Stuff" in str(error.value) or "damaged" in words[0]
 
 
 def truncate(folder):

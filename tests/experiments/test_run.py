@@ -66,8 +66,9 @@ def test_what_a_scale_does_not_offer_is_named():
     ("scale", "digest"), [("demo", "6de4ce3db406"), ("tiny_coco", "5c7b89830089"), ("coco", "c482d34abb19")]
 )
 def test_runs_of_a2fpn_keep_the_ids_that_they_have_been_trained_under(scale, digest):
-    study = load_study("a2fpn")
-    runs = [Run(setting, load_scale(scale), 0) for table in study.tables.values() for setting in table.settings]
+    tables = [table for key, table in load_study("a2fpn").tables.items() if key != "table1"]
+    offered = load_scale(scale)
+    runs = [Run(setting, offered, 0) for table in tables for setting in table.settings]
     ids = " ".join(sorted({run.id for run in runs}))
     assert hashlib.sha256(ids.encode()).hexdigest().startswith(digest)
 

@@ -32,16 +32,61 @@ def write_study(tmp_path, monkeypatch):
     return write
 
 
-def test_a2fpn_has_32_rows_and_18_runs_per_seed():
-    study = load_study("a2fpn")
-    rows = [row for table in study.tables.values() for row in table.rows]
+def ablations():
+    """A²-FPN's Tables 2 to 6."""
+    return {key: table for key, table in load_study("a2fpn").tables.items() if key != "table1"}
+
+
+def test_a2fpns_ablations_have_32_rows_and_18_runs_per_seed():
+    rows = [row for table in ablations().values() for row in table.rows]
     assert len(rows) == 32
-    for scale in ("demo", "tiny_coco", "coco"):
-        assert len({Run(row.setting, load_scale(scale), seed=0).id for row in rows}) == 18
+    for scale in map(load_scale, ("demo", "tiny_coco", "coco")):
+        assert len({Run(row.setting, scale, seed=0).id for row in rows}) == 18
 
 
-def test_every_row_of_a2fpn_has_all_published_numbers():
-    for table in load_study("a2fpn").tables.values():
+def test_table_1_runs_its_own_17_rows_and_quotes_13():
+    table = load_study("a2fpn").tables["table1"]
+    own = [row for row in table.rows if row.setting]
+    assert (len(own), len(table.rows)) == (17, 30)
+    assert all("*" in row.label or "(ours)" in row.label for row in own)
+    assert all(row.unavailable.startswith("quoted from") for row in table.rows if row not in own)
+    shared = {setting.model_dump_json() for ablation in ablations().values() for setting in ablation.settings}
+    assert sum(row.setting.model_dump_json() in shared for row in own) == 3
+
+
+BACKBONES = {"R-50": "resnet50", "R-101": "resnet101", "X-101": "resnext101_64x4d"}
+DETECTORS = {"Mask R-CNN": "mask_rcnn", "Cascade Mask R-CNN": "cascade_mask_rcnn", "HTC": "htc"}
+NECKS = {"FPN": "fpn", "A²-FPN": "a2fpn", "A²-FPN-Lite": "a2fpn_lite"}
+
+
+def test_settings_of_table_1_are_what_their_rows_say():
+    study = load_study("a2fpn")
+    for row in (row for row in study.tables["table1"].rows if row.setting):
+        method, place, schedule = row.name
+        backbone, neck = next((b, place.removeprefix(f"{b}-")) for b in BACKBONES if place.startswith(f"{b}-"))
+        assert row.setting.detector == DETECTORS[method.removesuffix("*").removesuffix(" (ours)").removesuffix(", ms")]
+        assert row.setting.backbone == BACKBONES[backbone]
+        assert row.setting.neck == study.settings[NECKS[neck]].neck
+        assert row.setting.schedule.split("_")[0] == schedule
+        assert ("multi_scale" in row.setting.schedule) == (", ms" in method)
+
+
+def test_published_numbers_of_table_1_are_test_devs_and_in_the_order_of_their_columns():
+    for row in load_study("a2fpn").tables["table1"].rows:
+        assert (row.published["mask_AP"], row.published["box_AP"]) == (None, None)
+        for kind in ("box", "mask"):
+            ap, ap50, ap75, small, medium, large = (
+                row.published[f"test_{kind}_{name}"] for name in ("AP", "AP50", "AP75", "APS", "APM", "APL")
+            )
+            assert row.setting is None or None not in (ap, ap50, ap75, small, medium, large)
+            if None not in (ap75, small):
+                assert small < ap < large
+                assert small < medium < large
+                assert ap < ap75 < ap50
+
+
+def test_every_row_of_a2fpns_ablations_has_all_published_numbers():
+    for table in ablations().values():
         for row in table.rows:
             assert list(row.published) == list(table.columns)
             assert None not in row.published.values()
@@ -49,7 +94,7 @@ def test_every_row_of_a2fpn_has_all_published_numbers():
 
 def test_equal_rows_of_a2fpn_are_published_with_equal_numbers():
     published = {}
-    for key, table in load_study("a2fpn").tables.items():
+    for key, table in ablations().items():
         for row in table.rows:
             numbers = {m: v for m, v in row.published.items() if m in ("box_AP", "mask_AP")}
             assert published.setdefault(row.setting.model_dump_json(), numbers) == numbers, (key, row.name)
@@ -143,10 +188,10 @@ def test_every_study_has_runs_at_every_scale_and_says_why_other_rows_have_none(n
     assert any(row.setting for row in rows)
     for row in rows:
         assert (row.setting is None) == bool(row.unavailable)
-    for scale in ("demo", "tiny_coco", "coco"):
+    for scale in map(load_scale, ("demo", "tiny_coco", "coco")):
         for table in study.tables.values():
             for setting in table.settings:
-                assert Run(setting, load_scale(scale), seed=0).id
+                assert Run(setting, scale, seed=0).id
 
 
 def test_equal_rows_of_a_study_are_published_with_equal_numbers():

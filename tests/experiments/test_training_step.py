@@ -50,8 +50,11 @@ def train_one_step(setting, tmp_path, precision="float32"):
     widen_heads(model)
     wrapper = build_optim_wrapper(model, config.optim_wrapper)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    masks = DEMO.detectors[setting.detector].masks
-    data = demo_mm_inputs(2, [[3, 96, 96]] * 2, num_items=[2, 3], num_classes=6, with_mask=masks, use_box_type=False)
+    detector = DEMO.detectors[setting.detector]
+    data = demo_mm_inputs(
+        2, [[3, 96, 96]] * 2, num_items=[2, 3], num_classes=6, with_mask=detector.masks, with_semantic=detector.stuff_maps,
+        use_box_type=False,
+    )  # fmt: skip
     with PRECISIONS[precision]():
         losses = model.train_step(data, wrapper)
     return model, losses, before

@@ -4,11 +4,12 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from mmdet.registry import MODELS
+from mmdet.registry import DATASETS, MODELS
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
+from experiments.dataset import prepare_dataset
 from experiments.run import Run
 from experiments.scale import load_scale
 from experiments.study import Setting, load_study
@@ -59,7 +60,16 @@ def test_paper_setting_is_the_papers(tmp_path):
     assert config.randomness.seed == 3
 
 
-@pytest.mark.parametrize("name", ["fpn", "pafpn", "a2fpn", "a2fpn_lite"])
+def models_of_the_paper():
+    """The ablation's necks; Table 1's own rows, those with deep backbones only where there is time."""
+    quick = ["fpn", "pafpn", "a2fpn", "a2fpn_lite", "cascade_a2fpn", "htc_fpn"]
+    own = {name for name, setting in SETTINGS.items() if setting in load_study("a2fpn").tables["table1"].settings}
+    slow = [pytest.param(name, marks=pytest.mark.slow) for name in sorted(own - set(quick))]
+    assert len(own) == 17
+    return quick + slow
+
+
+@pytest.mark.parametrize("name", models_of_the_paper())
 def test_model_of_the_paper_setting_trains_one_step(name, tmp_path):
     config = load(tmp_path, SETTINGS[name], "coco")
     config.model.backbone.init_cfg = None
@@ -70,9 +80,13 @@ def test_model_of_the_paper_setting_trains_one_step(name, tmp_path):
     add_auxiliary_losses(model)
     wrapper = build_optim_wrapper(model, config.optim_wrapper)
     before = {name: p.detach().clone() for name, p in model.neck.named_parameters()}
-    data = demo_mm_inputs(1, [[3, 64, 96]], num_items=[2], num_classes=80, with_mask=True, use_box_type=False)
+    stuff_maps = SETTINGS[name].detector == "htc"
+    data = demo_mm_inputs(
+        1, [[3, 64, 96]], num_items=[2], num_classes=80, with_mask=True, with_semantic=stuff_maps, use_box_type=False
+    )
     logged = model.train_step(data, wrapper)
     assert torch.isfinite(logged["loss"])
+    assert ("loss_semantic_seg" in logged) == stuff_maps
     assert ("loss_orthogonal" in logged) == (SETTINGS[name].neck.get("lateral") == "mgc")
     assert any(not torch.equal(p, before[name]) for name, p in model.neck.named_parameters())
 
@@ -102,6 +116,41 @@ def test_a_schedule_may_change_batch_size_image_sizes_and_optimiser(tmp_path):
     assert resize == {"type": "RandomResize", "scale": [(1333, 640), (1333, 800)], "keep_ratio": True}
     sgd = load(tmp_path, settings_of({"type": "FPN"}, schedule="3x_multi_scale"), "coco").optim_wrapper.optimizer
     assert sgd == {"type": "SGD", "lr": 0.02, "momentum": 0.9, "weight_decay": 0.0001}
+
+
+def test_htc_loads_stuff_maps_and_has_a_class_for_each_of_their_labels(tmp_path):
+    coco = load(tmp_path, SETTINGS["htc_fpn"], "coco")
+    assert coco.train_dataloader.dataset.data_prefix == {"img": "train2017/", "seg": "stuffthingmaps/train2017/"}
+    assert coco.train_dataloader.dataset.pipeline[1].with_seg
+    # Labels from 0 to 181, and 255 for none: mmdetection's own number.
+    assert coco.model.roi_head.semantic_head.num_classes == 183
+    assert (coco.train_cfg.max_epochs, coco.param_scheduler[1].milestones) == (20, [16, 19])
+    assert coco.optim_wrapper.optimizer.lr == 0.01
+
+    config = load(tmp_path, SETTINGS["htc_fpn"], "demo")
+    drawn = load_scale("demo").dataset.replace(train_count=4, val_count=1)
+    prepare_dataset(drawn, tmp_path / "demo", None)
+    config.train_dataloader.dataset.data_root = str(tmp_path / "demo")
+    sample = DATASETS.build(config.train_dataloader.dataset)[0]["data_samples"]
+    labels = sample.gt_sem_seg.sem_seg
+    assert labels.shape[-2:] == sample.img_shape == (96, 96)
+    assert config.model.roi_head.semantic_head.num_classes == len(drawn.classes) + 2
+    assert {6} < set(labels.unique().tolist()) <= {*range(8), 255}
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [
+        ("a2fpn_2x_multi_scale", [(1333, 640), (1333, 800)]),
+        ("htc_a2fpn_resnext101_2x_multi_scale", [(1600, 400), (1600, 1400)]),
+    ],
+)
+def test_several_image_sizes_are_those_of_mmdetection_for_the_detector(name, scale, tmp_path):
+    config = load(tmp_path, SETTINGS[name], "coco")
+    assert config.train_dataloader.dataset.pipeline[2] == {"type": "RandomResize", "scale": scale, "keep_ratio": True}
+    assert config.test_dataloader.dataset.pipeline[1].scale == (1333, 800)
+    assert (config.train_cfg.max_epochs, config.param_scheduler[1].milestones) == (24, [16, 22])
+    assert config.train_dataloader.batch_size * load_scale("coco").resources.gpus == 8
 
 
 def test_weights_of_another_origin_get_the_images_that_they_expect(tmp_path):

@@ -1,8 +1,12 @@
 """Metrics files become tidy tables."""
 
+import json
+
+import pandas as pd
 import pytest
 
 from experiments.errors import UserError
+from experiments.server_answer import answer_file
 from reports.collect import collect
 
 
@@ -58,3 +62,26 @@ def test_rows_trained_under_different_settings_are_refused_unless_the_table_says
     with pytest.raises(UserError, match=r"rows 'FPN' \(8 images a step, learning rate 0.01\) and 'MC' \(16 .*mixed_settings"):
         collect(table, "demo", [0])
     assert len(collect(table.replace(mixed_settings=True), "demo", [0]).runs) == 3
+
+
+def test_the_servers_answer_stands_beside_what_is_measured_here(finished, study):
+    run = finished("a2fpn", 20.0)
+    statistics = {
+        name: 0.5
+        for name in (
+            *("AP", "AP_50", "AP_75", "AP_small", "AP_medium", "AP_large"),
+            *("AR_max_1", "AR_max_10", "AR_max_100", "AR_small", "AR_medium", "AR_large"),
+        )
+    }
+    path = answer_file(run.id)
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"segm": {**statistics, "AP": 0.361}}))
+    results = collect(study.tables["table1"], "demo", [0]).results
+    line = results[(results.name == "Mask R-CNN (ours) R-50-A²-FPN 1x")].set_index("metric")
+    assert line.measured["test_mask_AP"] == pytest.approx(36.1)
+    assert line.published["test_mask_AP"] == 36.6
+    assert pd.isna(line.measured["test_box_AP"])
+    assert line.measured["box_AP"] == 20.0
+    path.write_text(json.dumps({"segm": {"AP": 36.1}}))
+    with pytest.raises(UserError, match=rf"{run.id}.json: segm.AP: is 36.1; expected a fraction"):
+        collect(study.tables["table1"], "demo", [0])

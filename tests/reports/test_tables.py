@@ -45,6 +45,23 @@ def test_what_has_not_run_says_so_and_is_listed(finished, study):
     assert "FPN (seed 0), " not in text.split("Missing runs")[1].replace("PAFPN (seed 0), ", "")
 
 
+@pytest.mark.parametrize(("scale", "compared"), [("demo", ""), ("coco", ", +0.4")])
+def test_test_dev_is_told_apart_from_what_is_measured_here(finished, study, scale, compared):
+    run = finished("fpn", 20.0, scale=scale)
+    collected = collect(study.tables["table1"], scale, [0])
+    results = collected.results
+    results.loc[(results.run == run.id) & (results.metric == "test_mask_AP"), "measured"] = 34.9
+    text = render(make_table(study, "table1", load_scale_of(scale), results, collected.runs), "md")
+    assert "| val AP | val AP^bb | test-dev AP | test-dev AP50 |" in text
+    row = line(text, "| Mask R-CNN* | R-50-FPN")
+    assert row.startswith(
+        f"| Mask R-CNN* | R-50-FPN | 1x | **20.0** | **20.0** | **34.9** (34.5{compared}) | not measured (56.3) |"
+    )
+    quoted = line(text, "| PANet, ms [26] | X-101-PAFPN")
+    assert quoted.startswith("| PANet, ms [26] | X-101-PAFPN | – | not available | not available | not available (42.0) |")
+    assert "[26] X-101-PAFPN (quoted from the paper's reference [26])" in text
+
+
 def test_nothing_missing_is_not_mentioned(finished, study):
     for setting in ("fpn", "pafpn", "mgc_ascending", "mgc_uniform", "mgc"):
         finished(setting, 20.0)

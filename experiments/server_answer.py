@@ -1,0 +1,91 @@
+"""An evaluation server's answer to a submission -> accuracies of a run, checked."""
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import field_validator, model_validator
+
+from experiments.strict_yaml import StrictModel, read_yaml
+
+ANSWERS = Path("experiments/test_dev")
+# The server's names of COCO's metrics, and this project's.
+AVERAGE_PRECISIONS = {"AP": "AP", "AP_50": "AP50", "AP_75": "AP75", "AP_small": "APS", "AP_medium": "APM", "AP_large": "APL"}
+
+
+class Statistics(StrictModel):
+    """COCO's twelve statistics of one kind of detection, as fractions."""
+
+    AP: float
+    AP_50: float
+    AP_75: float
+    AP_small: float
+    AP_medium: float
+    AP_large: float
+    AR_max_1: float
+    AR_max_10: float
+    AR_max_100: float
+    AR_small: float
+    AR_medium: float
+    AR_large: float
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_fraction(cls, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise ValueError(f"is {value!r}; expected a fraction from 0 to 1, as the server prints it")
+        return float(value)
+
+
+class ServerAnswer(StrictModel):
+    """One file of ``experiments/test_dev/``, named by the id of its run.
+
+    Attributes
+    ----------
+    bbox, segm : Statistics or None
+        Of the boxes and of the masks, two entries on the server; one may still be missing.
+    """
+
+    bbox: Statistics | None = None
+    segm: Statistics | None = None
+
+    @model_validator(mode="after")
+    def _answers_something(self) -> Self:
+        if self.bbox is None and self.segm is None:
+            raise ValueError("holds no answer; expected the key 'bbox', 'segm' or both")
+        return self
+
+
+def answer_file(run: str) -> Path:
+    """Where the answer to a run's submission is kept.
+
+    Parameters
+    ----------
+    run : str
+        Its id.
+    """
+    return ANSWERS / f"{run}.json"
+
+
+def read_answer(path: Path) -> dict[str, float]:
+    """Average precisions in percent by the names of the tables' columns, ``test_box_AP`` and so on.
+
+    Parameters
+    ----------
+    path : Path
+        From `answer_file`; nothing is known where it does not exist.
+
+    Raises
+    ------
+    UserError
+        If a key is missing or unknown, or a value is no fraction.
+    """
+    if not path.exists():
+        return {}
+    answer = read_yaml(path, ServerAnswer)
+    parts = {"box": answer.bbox, "mask": answer.segm}
+    return {
+        f"test_{kind}_{name}": 100 * getattr(statistics, key)
+        for kind, statistics in parts.items()
+        if statistics
+        for key, name in AVERAGE_PRECISIONS.items()
+    }

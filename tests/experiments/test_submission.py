@@ -1,0 +1,48 @@
+"""What keeps a submission from being made is told before the model is built."""
+
+import json
+
+import pytest
+
+from experiments.errors import UserError
+from experiments.scale import load_scale
+from experiments.submission import write_submission
+
+COCO = load_scale("coco")
+IMAGE_INFO = {"images": [{"id": 1, "file_name": "1.jpg", "width": 4, "height": 3}], "categories": []}
+
+
+@pytest.fixture
+def finished(tmp_path, monkeypatch):
+    """The folder of a finished run, beside an empty dataset."""
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs/0123456789ab"
+    run.mkdir(parents=True)
+    (run / "metrics.json").write_text("{}")
+    (tmp_path / "datasets/coco/annotations").mkdir(parents=True)
+    return run
+
+
+def image_info(run, content) -> None:
+    path = run.parent.parent / "datasets/coco/annotations/image_info_test-dev2017.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("scale", "prepare", "words"),
+    [
+        (COCO, lambda run: (run / "metrics.json").unlink(), ["run 0123456789ab has not finished", "metrics.json"]),
+        (load_scale("demo"), lambda run: None, ["demo.yaml", "test_set", "nothing can be submitted"]),
+        (COCO, lambda run: None, ["image_info_test-dev2017.json", "does not exist", "image_info_test2017.zip"]),
+        (COCO, lambda run: image_info(run, "{"), ["image_info_test-dev2017.json", "is not COCO's list of images"]),
+        (COCO, lambda run: image_info(run, {"images": []}), ["is not COCO's list of images", "'categories'"]),
+        (COCO, lambda run: image_info(run, IMAGE_INFO), ["1 of 1 are missing", "test2017/1.jpg", "test2017.zip"]),
+    ],
+)
+def test_what_is_missing_is_one_sentence(finished, scale, prepare, words):
+    prepare(finished)
+    with pytest.raises(UserError) as error:
+        write_submission(finished, scale, finished / "submission", 1)
+    assert "\n" not in str(error.value)
+    for word in words:
+        assert word in str(error.value), str(error.value)
