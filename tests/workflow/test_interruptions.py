@@ -75,7 +75,7 @@ def small_disk(folder: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("training", [(1, 20), (2, 20)], indirect=True, ids=["one-process", "two-processes"])
+@pytest.mark.parametrize("training", [(1, 20), (2, 50)], indirect=True, ids=["one-process", "two-processes"])
 def test_ten_random_kills_leave_the_numbers_as_they_were(training):
     expected = training.finish()
     training.forget()
