@@ -42,11 +42,13 @@ localrules:
     all,
     dataset,
     stuff_maps,
+    check_disk,
     config,
     collect,
     tables,
     figures,
     latency_figure,
+    ready,
 
 
 rule all:
@@ -68,9 +70,53 @@ rule dataset:
         dataset=grid.scale.dataset.model_dump_json(),
         folder=grid.scale.data_folder,
         data_root=grid.configuration.data_root or "none",
+        expected=grid.expected_splits,
     shell:
         "python -m experiments.dataset --dataset {params.dataset:q} --folder {params.folder} --data-root {params.data_root:q}"
-        " {output} 2>&1 | tee {log} >&2"
+        " --expected {params.expected:q} {output} 2>&1 | tee {log} >&2"
+
+
+# A short job on the kind of node on which trainings run, so that none of them queues for what cannot work.
+rule check_gpus:
+    output:
+        grid.gpus_checked if grid.scale.resources.check_gpus else temp(grid.gpus_checked),
+    log:
+        "logs/checks/gpus.log",
+    localrule: not grid.scale.resources.check_gpus
+    conda:
+        "envs/environment.yml"
+    resources:
+        mem_mb=8000,
+        runtime=10,
+        gpu=grid.scale.resources.gpus if grid.scale.resources.check_gpus else 0,
+    params:
+        gpus=grid.gpus_to_check,
+    shell:
+        "python -m experiments.check_gpus --gpus {params.gpus} {output} 2>&1 | tee {log} >&2"
+
+
+rule check_disk:
+    output:
+        # Space is taken and freed: it is looked at whenever there is something to train.
+        temp(grid.disk_checked),
+    log:
+        "logs/checks/disk.log",
+    conda:
+        "envs/environment.yml"
+    params:
+        configuration=grid.configuration_json,
+        runs=grid.runs_to_store,
+    shell:
+        "python -m experiments.check_disk --configuration {params.configuration:q} {output} --runs {params.runs}"
+        " 2>&1 | tee {log} >&2"
+
+
+# Snakemake would train finished runs again if the checks, missing by now, were made for others. This file stays with its run.
+rule ready:
+    input:
+        ancient(grid.checks),
+    output:
+        touch("runs/{run}/ready"),
 
 
 rule stuff_maps:
@@ -119,6 +165,8 @@ rule train:
         stuff_maps=ancient(grid.stuff_maps),
         sources=grid.sources,
         measure="experiments/evaluate.py",
+        # Whether GPUs and disk are fit; no reason to train again either.
+        ready=ancient(grid.marks_of_readiness),
     output:
         "runs/{run}/metrics.json",
     log:

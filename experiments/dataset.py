@@ -4,9 +4,10 @@ import argparse
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from PIL import Image
@@ -14,14 +15,16 @@ from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from experiments.errors import UserError, run_or_explain
-from experiments.scale import CocoDataset, Dataset
+from experiments.scale import CocoDataset, Dataset, ExpectedSplit
 from experiments.synthetic import write_synthetic_dataset
 
 TAIL_BYTES = 64
 END_MARKS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}
 
 
-def prepare_dataset(dataset: Dataset, folder: Path, data_root: Path | None) -> dict[str, Any]:
+def prepare_dataset(
+    dataset: Dataset, folder: Path, data_root: Path | None, expected: Mapping[str, ExpectedSplit] = MappingProxyType({})
+) -> dict[str, Any]:
     """Draw a dataset into a folder, or link the folder to where it lies; check and describe it.
 
     Parameters
@@ -32,6 +35,8 @@ def prepare_dataset(dataset: Dataset, folder: Path, data_root: Path | None) -> d
         Where runs look for it; what was there is replaced.
     data_root : Path or None
         Where a dataset that is not synthetic lies.
+    expected : dict
+        What the splits ``train`` and ``val`` must hold, where that is known.
 
     Returns
     -------
@@ -41,17 +46,18 @@ def prepare_dataset(dataset: Dataset, folder: Path, data_root: Path | None) -> d
     Raises
     ------
     UserError
-        If a file is missing or damaged, or the annotations do not fit the classes.
+        If a file is missing or damaged, the annotations do not fit the classes, or a split is not what was expected.
     """
     if dataset.kind == "synthetic":
         _remove(folder)
         write_synthetic_dataset(folder, dataset)
     else:
         _link(folder, data_root)
-    return {
-        "train": _describe(folder, dataset.train_annotations, dataset.train_images, dataset.classes),
-        "val": _describe(folder, dataset.val_annotations, dataset.val_images, dataset.classes),
+    splits = {
+        "train": (dataset.train_annotations, dataset.train_images),
+        "val": (dataset.val_annotations, dataset.val_images),
     }
+    return {name: _describe(folder, *paths, dataset.classes, expected.get(name)) for name, paths in splits.items()}
 
 
 def check_stuff_maps(dataset: CocoDataset, data_root: Path) -> dict[str, Any]:
@@ -127,20 +133,43 @@ def _link(folder: Path, data_root: Path | None) -> None:
     folder.symlink_to(target, target_is_directory=True)
 
 
-def _describe(folder: Path, annotations: str, images: str, classes: list[str] | None) -> dict[str, Any]:
+def _describe(
+    folder: Path, annotations: str, images: str, classes: list[str] | None, expected: ExpectedSplit | None
+) -> dict[str, Any]:
     path = folder / annotations
     with _explain_annotations(path):
         text = path.read_bytes()
         content = json.loads(text)
         _check_annotations(path, content, classes or _coco_classes())
         files = [folder / images / image["file_name"] for image in content["images"]]
-    for file in tqdm(files, desc=f"checking {images}", mininterval=2, unit="image"):
-        _check_image(file)
-    return {
+    identity = {
         "annotations_sha256": hashlib.sha256(text).hexdigest(),
         "images": len(content["images"]),
         "annotations": len(content["annotations"]),
     }
+    if expected:
+        _check_complete(path, folder / images, identity, expected)
+    for file in tqdm(files, desc=f"checking {images}", mininterval=2, unit="image"):
+        _check_image(file)
+    return identity
+
+
+def _check_complete(annotations: Path, images: Path, identity: dict[str, Any], expected: ExpectedSplit) -> None:
+    """Compare counts and hash with what is known of a split, in seconds, before every image is looked at."""
+    remedy = "unpack its archive again, or correct data_root or the scale's expected_splits"
+    if expected.annotations_sha256 not in (None, identity["annotations_sha256"]):
+        raise UserError(
+            f"annotation file {annotations} ({annotations.parent.resolve()}) has SHA-256 {identity['annotations_sha256']}, not"
+            f" {expected.annotations_sha256}: {remedy}"
+        )
+    if identity["images"] != expected.images:
+        raise UserError(
+            f"annotation file {annotations} ({annotations.parent.resolve()}) names {identity['images']} images, not"
+            f" {expected.images}: {remedy}"
+        )
+    found = sum(path.suffix.lower() in END_MARKS for path in images.iterdir()) if images.is_dir() else 0
+    if found != expected.images:
+        raise UserError(f"{images} ({images.resolve()}) holds {found} image files, not {expected.images}: {remedy}")
 
 
 @contextmanager
@@ -204,13 +233,15 @@ def main() -> None:
     task = parser.add_mutually_exclusive_group(required=True)
     task.add_argument("--folder", type=Path, help="where runs look for the dataset")
     task.add_argument("--stuff-maps", action="store_true", help="check the maps of stuff and things under the data root")
+    parser.add_argument("--expected", default="{}", help="the scale's expected_splits, JSON")
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
     dataset = TypeAdapter(Dataset).validate_json(arguments.dataset)
     if arguments.stuff_maps:
         found = check_stuff_maps(dataset, arguments.data_root)
     else:
-        found = prepare_dataset(dataset, arguments.folder, arguments.data_root)
+        expected = TypeAdapter(dict[str, ExpectedSplit]).validate_json(arguments.expected)
+        found = prepare_dataset(dataset, arguments.folder, arguments.data_root, expected)
     arguments.output.write_text(json.dumps(found, indent=2) + "\n")
 
 

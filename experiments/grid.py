@@ -20,6 +20,8 @@ from experiments.study import STUDIES, TEST_ACCURACY, Study, Table, load_study
 
 PAPER_SCALE = "coco"
 FIGURES = ("ap", "flops", "curves")
+# As many ids as fit into a command line.
+NAMED_RUNS = 1000
 
 
 class Configuration(StrictModel):
@@ -74,6 +76,7 @@ class Grid:
             raise UserError(f"experiments/config.yaml: data_root: scale {self.scale.name} needs the folder of its dataset")
 
         self._trained_reports: set[str] = set()
+        self._asked_runs: set[str] = set()
         if len(self.tables) < sum(len(study.tables) for study in self.studies):
             names = ", ".join(study.name for study in self.studies)
             raise UserError(
@@ -262,8 +265,47 @@ class Grid:
         """Time limit of a training in minutes: the scale's at the first attempt, then more, at most twice as much."""
         return _grown(self.scale.resources.runtime_minutes, attempt)
 
+    @property
+    def expected_splits(self) -> str:
+        """What the dataset must hold to be complete, as JSON."""
+        return json.dumps({name: split.model_dump(mode="json") for name, split in self.scale.expected_splits.items()})
+
+    @property
+    def gpus_checked(self) -> str:
+        """File of the check of GPUs."""
+        return f"checks/{self.scale.name}_{self.scale.resources.gpus}_gpus.json"
+
+    @property
+    def disk_checked(self) -> str:
+        """File of the check of disk space."""
+        return f"checks/{self.scale.name}_disk.json"
+
+    @property
+    def checks(self) -> list[str]:
+        """Files of all checks."""
+        return [self.gpus_checked, self.disk_checked]
+
+    @property
+    def marks_of_readiness(self) -> list[str]:
+        """Files that trainings wait for where they ask for GPUs; whether they do is part of a run and never changes."""
+        return ["runs/{run}/ready"] if self.scale.resources.gpus else []
+
+    def gpus_to_check(self, _wildcards: object, input: object) -> int:
+        """GPUs that are tried before any training is submitted; untracked, as it takes the input."""
+        return self.scale.resources.gpus if self.scale.resources.check_gpus else 0
+
+    def configuration_json(self, _wildcards: object, input: object) -> str:
+        """The configuration as JSON; untracked."""
+        return self.configuration.model_dump_json()
+
+    def runs_to_store(self, _wildcards: object, input: object) -> list[str]:
+        """Ids of the missing runs that were asked for; none, which means all, where a command line cannot hold them."""
+        asked = [run for run in sorted(self._asked_runs) if not self.runs[run].metrics_file.exists()]
+        return asked if len(asked) <= NAMED_RUNS else []
+
     def sources(self, wildcards: Any) -> list[str]:
         """The file with the hashes of the project's own source files that decide a run's result."""
+        self._asked_runs.add(wildcards.run)
         return [sources_fingerprint(self.runs[wildcards.run].models)]
 
     def stuff_maps(self, wildcards: Any) -> list[str]:

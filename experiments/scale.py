@@ -66,6 +66,21 @@ class CocoDataset(StrictModel):
         return f"trained on {self.train_annotations}, measured on {self.val_annotations}"
 
 
+class ExpectedSplit(StrictModel):
+    """What a split of a dataset is known to hold; says nothing about a run, which carries what was found.
+
+    Attributes
+    ----------
+    images : int
+        Images that the annotations name and files in the folder.
+    annotations_sha256 : str or None
+        Of the annotation file; None where it is not known.
+    """
+
+    images: PositiveInt
+    annotations_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+
+
 Dataset = Annotated[SyntheticDataset | CocoDataset, Field(discriminator="kind")]
 
 
@@ -191,6 +206,8 @@ class Scale(StrictModel):
         Width and height in pixels into which images are fitted with kept aspect ratio.
     paper_setting : bool
         Whether the published numbers may be compared with what runs here.
+    expected_splits : dict
+        What the dataset must hold to be complete, where that is known.
     object_sizes : (float, float)
         Square roots, in pixels, of the areas that separate small from medium and medium from large objects.
     batch_size : int
@@ -213,6 +230,7 @@ class Scale(StrictModel):
     image_scale: tuple[PositiveInt, PositiveInt]
     dataset: Dataset
     test_set: TestSet | None = None
+    expected_splits: dict[Literal["train", "val"], ExpectedSplit] = {}
     out_channels: PositiveInt
     num_outs: PositiveInt = 5
     object_sizes: tuple[float, float] = (32, 96)

@@ -12,7 +12,7 @@ from pycocotools import mask as mask_utils
 
 from experiments.dataset import check_stuff_maps, prepare_dataset
 from experiments.errors import UserError
-from experiments.scale import load_scale
+from experiments.scale import ExpectedSplit, load_scale
 from tests.conftest import SHAPES
 
 
@@ -60,8 +60,8 @@ def test_demo_has_all_classes_and_small_medium_and_large_objects(tmp_path):
     assert min(shares) > 0.05, shares
 
 
-def prepare_coco(folder, tmp_path):
-    return prepare_dataset(load_scale("coco").dataset, tmp_path / "datasets/coco", folder)
+def prepare_coco(folder, tmp_path, **expected):
+    return prepare_dataset(load_scale("coco").dataset, tmp_path / "datasets/coco", folder, expected)
 
 
 def change_annotations(folder, change):
@@ -168,6 +168,40 @@ def test_damage_is_one_sentence_with_the_file(coco, tmp_path, damage, words):
     assert "\n" not in str(error.value)
     for word in words:
         assert word in str(error.value), str(error.value)
+
+
+def test_a_complete_dataset_passes(coco, tmp_path):
+    found = prepare_coco(coco, tmp_path)
+    expected = ExpectedSplit(images=12, annotations_sha256=found["train"]["annotations_sha256"])
+    (coco / "train2017/notes.txt").write_text("no image")
+    assert prepare_coco(coco, tmp_path, train=expected, val=ExpectedSplit(images=8)) == found
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected", "words"),
+    [
+        (lambda f: None, {"images": 13}, ["instances_train2017.json", "names 12 images, not 13", "unpack its archive again"]),
+        (lambda f: (f / "train2017/000003.png").unlink(), {"images": 12}, ["train2017", "holds 11 image files, not 12"]),
+        (lambda f: shutil.copy(f / "train2017/000003.png", f / "train2017/x.PNG"), {"images": 12}, ["holds 13 image files"]),
+        (lambda f: shutil.rmtree(f / "train2017"), {"images": 12}, ["train2017", "holds 0 image files"]),
+        (
+            lambda f: None,
+            {"images": 12, "annotations_sha256": "0" * 64},
+            ["instances_train2017.json", f"not {'0' * 64}", "data_root"],
+        ),
+    ],
+)
+def test_an_incomplete_dataset_is_refused(coco, tmp_path, damage, expected, words):
+    damage(coco)
+    with pytest.raises(UserError) as error:
+        prepare_coco(coco, tmp_path, train=ExpectedSplit(**expected))
+    for word in words:
+        assert word in str(error.value), str(error.value)
+
+
+def test_coco_is_expected_to_be_complete():
+    splits = load_scale("coco").expected_splits
+    assert {name: split.images for name, split in splits.items()} == {"train": 118287, "val": 5000}
 
 
 def test_real_photos_pass(tiny_coco, tmp_path):

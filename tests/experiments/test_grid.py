@@ -68,3 +68,21 @@ def test_reports_on_cost_have_a_figure_of_latency():
         "reports/figures/table6_latency.png",
         "reports/figures/necks_latency.png",
     ]
+
+
+def test_only_trainings_that_ask_for_gpus_wait_for_checks():
+    assert Grid(CONFIGURATION).marks_of_readiness == []
+    coco = Grid({**CONFIGURATION, "scale": "coco", "data_root": "/somewhere"})
+    assert coco.marks_of_readiness == ["runs/{run}/ready"]
+    assert coco.checks == ["checks/coco_4_gpus.json", "checks/coco_disk.json"]
+    assert coco.gpus_to_check(None, None) == 4
+
+
+def test_runs_that_were_asked_for_are_named_until_they_are_too_many(monkeypatch):
+    grid = Grid(CONFIGURATION)
+    first, second, *_ = grid.runs
+    for run in (second, first, second):
+        grid.sources(SimpleNamespace(run=run))
+    assert grid.runs_to_store(None, None) == sorted([first, second])
+    monkeypatch.setattr("experiments.grid.NAMED_RUNS", 1)
+    assert grid.runs_to_store(None, None) == []

@@ -1,0 +1,135 @@
+"""Runs -> that there is disk for their checkpoints, checked before trainings on GPUs are submitted."""
+
+import argparse
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from mmdet.utils import register_all_modules
+from mmengine.config import Config
+from tqdm import tqdm
+
+from experiments.complexity import build_model
+from experiments.errors import UserError, run_or_explain
+from experiments.grid import Grid
+from experiments.run import Run
+from experiments.write_config import config_text
+
+BYTES_OF_VALUE = 4
+# Values that an optimiser keeps of each weight: SGD its momentum, Adam two moments.
+OPTIMIZER_VALUES = {"SGD": 1, "Adam": 2, "AdamW": 2}
+COUNTED_MODELS = 100
+RUNS_FOLDER = Path("runs")
+
+
+def check_disk(runs: Sequence[Run]) -> dict[str, Any]:
+    """See that the checkpoints of runs fit on the disk; quotas are not seen.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        That are to be trained; what they have saved already is counted.
+
+    Returns
+    -------
+    dict
+        Numbers of runs and bytes: needed and free.
+
+    Raises
+    ------
+    UserError
+        If they do not fit.
+    """
+    demands = _demands(runs)
+    saved = [sum(path.stat().st_size for path in (run.folder / "checkpoints").glob("epoch_*.pth")) for run in runs]
+    # One more is written before the oldest is removed.
+    largest = max((demand.checkpoint_bytes for demand in demands), default=0)
+    needed = largest + sum(max(0, demand.total - there) for demand, there in zip(demands, saved, strict=True))
+    folder = RUNS_FOLDER if RUNS_FOLDER.exists() else Path()
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(
+            f"{folder.resolve()} has {_gib(free)} GiB free, but the checkpoints of the {len(runs)} runs to train need about"
+            f" {_gib(needed)} GiB more, up to {_gib(largest)} GiB each: free space, let {RUNS_FOLDER}/ be a link to a larger"
+            " disk, or ask for fewer tables, studies or seeds"
+        )
+    return {"runs": len(runs), "needed_bytes": round(needed), "free_bytes": free}
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What the checkpoints of a run take on disk."""
+
+    checkpoint_bytes: float
+    kept: int
+
+    @property
+    def total(self) -> float:
+        """Bytes of all that are kept."""
+        return self.kept * self.checkpoint_bytes
+
+
+def demand_of(run: Run) -> Demand:
+    """Count the values that a run saves: weights, and what the optimiser keeps of those that are trained.
+
+    Parameters
+    ----------
+    run : Run
+        Whose model is built, without memory for its weights.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "config.py"
+        path.write_text(config_text(run), encoding="utf-8")
+        config = Config.fromfile(path)
+    with torch.device("meta"):
+        model = build_model(run)
+    weights = sum(tensor.numel() for tensor in model.state_dict().values())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    values = weights + trained * OPTIMIZER_VALUES.get(config.optim_wrapper.optimizer.type, max(OPTIMIZER_VALUES.values()))
+    epochs, kept = config.train_cfg.max_epochs, config.default_hooks.checkpoint.get("max_keep_ckpts", -1)
+    return Demand(BYTES_OF_VALUE * values, min(kept, epochs) if kept > 0 else epochs)
+
+
+def _demands(runs: Sequence[Run]) -> list[Demand]:
+    """Of each run; equal models are counted once, and of very many only some, evenly spread, whose mean stands for the rest."""
+    by_model = {_model_key(run): run for run in runs}
+    chosen = list(by_model.items())[:: -(-len(by_model) // COUNTED_MODELS) or 1]
+    counted = {key: demand_of(run) for key, run in tqdm(chosen, desc="counting checkpoints", unit="model", mininterval=1)}
+    if not counted:
+        return []
+    mean = Demand(
+        sum(demand.checkpoint_bytes for demand in counted.values()) / len(counted),
+        max(demand.kept for demand in counted.values()),
+    )
+    return [counted.get(_model_key(run), mean) for run in runs]
+
+
+def _model_key(run: Run) -> str:
+    return run.setting.model_dump_json()
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.2f}"
+
+
+def main() -> None:
+    """Check disk space and write what was found."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--configuration", required=True, help="content of experiments/config.yaml, JSON")
+    parser.add_argument("--runs", nargs="*", default=[], help="ids of the runs to train; all missing ones where none is named")
+    parser.add_argument("output", type=Path)
+    arguments = parser.parse_args()
+    register_all_modules()
+    runs = Grid(json.loads(arguments.configuration)).runs
+    missing = [run for run in runs.values() if not run.metrics_file.exists()]
+    found = check_disk([runs[run] for run in arguments.runs] or missing)
+    arguments.output.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    run_or_explain(main)

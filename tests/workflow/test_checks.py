@@ -1,0 +1,72 @@
+"""Trainings that ask for GPUs wait for the checks of GPUs and disk, and are never repeated for them."""
+
+import pytest
+
+from experiments.grid import Grid
+
+GPUS_CHECKED, DISK_CHECKED = "checks/instant_1_gpus.json", "checks/instant_disk.json"
+# What these tests are about happens before a training; this one says only which runs there were.
+TRAINING = """
+import sys
+from pathlib import Path
+
+with open("trained.txt", "a") as file:
+    print(sys.argv[-1], file=file)
+Path(sys.argv[-1]).write_text("{}")
+"""
+ENOUGH_DISK = """
+import sys
+from pathlib import Path
+
+Path(sys.argv[3]).write_text("{}")
+"""
+
+
+def ask_for_gpus(project, **resources):
+    project.change_yaml("experiments/scales/instant.yaml", lambda scale: scale.update(resources={"gpus": 1, **resources}))
+
+
+@pytest.fixture
+def targets(project, monkeypatch):
+    """Metrics of the two runs of a project that asks for a GPU and counts its trainings."""
+    ask_for_gpus(project)
+    (project / "experiments/train.py").write_text(TRAINING)
+    monkeypatch.chdir(project.folder)
+    runs = Grid({"studies": "two_necks", "scale": "instant", "seeds": 0}).runs.values()
+    return [str(run.metrics_file) for run in runs]
+
+
+def trained(project) -> list[str]:
+    path = project / "trained.txt"
+    return path.read_text().split() if path.exists() else []
+
+
+def sentence_of(result) -> str:
+    text = result.stdout + result.stderr
+    assert result.returncode != 0, text
+    assert "Traceback" not in text
+    (sentence,) = [line for line in text.splitlines() if line.startswith("error: ")]
+    return sentence
+
+
+def test_trainings_wait_for_the_checks_and_are_never_repeated_for_them(project, targets):
+    first, second = targets
+    (project / "experiments/check_disk.py").write_text(ENOUGH_DISK)
+    sentence = sentence_of(project.snakemake(first))
+    assert "torch" in sentence
+    assert "GPU" in sentence
+    assert trained(project) == []
+    assert (project / "logs/checks/gpus.log").read_text().splitlines()[-1] == sentence
+
+    ask_for_gpus(project, check_gpus=False)
+    result = project.snakemake(first)
+    assert result.returncode == 0, result.stderr
+    assert trained(project) == [first]
+    assert not (project / GPUS_CHECKED).exists(), "what was not checked leaves nothing behind"
+    assert not (project / DISK_CHECKED).exists(), "disk is looked at again whenever there is something to train"
+
+    ask_for_gpus(project, check_gpus=True)
+    plan = project.snakemake("-n", "--printshellcmds", *targets)
+    assert plan.stdout.count("rule train:") == plan.stdout.count("rule check_gpus:") == 1
+    assert "Nothing to be done" in project.snakemake("-n", first).stdout
+    assert plan.stdout.count(f"--runs {second.split('/')[1]}") == 1, "only the run that is missing needs space"
