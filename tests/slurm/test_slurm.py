@@ -89,7 +89,7 @@ def test_a_training_is_warned_before_its_time_limit_and_gets_more_time(cluster, 
     assert warned["JobState"] == "FAILED", "it has ended by itself, not at its time limit"
     assert warned["TimeLimit"] == "00:01:00"
     assert retry["TimeLimit"] == "00:02:00"
-    assert head.resumed_from(one) is not None
+    assert head.resumed_from(one) == "interrupted.pth", "the warning has reached the training"
     assert head.results() == undisturbed.results()
 
 
