@@ -12,11 +12,13 @@ from experiments.grid import Grid
 
 def test_a_cluster_job_gets_the_cores_of_its_scale_not_those_of_the_machine_that_submits(project):
     project.configure(studies=["a2fpn"], scale="coco", data_root="/somewhere")
-    plan = project.snakemake("--profile", "slurm", "-n", "reports/table2.md").stdout
-    train = plan[plan.index("\nrule train:") :].split("\n\n")[0]
-    assert "threads: 16" in train
-    for resource in ("mem_mb=64000", "runtime=2880", "gpu=4", "nodes=1", "tasks_per_gpu=0", "--signal=USR1@300"):
-        assert re.search(rf"[ =]{resource}\b", train), train
+    plan = project.snakemake("--profile", "slurm", "-n", "reports/table1.md", "reports/table2.md").stdout
+    trainings = [job.split("\n\n")[0] for job in plan.split("\nrule train:")[1:]]
+    assert len(trainings) == int(re.search(r"^train +(\d+)$", plan, re.MULTILINE)[1])
+    for training in trainings:
+        assert "threads: 16" in training
+        for resource in ("mem_mb=64000", "runtime=2880", "gpu=4", "nodes=1", "tasks_per_gpu=0", "--signal=USR1@300"):
+            assert re.search(rf"[ =]{resource}\b", training), training
 
 
 @pytest.mark.parametrize(
