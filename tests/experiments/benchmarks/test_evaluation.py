@@ -59,5 +59,5 @@ def test_it_prints_ratios_and_the_numbers_agree(monkeypatch, capsys):
 def test_tools_that_differ_are_an_error(monkeypatch):
     monkeypatch.setattr("sys.argv", ["evaluation", "--images", "1", "--rounds", "1"])
     monkeypatch.setattr(evaluation, "largest_difference", lambda _: 2e-6)
-    with pytest.raises(SystemExit, match=r"the tools differ by 2.0e-06; allowed: 1e-06"):
+    with pytest.raises(SystemExit, match=r"the tools differ by 2\.0e-06; allowed: 1e-06"):
         evaluation.main()
