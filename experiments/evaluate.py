@@ -1,5 +1,6 @@
 """Detections -> average precision, at full precision and with the scale's own object sizes."""
 
+import json
 from pathlib import Path
 
 from faster_coco_eval import COCO, COCOeval_faster
@@ -30,14 +31,21 @@ def average_precision(
     dict
         AP, AP50, AP75, APS, APM, APL with `kind` and an underscore before each name. None where no object has that size.
     """
-    values = summarize(*load(annotations, detections), kind, object_sizes)[: len(NAMES)]
+    values = summarize(*load(annotations, detections, kind), kind, object_sizes)[: len(NAMES)]
     return {f"{kind}_{name}": None if value < 0 else 100 * value for name, value in zip(NAMES, values, strict=True)}
 
 
-def load(annotations: Path, detections: Path) -> tuple[COCO, COCO]:
-    """Read ground truth and detections, files as for `average_precision`."""
+def load(annotations: Path, detections: Path, kind: str = "box") -> tuple[COCO, COCO]:
+    """Read ground truth and detections, arguments as for `average_precision`.
+
+    A detected mask is as large as its pixels. Where a detection has a box too, COCO's code would take the box's area, and count
+    small objects as medium ones and medium ones as large.
+    """
     truth = COCO(annotations)
-    return truth, truth.loadRes(detections)
+    if kind == "box":
+        return truth, truth.loadRes(detections)
+    found = json.loads(detections.read_bytes())
+    return truth, truth.loadRes([{key: value for key, value in entry.items() if key != "bbox"} for entry in found])
 
 
 def summarize(truth: COCO, found: COCO, kind: str, object_sizes: tuple[float, float]) -> list[float]:

@@ -78,6 +78,16 @@ def test_two_of_three_found_is_67_of_101_recall_points(truth, tmp_path):
     assert average_precision(truth, detections(tmp_path, found), "box")["box_AP"] == pytest.approx(100 * 67 / 101)
 
 
+def test_a_mask_is_as_large_as_its_pixels_whatever_its_box(truth, tmp_path):
+    # Found in addition: a mask of 16 pixels, small, in a box of 1,600, large.
+    found = json.loads(detections(tmp_path, BOXES).read_text())
+    wrong = {"image_id": 3, "category_id": 1, "bbox": [0, 0, 40, 40], "score": 0.95, "segmentation": rle([50, 50, 4, 4])}
+    (tmp_path / "found.json").write_text(json.dumps([*found, wrong]))
+    metrics = average_precision(truth, tmp_path / "found.json", "mask", (8, 32))
+    assert metrics["mask_APL"] == pytest.approx(100)
+    assert metrics["mask_APS"] < 100
+
+
 def assert_equal_to_pycocotools(annotations: dict, found: list[dict], object_sizes: tuple[float, float]) -> None:
     """All 12 numbers, for boxes and masks."""
     with tempfile.TemporaryDirectory() as folder:
