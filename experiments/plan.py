@@ -21,6 +21,10 @@ from experiments.status import WIDTH_OF_FILES, duration
 from experiments.training_time import SOURCES, Estimate, TrainingTimes
 
 HOUR = 3600
+TOTAL = "all together"
+# Left out where the screen has fewer columns than this.
+WIDE = 104
+DISPENSABLE = ("rows", "can run", "s per iteration")
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=WIDTH_OF_FILES)
-    console.print(_table(grid, lines, slots))
+    console.print(_table(grid, lines, slots, is_narrow=console.width < WIDE))
     for sentence in (*notes, *records.problems):
         console.print(escape(sentence), highlight=False)
 
@@ -142,7 +146,7 @@ def _lines(grid: Grid, standings: dict[str, Standing], estimates: dict[str, Esti
         ids = list(dict.fromkeys(run.id for run in grid.runs_of(report)))
         lines.append(_line(report, len(table.rows), len(table.settings), ids, standings, estimates, slots))
     rows, runnable = (sum(getattr(line, name) for line in lines) for name in ("rows", "runnable"))
-    return [*lines, _line("all, shared runs once", rows, runnable, list(standings), standings, estimates, slots)]
+    return [*lines, _line(TOTAL, rows, runnable, list(standings), standings, estimates, slots)]
 
 
 def _line(
@@ -210,7 +214,8 @@ def _notes(grid: Grid, slots: int, estimates: dict[str, Estimate]) -> list[str]:
     at_a_time = f"{slots} {'runs' if slots > 1 else 'run'} at a time on {_units(grid, slots)}"
     notes = [
         f"{_unit(grid)}-hours: {_units(grid, 1)} × the time of a run. Wall time: {at_a_time}, the longest first, without"
-        " waiting in queues."
+        " waiting in queues.",
+        "Runs that tables share are counted once in the last line.",
     ]
     if estimates:
         longest = max(estimate.seconds for estimate in estimates.values())
@@ -229,25 +234,27 @@ def _units(grid: Grid, slots: int) -> str:
     return f"{number} {_unit(grid)}{'s' if number > 1 else ''}"
 
 
-def _table(grid: Grid, lines: list[Line], slots: int) -> Table:
-    unit = _unit(grid)
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    wall = f"wall time left, {_units(grid, slots)}"
-    numbers = ("rows", "can run", "runs", "done", f"{unit}-hours", "left", wall, "s per iteration")
-    table.add_column("table", no_wrap=True)
-    for heading in numbers:
-        table.add_column(heading, justify="right")
-    table.add_column("time is")
-    for line in lines:
-        table.add_row(*_cells(line), end_section=line is lines[-2] if len(lines) > 1 else False)
+def _table(grid: Grid, lines: list[Line], slots: int, is_narrow: bool) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+    hours, wall = f"{_unit(grid)}-hours", f"wall time left, {_units(grid, slots)}"
+    headings = ("table", "rows", "can run", "runs", "done", hours, "left", wall, "s per iteration", "time is")
+    shown = [number for number, heading in enumerate(headings) if not (is_narrow and heading in DISPENSABLE)]
+    rows = [_cells(line) for line in lines]
+    for number in shown:
+        # On a narrow screen headings are broken, never numbers.
+        widest = max(len(cells[number]) for cells in rows)
+        is_text = headings[number] in ("table", "time is")
+        table.add_column(headings[number], justify="left" if is_text else "right", min_width=widest)
+    for cells in rows:
+        table.add_row(*(escape(cells[number]) for number in shown), end_section=len(rows) > 1 and cells is rows[-2])
     return table
 
 
 def _cells(line: Line) -> list[str]:
     if line.runs == 0:
-        return [escape(line.name), str(line.rows), "0", "0", "0", "–", "–", "–", "–", "nothing can run"]
+        return [line.name, str(line.rows), "0", "0", "0", "–", "–", "–", "–", "nothing can run"]
     return [
-        escape(line.name),
+        line.name,
         *(str(count) for count in (line.rows, line.runnable, line.runs, line.done)),
         *(_hours(hours) for hours in (line.hours, line.hours_left)),
         duration(line.wall_seconds),
@@ -262,4 +269,4 @@ def _hours(hours: float) -> str:
 
 def _range(least: float, most: float) -> str:
     first, last = f"{least:.3g}", f"{most:.3g}"
-    return first if first == last else f"{first} to {last}"
+    return first if first == last else f"{first}–{last}"

@@ -127,10 +127,12 @@ def _listed(standings: list[Standing], failed_alone: bool) -> list[Standing]:
 
 
 def _table(standings: list[Standing], names: dict[str, str]) -> Table:
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    for heading in ("run", "row", "state", "epoch", "left", "box AP", "mask AP"):
-        is_number = heading in ("epoch", "left", "box AP", "mask AP")
-        table.add_column(heading, justify="right" if is_number else "left", no_wrap=heading != "row")
+    table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+    table.add_column("run", no_wrap=True)
+    table.add_column("row", min_width=min(24, max(len(names[standing.run.id]) for standing in standings)), overflow="fold")
+    table.add_column("state", no_wrap=True)
+    for heading in ("epoch", "left", "box AP", "mask AP"):
+        table.add_column(heading, justify="right", no_wrap=heading == "left")
     table.add_column("remark", overflow="fold")
     for standing in standings:
         state = f"[{COLOURS[standing.state]}]{standing.state}[/]"

@@ -355,8 +355,8 @@ def main() -> None:
     for runs, shape in tqdm(list(product(arguments.runs, arguments.shapes)), unit="grid"):
         for command, cost in measure(runs, shape):
             lines.append({"shape": shape, "runs": runs, "command": command, **dataclasses.asdict(cost)})
-        if arguments.csv:
-            pd.DataFrame(lines).to_csv(arguments.csv, index=False)
+            if arguments.csv:
+                pd.DataFrame(lines).to_csv(arguments.csv, index=False)
     table = pd.DataFrame(lines)
     print(f"\n{os.cpu_count()} cores, load {os.getloadavg()[1]:.1f}; seconds by the clock / of the processor, GiB\n")
     text = table.seconds.map("{:.1f}".format) + " / " + table.processor_seconds.map("{:.1f}".format)

@@ -131,6 +131,24 @@ def test_all_reports_are_made_and_each_run_is_trained_once(project):
     assert (project / "report.html").stat().st_size > 100_000
 
 
+def test_only_runs_whose_sources_have_other_content_are_trained_again(project):
+    for run in run_ids(project):
+        (project / f"runs/{run}").mkdir(parents=True)
+        for name in ("config.py", "metrics.json"):
+            (project / f"runs/{run}/{name}").write_text("{}")
+    (project / "datasets").mkdir()
+    (project / "datasets/instant.json").write_text("{}")
+    target = "reports/two_necks_table2.md"
+    assert planned(project.snakemake("-n", target), "train") == 0
+    (project / "necks/a2fpn.py").touch()
+    assert planned(project.snakemake("-n", target), "train") == 0
+    neck = project / "necks/a2fpn.py"
+    neck.write_text(neck.read_text() + "# another content\n")
+    result = project.snakemake("-n", target)
+    assert planned(result, "train") == 1
+    assert "runs/sources/A2FPN.json" in result.stdout + result.stderr
+
+
 NEW_NECK = '''
 """A neck that a user adds."""
 

@@ -1,0 +1,274 @@
+"""What a configuration is said to cost, against arithmetic done by hand."""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiments import plan
+from experiments.__main__ import read_grid
+from experiments.errors import UserError
+from experiments.plan import makespan
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def planned(grid, capsys, *options):
+    """The plan for programs: lines by name, and all sentences."""
+    parser = argparse.ArgumentParser()
+    plan.add_arguments(parser)
+    plan.main(grid, parser.parse_args([*options, "--json"]))
+    content = json.loads(capsys.readouterr().out)
+    return {line["name"]: line for line in content["lines"]}, content["notes"] + content["damaged"]
+
+
+def total(lines):
+    return lines["all together"]
+
+
+def left_by(run, seconds_per_iteration=2.0, evaluation=5.0, **made):
+    iterations = 9
+    return {
+        "run": run.id,
+        "spec": run.spec,
+        "metrics": {"box_AP": 1.0},
+        "history": [{"iteration": 4, "loss": 2.0}, {"iteration": iterations, "loss": 1.0}],
+        "made": {
+            "seconds": seconds_per_iteration * iterations + evaluation,
+            "seconds_per_iteration": seconds_per_iteration,
+            "resumed_from": None,
+            **made,
+        },
+    }
+
+
+def test_hours_at_the_papers_scale_follow_from_counted_multiply_adds(small_grid, capsys):
+    counted = Path("complexity/coco/two_necks_table1.json")
+    counted.parent.mkdir(parents=True)
+    # Three times two times these are 3.5 TFLOP for an image: at 7 TFLOP/s half a second, a second for a GPU's two images.
+    counted.write_text(json.dumps([{"all_flops": 3.5e12 / 6}]))
+    lines, notes = planned(small_grid(scale="coco"), capsys, "--gpus", "8")
+    training, evaluation = 12 * 14_659 * 1.0, 13 * 5000 * 0.5 / 3 / 4
+    line = lines["two_necks_table1"]
+    assert line["hours"] == pytest.approx(4 * (training + evaluation) / 3600)
+    assert line["wall_seconds"] == pytest.approx(training + evaluation)
+    assert line["seconds_per_iteration"] == [pytest.approx(1.0)] * 2
+    assert line["sources"] == {"assumed": 1}
+    text = "\n".join(notes)
+    assert "117,266 training images" in text
+    assert "7 TFLOP/s per GPU" in text
+    assert "0.4536 s" in text
+    assert "counted for 1 of these runs; for 1 those of Mask R-CNN R-50-FPN" in text
+    assert "snakemake complexity/coco/two_necks_table2.json" in text
+
+
+def test_twice_the_rate_is_half_the_time(small_grid, capsys):
+    slow, fast = (total(planned(small_grid(scale="coco"), capsys, "--teraflops", rate)[0])["hours"] for rate in ("10", "20"))
+    assert slow == pytest.approx(2 * fast)
+
+
+def test_shared_runs_are_counted_once_in_the_total(small_grid, capsys):
+    lines, _ = planned(small_grid(seeds=[0, 1, 2]), capsys)
+    assert [line["runs"] for line in lines.values()] == [3, 6, 6]
+    assert [line["rows"] for line in lines.values()] == [1, 2, 3]
+    assert total(lines)["hours"] == pytest.approx(lines["two_necks_table2"]["hours"])
+
+
+def test_a_finished_run_tells_the_time_of_its_other_seeds(small_grid, leave, capsys):
+    grid = small_grid(seeds=[0, 1])
+    fpn = grid.runs_of("two_necks_table1")[0]
+    leave(fpn, "metrics.json", left_by(fpn))
+    line = planned(grid, capsys)[0]["two_necks_table1"]
+    assert (line["runs"], line["done"], line["sources"]) == (2, 1, {"recorded": 2})
+    assert line["hours"] == pytest.approx(2 * (9 * 2.0 + 5.0) / 3600)
+    assert line["hours_left"] == pytest.approx((9 * 2.0 + 5.0) / 3600)
+
+
+def test_a_seed_that_the_configuration_does_not_ask_for_tells_it_too(small_grid, leave, capsys):
+    other = small_grid(seeds=[7]).runs_of("two_necks_table1")[0]
+    leave(other, "metrics.json", left_by(other))
+    line = planned(small_grid(seeds=[0]), capsys)[0]["two_necks_table1"]
+    assert (line["done"], line["sources"]) == (0, {"recorded": 1})
+
+
+def test_a_model_with_another_schedule_tells_the_time_per_image(small_grid, leave, capsys):
+    scale, study = Path("experiments/scales/instant.yaml"), Path("experiments/studies/two_necks.yaml")
+    content = yaml.safe_load(scale.read_text())
+    # Half of the images in a step, so that a step takes half of the time and an epoch has twice as many.
+    content["schedules"]["long"] = {"epochs": 5, "param_scheduler": [], "batch_size": 2}
+    scale.write_text(yaml.safe_dump(content))
+    content = yaml.safe_load(study.read_text())
+    row = {"name": "FPN, long", "setting": {"neck": {"type": "FPN"}, "schedule": "long"}}
+    content["tables"]["table3"] = {**content["tables"]["table1"], "rows": [row]}
+    study.write_text(yaml.safe_dump(content))
+    grid = small_grid()
+    fpn = grid.runs_of("two_necks_table1")[0]
+    leave(fpn, "metrics.json", left_by(fpn))
+    line = planned(grid, capsys)[0]["two_necks_table3"]
+    assert line["sources"] == {"recorded": 1}
+    assert line["hours"] == pytest.approx((5 * 6 * 1.0 + 5.0) / 3600)
+
+
+def test_metrics_of_before_tell_their_seconds_with_evaluation_unless_resumed(small_grid, leave, capsys):
+    grid = small_grid()
+    fpn = grid.runs_of("two_necks_table1")[0]
+    leave(fpn, "metrics.json", left_by(fpn, seconds=45.0) | {"made": {"seconds": 45.0, "resumed_from": None}})
+    assert planned(grid, capsys)[0]["two_necks_table1"]["hours"] == pytest.approx(45 / 3600)
+    leave(fpn, "metrics.json", left_by(fpn) | {"made": {"seconds": 45.0, "resumed_from": "epoch_1.pth"}})
+    assert planned(grid, capsys)[0]["two_necks_table1"]["sources"] == {"assumed": 1}
+
+
+def test_what_is_done_of_a_run_is_not_left(small_grid, leave, capsys):
+    grid = small_grid()
+    fpn = grid.runs_of("two_necks_table1")[0]
+    progress = {"state": "preempted", "epoch": 1, "max_epochs": 3, "iteration": 5, "max_iterations": 9}
+    leave(fpn, "progress.json", progress | {"seconds_per_iteration": 4.0})
+    line = planned(grid, capsys)[0]["two_necks_table1"]
+    assert line["sources"] == {"recorded": 1}
+    assert line["seconds_per_iteration"] == [4.0, 4.0]
+    assert line["hours_left"] == pytest.approx(line["hours"] * 2 / 3)
+
+
+def test_a_damaged_file_is_named_and_the_plan_is_made(small_grid, leave, capsys):
+    grid = small_grid()
+    fpn, mgc = grid.runs_of("two_necks_table2")
+    damaged = leave(fpn, "metrics.json", '{"made": ')
+    unfinished = leave(mgc, "progress.json", "[1, 2]")
+    lines, sentences = planned(grid, capsys)
+    assert lines["two_necks_table2"]["done"] == 1
+    for path in (damaged, unfinished):
+        assert len([sentence for sentence in sentences if sentence.startswith(f"{path} is damaged")]) == 1
+
+
+def test_images_of_a_small_dataset_are_counted_without_empty_ones(small_grid, tmp_path, capsys):
+    (tmp_path / "photos/annotations").mkdir(parents=True)
+    annotations = [{"image_id": 1}, {"image_id": 1}, {"image_id": 2}, {"image_id": 3, "iscrowd": 1}]
+    content = json.dumps({"images": [{"id": n} for n in range(9)], "annotations": annotations})
+    (tmp_path / "photos/annotations/instances_train2017.json").write_text(content)
+    _, notes = planned(small_grid(scale="tiny_coco", data_root=str(tmp_path / "photos")), capsys)
+    assert any("with 2 training images" in note for note in notes)
+
+
+def test_the_dataset_that_was_checked_counts(small_grid, capsys):
+    Path("datasets").mkdir()
+    Path("datasets/coco.json").write_text(json.dumps({"train": {"images": 118_287}, "val": {"images": 5000}}))
+    assert any("with 117,266 training images" in note for note in planned(small_grid(scale="coco"), capsys)[1])
+    Path("datasets/coco.json").write_text(json.dumps({"train": {"images": 1000}, "val": {"images": 100}}))
+    assert any("with 1,000 training images" in note for note in planned(small_grid(scale="coco"), capsys)[1])
+
+
+def test_runs_share_slots_the_longest_first():
+    assert makespan([2, 3, 2, 3, 2], 1) == 12
+    assert makespan([2, 3, 2, 3, 2], 2) == 7
+    assert makespan([2, 3, 2, 3, 2], 9) == 3
+    assert makespan([], 2) == 0
+
+
+def test_a_runtime_that_is_too_short_is_told(small_grid, capsys):
+    _, notes = planned(small_grid(scale="coco"), capsys, "--teraflops", "0.1")
+    assert any("TOO SHORT, raise resources.runtime_minutes" in note for note in notes)
+    _, notes = planned(small_grid(scale="coco"), capsys, "--teraflops", "100")
+    assert not any("TOO SHORT" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("scale", "options", "sentence"),
+    [
+        ("coco", ["--gpus", "-1"], "--gpus -1: one run at scale coco asks for 4; give a multiple of it"),
+        ("coco", ["--gpus", "3"], "--gpus 3: one run at scale coco asks for 4"),
+        ("coco", ["--cores", "3"], "--cores: scale coco trains on GPUs; say --gpus"),
+        ("instant", ["--gpus", "4"], "--gpus: scale instant trains on the CPU; say --cores"),
+        ("instant", ["--cores", "0"], "--cores 0: one run at scale instant asks for 1"),
+        ("instant", ["--teraflops", "-2"], "--teraflops -2: expected a number above 0"),
+        ("coco", ["--probe"], "--probe: scale coco trains on GPUs and torch sees none here; call it on a node with a GPU"),
+    ],
+)
+def test_wrong_options(small_grid, capsys, scale, options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        planned(small_grid(scale=scale), capsys, *options)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("scal=coco", "unknown key 'scal'; allowed: studies, scale"),
+        ("scale=dmeo", r"experiments/scales/dmeo.yaml does not exist; there are: .*coco"),
+        ("scale", "--config scale: expected key=value"),
+        ("seeds=[0", r"--config seeds=\[0: the value is not YAML"),
+    ],
+)
+def test_wrong_overrides(small_grid, override, sentence):
+    with pytest.raises(UserError, match=sentence):
+        read_grid([override])
+
+
+def test_overrides_are_those_of_snakemake(small_grid):
+    grid = read_grid(["seeds=[3,4]", "studies=two_necks", "scale=coco", "data_root=/data/coco"])
+    assert grid.configuration.seeds == [3, 4]
+    assert (grid.scale.name, grid.configuration.data_root) == ("coco", "/data/coco")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_number_is_cut_on_a_narrow_screen(small_grid, capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    parser = argparse.ArgumentParser()
+    plan.add_arguments(parser)
+    plan.main(small_grid(scale="coco", seeds=list(range(1000))), parser.parse_args(["--gpus", "4"]))
+    text = capsys.readouterr().out
+    (line,) = [line for line in text.splitlines() if line.startswith(" all together")]
+    assert line.split()[-2:] == ["2000", "assumed"]
+    assert ("0.458" in line) == (width == 120)
+    assert "…" not in text
+
+
+@pytest.mark.parametrize("verb", ["plan", "status"])
+def test_neither_verb_needs_torch_or_the_lock_of_snakemake(small_grid, verb):
+    locks = Path(".snakemake/locks")
+    locks.mkdir(parents=True)
+    (locks / "0.input.lock").write_text("held")
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[1:] = [{verb!r}]; from experiments.__main__ import main;"
+        "main(); sys.exit('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "two_necks_table" in result.stdout
+
+
+def test_a_probe_measures_each_model_once(small_grid, capsys):
+    grid = small_grid(seeds=[0, 1])
+    lines, _ = planned(grid, capsys, "--probe")
+    assert total(lines)["sources"] == {"measured": 4}
+    entries = json.loads(Path("complexity/instant/probe.json").read_text())
+    assert sorted(entry["model"] for entry in entries.values()) == [
+        f"{neck} in mask_rcnn, resnet50" for neck in ("A2FPN", "FPN")
+    ]
+    for entry in entries.values():
+        assert 0 < min(entry["steps"]) / 4 <= entry["seconds_per_image"] <= max(entry["steps"]) / 4
+    expected = {4 * entry["seconds_per_image"] for entry in entries.values()}
+    assert total(lines)["seconds_per_iteration"] == [pytest.approx(min(expected)), pytest.approx(max(expected))]
+
+
+def test_a_stopped_probe_keeps_what_it_has_and_goes_on(small_grid, capsys, monkeypatch):
+    calls = []
+
+    def measure(run):
+        calls.append(run.setting.neck["type"])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return {"seconds_per_image": 1.0, "machine": "a test"}
+
+    from experiments import probe
+
+    monkeypatch.setattr(probe, "measure", measure)
+    grid = small_grid()
+    parser = argparse.ArgumentParser()
+    plan.add_arguments(parser)
+    plan.main(grid, parser.parse_args(["--probe"]))
+    assert "stopped; 1 of 2 models are kept in complexity/instant/probe.json" in capsys.readouterr().out
+    assert total(planned(grid, capsys, "--probe")[0])["sources"] == {"measured": 2}
+    assert calls == ["FPN", "A2FPN", "A2FPN"]
