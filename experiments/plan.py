@@ -220,7 +220,12 @@ def _notes(grid: Grid, slots: int, estimates: dict[str, Estimate]) -> list[str]:
     if estimates:
         longest = max(estimate.seconds for estimate in estimates.values())
         asked = grid.scale.resources.runtime_minutes * 60
-        verdict = "" if longest <= asked else ": TOO SHORT, raise resources.runtime_minutes"
+        verdict = (
+            ""
+            if longest <= asked
+            else ": too short for one attempt. A retry goes on from the checkpoint; with a longer"
+            " resources.runtime_minutes none is needed"
+        )
         notes.append(f"The longest run takes {duration(longest)}; the scale asks the cluster for {duration(asked)}{verdict}.")
     return notes
 
