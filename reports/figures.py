@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pandas as pd
 
 from experiments.errors import run_or_explain
@@ -36,6 +37,8 @@ STYLE = {
 def plot_average_precision(results: pd.DataFrame, scale: Scale) -> Figure:
     """AP of every row: measured with the standard deviation over the seeds, and in a second panel what was published, if any.
 
+    Rows that can neither be run nor were published with these metrics are left out.
+
     Parameters
     ----------
     results : DataFrame
@@ -43,10 +46,11 @@ def plot_average_precision(results: pd.DataFrame, scale: Scale) -> Figure:
     scale : Scale
         That the runs ran at.
     """
-    rows = results.drop_duplicates("row").set_index("row").name
     shown = [metric for metric in KINDS if (results.metric == metric).any()]
+    accuracies = results[results.metric.isin(shown)]
+    rows = accuracies[accuracies.seed.notna() | accuracies.published.notna()].drop_duplicates("row").set_index("row").name
     titles = [f"measured, scale {scale.name}"]
-    if results[results.metric.isin(shown)].published.notna().any():
+    if accuracies.published.notna().any():
         titles.append("published")
     size = (COLUMN_WIDTH, 1.5 + 0.34 * len(rows))
     figure, panels = plt.subplots(1, len(titles), sharey=True, squeeze=False, figsize=size, layout="constrained")
@@ -54,14 +58,14 @@ def plot_average_precision(results: pd.DataFrame, scale: Scale) -> Figure:
         label, colour, marker = KINDS[metric]
         values = results[results.metric == metric].groupby("row")
         style = {"color": colour, "marker": marker, "linestyle": "none", "label": label}
-        positions = rows.index + offset
+        positions = np.arange(len(rows)) + offset
         mean, deviation = (getattr(values.measured, name)().reindex(rows.index) for name in ("mean", "std"))
         panels[0, 0].errorbar(mean, positions, xerr=deviation.fillna(0), capsize=3, **style)
         for published in panels[0, 1:]:
             published.plot(values.published.first().reindex(rows.index), positions, **style)
     for panel, title in zip(panels[0], titles, strict=True):
         panel.set(title=title, xlabel="AP (%)")
-    panels[0, 0].set(yticks=rows.index, yticklabels=rows)
+    panels[0, 0].set(yticks=range(len(rows)), yticklabels=rows)
     panels[0, 0].invert_yaxis()
     handles, labels = panels[0, -1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)

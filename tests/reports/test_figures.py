@@ -90,3 +90,13 @@ def test_ap_of_rows_without_published_numbers_has_one_panel_and_only_the_columns
     figure = plot_average_precision(boxes, DEMO)
     assert len(figure.axes) == 1
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["box AP"]
+
+
+def test_rows_with_nothing_to_show_are_left_out(finished, study):
+    finished("fpn", 20.0)
+    (axes,) = plot_average_precision(collect(study.tables["table1"], "demo", [0]).results, DEMO).axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(labels) == 17, "the other 13 rows were published for other images and cannot be run"
+    assert labels[0] == "Mask R-CNN* R-50-FPN 1x"
+    assert axes.containers[0].lines[0].get_xydata()[0].tolist() == [20.0, -0.12]
+    plt.close("all")
