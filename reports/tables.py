@@ -89,6 +89,7 @@ def make_table(
     trained = results.dropna(subset=["seed"])
     missing = trained[trained.measured.isna() & trained.date.isna()]
     stale = provenance[provenance.stale.astype(bool)]
+    stale_rows = set(stale.row)
     return {
         "study": study,
         "heading": f"Table {key.removeprefix('table')}. {table.title}" if key.startswith("table") else table.title,
@@ -98,7 +99,7 @@ def make_table(
         "headings": [*table.row_header, *columns.values()],
         "columns": columns,
         "rows": [
-            (_marked(row.name, number in set(stale.row)), [cells[metric][number] for metric in columns])
+            (_marked(row.name, number in stale_rows), [cells[metric][number] for metric in columns])
             for number, row in enumerate(table.rows)
         ],
         "published": any(number is not None for row in table.rows for number in row.published.values()),
@@ -203,6 +204,8 @@ def _cells(values: pd.DataFrame, metric: str, table: Table, scale: Scale) -> lis
     means = numbers["mean"].astype(float) if metric == "fps" else numbers["mean"].astype(float).round(decimals)
     published = numbers["published"].astype(float)
     lead = "min" if metric in LOWER_IS_BETTER else "max"
+    runnable = bool(table.settings)
+    leader, published_leader = getattr(means, lead)(), getattr(published, lead)()
 
     def text(value: float, style: str) -> str | None:
         return None if pd.isna(value) else f"{value:{style}}"
@@ -219,9 +222,9 @@ def _cells(values: pd.DataFrame, metric: str, table: Table, scale: Scale) -> lis
             published=_printed(table.rows[row].published.get(metric), published[row], decimals),
             difference=text(means[row] - published[row], f"+.{decimals}f") if compared else None,
             missing=missing(row),
-            best=means[row] == getattr(means, lead)(),
+            best=means[row] == leader,
             # Rows of which none can run here may come from several datasets.
-            published_best=bool(table.settings) and published[row] == getattr(published, lead)(),
+            published_best=runnable and published[row] == published_leader,
         )
         for row in rows
     ]
@@ -276,12 +279,12 @@ def render(context: dict[str, Any], extension: str) -> str:
 
 def _wide(context: dict[str, Any]) -> pd.DataFrame:
     """One line per row; per metric the mean, the standard deviation, the number of runs and the published number."""
-    lines = []
+    lines, cells = [], context["values"].to_dict("index")
     for number, row in enumerate(context["table"].rows):
         line = dict(zip(context["table"].row_header, row.name, strict=True))
         for metric in context["columns"]:
-            if (metric, number) in context["values"].index:
-                values = context["values"].loc[(metric, number)]
+            if (metric, number) in cells:
+                values = cells[metric, number]
                 line |= {metric: values["mean"], f"{metric}_std": values["std"], f"{metric}_runs": values["count"]}
                 line[f"{metric}_published"] = values["published"]
         lines.append(line)
