@@ -164,6 +164,7 @@ def test_the_dataset_that_was_checked_counts(small_grid, capsys):
 def test_runs_share_slots_the_longest_first():
     assert makespan([2, 3, 2, 3, 2], 1) == 12
     assert makespan([2, 3, 2, 3, 2], 2) == 7
+    assert makespan([1, 1, 1, 3], 2) == 3
     assert makespan([2, 3, 2, 3, 2], 9) == 3
     assert makespan([], 2) == 0
 
