@@ -89,6 +89,8 @@ rule check_gpus:
         mem_mb=8000,
         runtime=10,
         gpu=grid.scale.resources.gpus if grid.scale.resources.check_gpus else 0,
+        tasks_per_gpu=0,
+        nodes=1,
     params:
         gpus=grid.gpus_to_check,
     shell:
