@@ -12,7 +12,7 @@ tables: setup  ## set up, then regenerate Tables 2 to 6 of A²-FPN and their fig
 	$(BIN)/snakemake --quiet rules host reason --config studies=a2fpn -- reports/table6.md
 
 test: setup  ## set up, then run the tests, two at a time
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: setup  ## the tests that take longer than a coffee
 	$(BIN)/python -m pytest -m slow

@@ -56,6 +56,11 @@ def hold():
         process.communicate()
 
 
+@pytest.fixture(autouse=True)
+def _as_wide_as_a_file(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 def shown(grid, capsys, *options):
     parser = argparse.ArgumentParser()
     status.add_arguments(parser)

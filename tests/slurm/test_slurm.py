@@ -9,8 +9,7 @@ import pytest
 from tests.slurm.conftest import EPOCHS
 from tests.slurm.head import REPORT, Head
 
-# The group: two processes that run tests share one Slurm.
-pytestmark = [pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+pytestmark = pytest.mark.slurm
 
 
 def test_all_runs_of_a_report_finish_with_the_gpus_memory_and_time_of_their_scale(undisturbed):

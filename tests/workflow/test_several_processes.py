@@ -8,9 +8,6 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from training import Training
 
-# They share a training.
-pytestmark = pytest.mark.xdist_group("several_processes")
-
 RECORD = '''
 """Leaves what each process saw in each step: batch, state before, random numbers, gradients, weights after, learning rate."""
 
