@@ -64,6 +64,7 @@ rule dataset:
         f"datasets/{grid.scale.name}.json",
     log:
         "logs/dataset.log",
+    retries: 0
     conda:
         "envs/environment.yml"
     params:
@@ -82,6 +83,7 @@ rule check_gpus:
         grid.gpus_checked if grid.scale.resources.check_gpus else temp(grid.gpus_checked),
     log:
         "logs/checks/gpus.log",
+    retries: 0
     localrule: not grid.scale.resources.check_gpus
     conda:
         "envs/environment.yml"
@@ -99,10 +101,11 @@ rule check_gpus:
 
 rule check_disk:
     output:
-        # Space is taken and freed: it is looked at whenever there is something to train.
+        # Space is taken and freed: it is looked at again for each run that was not looked at before.
         temp(grid.disk_checked),
     log:
         "logs/checks/disk.log",
+    retries: 0
     conda:
         "envs/environment.yml"
     params:
@@ -130,6 +133,7 @@ rule stuff_maps:
         "logs/stuff_maps.log",
     # Before the dataset, which every training waits for: nothing is trained when they are missing.
     priority: 1
+    retries: 0
     conda:
         "envs/environment.yml"
     params:
@@ -182,6 +186,8 @@ rule train:
         mem_mb=grid.memory_mb,
         runtime=grid.runtime_minutes,
         gpu=grid.scale.resources.gpus,
+        # On one machine one after the other, because nothing else keeps two trainings from the same GPU.
+        gpu_training=min(1, grid.scale.resources.gpus),
         # One process starts those of all GPUs: one task, not one per GPU, and all GPUs in one machine.
         tasks_per_gpu=0,
         nodes=1,
@@ -210,6 +216,9 @@ rule submission:
         mem_mb=grid.scale.resources.memory_mb,
         runtime=grid.scale.resources.runtime_minutes,
         gpu=grid.scale.resources.gpus,
+        gpu_training=min(1, grid.scale.resources.gpus),
+        tasks_per_gpu=0,
+        nodes=1,
     params:
         launcher=grid.launcher,
         scale=grid.scale.name,

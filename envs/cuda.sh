@@ -79,7 +79,7 @@ END
 check_cuda_torch() {
     local python=$1 nvcc=$2 built
     built=$("$python" -c "import torch; print(torch.version.cuda or '')") || fail "torch cannot be imported by $python"
-    [ -n "$built" ] || fail "torch in the environment of $python is built for the CPU only, but mmcv is to be compiled for CUDA; remove the environment and name a package index with torch for CUDA (PIP_INDEX_URL=https://pypi.org/simple make setup), or compile for the CPU only: FORCE_CUDA=0 make setup"
+    [ -n "$built" ] || fail "torch in the environment of $python is built for the CPU only, but mmcv is to be compiled for CUDA; remove the environment and name an index of packages with torch for CUDA (PIP_INDEX_URL=... make setup), or compile for the CPU only: FORCE_CUDA=0 make setup"
     local found
     found=$(nvcc_version "$nvcc")
     [ "${built%%.*}" = "${found%%.*}" ] || fail "torch is built for CUDA $built, but $nvcc is of CUDA ${found:-unknown}; load or install CUDA ${built%%.*} (module load cuda/$built) and point CUDA_HOME to it"

@@ -253,8 +253,8 @@ class Grid:
         gpus = self.scale.resources.gpus
         if gpus <= 1:
             return "python"
-        # A signal is handed on to all processes, which then have two minutes for their checkpoint.
-        signals = "--signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 --shutdown-timeout 120"
+        # A signal is handed on to all processes, which have four minutes for a checkpoint or the rest of a measurement.
+        signals = "--signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 --shutdown-timeout 240"
         return f"OMP_NUM_THREADS=1 TORCH_CPP_LOG_LEVEL=ERROR torchrun --standalone {signals} --nproc-per-node {gpus}"
 
     def memory_mb(self, _wildcards: Any, attempt: int) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from mmengine.dist import get_rank, master_only
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
+from mmengine.registry import FUNCTIONS, HOOKS
 from mmengine.runner import Runner
 
 from experiments.errors import UserError
@@ -42,6 +42,22 @@ class EpochSeedHook(Hook):
         random.seed(seed)
         np.random.seed(seed)
         torch.manual_seed(seed)
+
+
+@FUNCTIONS.register_module()
+def seed_worker(worker_id: int) -> None:
+    """Seed a process that loads data from the seed that torch draws for it at the start of the epoch, after `EpochSeedHook`.
+
+    mmengine's own function gives it the same seed in every epoch.
+
+    Parameters
+    ----------
+    worker_id : int
+        Of the process; torch's seed differs by it already.
+    """
+    seed = torch.initial_seed() % 2**32
+    random.seed(seed)
+    np.random.seed(seed)
 
 
 def _losses(outputs: dict[str, torch.Tensor]) -> dict[str, float]:

@@ -56,8 +56,10 @@ class InterruptionHook(Hook):
             signal.signal(number, handler)
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """From here on a signal ends the process at once."""
+        """From here on a signal ends the process at once, and so does one that came after the last step: its epoch is saved."""
         self.training = False
+        if self.received:
+            raise InterruptionError(f"stopped by {self.received.name} before a validation; the same command goes on")
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """From here on a signal is answered with a checkpoint again."""

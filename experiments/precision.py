@@ -1,7 +1,7 @@
-"""How numbers are computed and kept while training: bfloat16 where it is safe, and less memory for the same result."""
+"""How numbers are computed and kept while training: bfloat16 where it is safe, and less memory for the same gradients."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from operator import attrgetter
 
@@ -17,6 +17,7 @@ from mmengine.registry import HOOKS, OPTIM_WRAPPERS
 from mmengine.runner import Runner
 from mmengine.runner.amp import autocast
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map
 from torch.utils.checkpoint import checkpoint
 
@@ -123,4 +124,24 @@ def checkpoint_gradients(model: nn.Module, parts: Sequence[str]) -> None:
             raise UserError(
                 f"gradient_checkpointing: the model has no part {name!r}; its parts: {allowed}, and theirs"
             ) from None
-        part.forward = partial(checkpoint, part.forward, use_reentrant=False)
+        contexts = partial(_contexts, part)
+        part.forward = partial(checkpoint, part.forward, use_reentrant=False, context_fn=contexts)
+
+
+def _contexts(part: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """Of the forward pass, and of the one that is computed again."""
+    return nullcontext(), _statistics_kept(part)
+
+
+@contextmanager
+def _statistics_kept(part: nn.Module) -> Iterator[None]:
+    """Batch normalisations have seen the batch already: what they keep of it does not change a second time."""
+    kept = [(m, m.momentum, m.num_batches_tracked.clone()) for m in part.modules() if isinstance(m, _BatchNorm) and m.training]
+    for module, _, _ in kept:
+        module.momentum = 0.0
+    try:
+        yield
+    finally:
+        for module, momentum, batches in kept:
+            module.momentum = momentum
+            module.num_batches_tracked.copy_(batches)

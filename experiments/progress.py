@@ -26,7 +26,7 @@ def write_atomically(path: Path, content: dict[str, Any]) -> None:
     content : dict
         Plain data.
     """
-    draft = path.with_suffix(".draft")
+    draft = path.with_suffix(f".{os.getpid()}")
     draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     draft.rename(path)
 

@@ -82,6 +82,8 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Seq
         runner.test()
         metrics = _measure(config, detections) if is_main_process() else {}
     last = newest_checkpoint(checkpoints)
+    if is_main_process() and last and last.name != CHECKPOINT:
+        (checkpoints / CHECKPOINT).unlink(missing_ok=True)
     return {
         "run": config.run_id,
         "spec": config.run_spec.to_dict(),
@@ -224,9 +226,11 @@ def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[st
 
 def _remove_cut_short(checkpoints: Path) -> None:
     """Remove what a full disk has left of the checkpoint that found no room."""
-    for path in [*checkpoints.glob("*.pth"), *checkpoints.glob("*.draft")]:
-        if _iterations(path) is None:
-            path.unlink()
+    for draft in checkpoints.glob("*.draft"):
+        draft.unlink()
+    newest = max(checkpoints.glob("*.pth"), key=lambda path: path.stat().st_mtime_ns, default=None)
+    if newest is not None and _iterations(newest) is None:
+        newest.unlink()
 
 
 def main() -> None:

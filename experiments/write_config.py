@@ -188,7 +188,9 @@ def _train_dataloader(run: Run) -> dict[str, Any]:
     dataset = _dataset(scale, scale.dataset.train_annotations, scale.dataset.train_images, pipeline)
     if detector.stuff_maps:
         dataset["data_prefix"]["seg"] = scale.dataset.train_stuff_maps
-    return {"batch_size": run.batch_size, **_workers(scale), "dataset": dataset}
+    # The seed of an epoch reaches workers that begin with it, and none that live on from the epoch before.
+    seeded = {"persistent_workers": False, "worker_init_fn": {"type": "seed_worker"}} if scale.resources.workers else {}
+    return {"batch_size": run.batch_size, **_workers(scale), **seeded, "dataset": dataset}
 
 
 def _training_resize(run: Run) -> dict[str, Any]:

@@ -18,10 +18,10 @@ COMPARED = ("spec", "metrics", "history", "parameters", "dataset")
 
 @pytest.fixture
 def training(project, request):
-    """A training in as many processes, and of as many epochs, as the test says, ready to be started."""
-    processes, epochs = request.param
+    """A training with as many processes, workers that load data for each, and epochs as the test says, ready to be started."""
+    processes, workers, epochs = request.param
     project.change_yaml("experiments/scales/instant.yaml", lambda scale: scale["schedules"]["1x"].update(epochs=epochs))
-    return Training(project, processes)
+    return Training(project, processes, workers)
 
 
 def assert_same(actual: dict, expected: dict) -> None:
@@ -29,7 +29,7 @@ def assert_same(actual: dict, expected: dict) -> None:
         assert actual[part] == expected[part], part
 
 
-@pytest.mark.parametrize("training", [(2, 3)], indirect=True, ids=[""])
+@pytest.mark.parametrize("training", [(2, 1, 3)], indirect=True, ids=[""])
 def test_two_processes_told_to_stop_in_an_epoch_go_on_as_if_never_stopped(training):
     expected = training.finish()
     training.forget()
@@ -42,7 +42,7 @@ def test_two_processes_told_to_stop_in_an_epoch_go_on_as_if_never_stopped(traini
     assert_same(actual, expected)
 
 
-@pytest.mark.parametrize("training", [(1, 2)], indirect=True, ids=[""])
+@pytest.mark.parametrize("training", [(1, 0, 2)], indirect=True, ids=[""])
 def test_a_full_disk_leaves_the_checkpoint_before(training):
     folder = training.folder / "checkpoints"
     with small_disk(training.project / "disk") as enlarge:
@@ -75,7 +75,7 @@ def small_disk(folder: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("training", [(1, 20), (2, 50)], indirect=True, ids=["one-process", "two-processes"])
+@pytest.mark.parametrize("training", [(1, 2, 20), (2, 0, 50)], indirect=True, ids=["one-process", "two-processes"])
 def test_ten_random_kills_leave_the_numbers_as_they_were(training):
     expected = training.finish()
     training.forget()

@@ -1,12 +1,20 @@
 """One run of a test's project, trained by its own command without Snakemake, so that signals reach it."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import psutil
+
+GRID = """
+import yaml
+from experiments.grid import Grid
+grid = Grid(yaml.safe_load(open("experiments/config.yaml")))
+print(grid.launcher, list(grid.runs)[-1])
+"""
 
 
 class Training:
@@ -18,32 +26,29 @@ class Training:
         Whose scale is complete.
     processes : int
         Number of them.
+    workers : int
+        Processes that load data for each of them.
     """
 
-    def __init__(self, project, processes: int) -> None:
-        resources = {"gpus": processes if processes > 1 else 0, "threads": processes}
+    def __init__(self, project, processes: int, workers: int = 0) -> None:
+        resources = {"gpus": processes if processes > 1 else 0, "threads": processes, "workers": workers}
         project.change_yaml("experiments/scales/instant.yaml", lambda scale: scale.update(resources=resources))
-        code = (
-            "import yaml; from experiments.grid import Grid; print(*Grid(yaml.safe_load(open('experiments/config.yaml'))).runs)"
-        )
-        self.project, self.processes = project, processes
-        self.run = project.python("-c", code).stdout.split()[-1]
+        self.project = project
+        *self.launcher, self.run = project.python("-c", GRID).stdout.split()
         self.folder: Path = project.folder / "runs" / self.run
         made = project.snakemake(f"runs/{self.run}/config.py", "datasets/instant.json")
         assert made.returncode == 0, made.stderr
 
     def start(self) -> subprocess.Popen:
-        launcher = [sys.executable]
-        if self.processes > 1:
-            signals = "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
-            torchrun = str(Path(sys.executable).parent / "torchrun")
-            launcher = [torchrun, "--standalone", signals, f"--nproc-per-node={self.processes}"]
         options = ["--dataset", "datasets/instant.json", "--log-file", "train.log", f"runs/{self.run}/config.py"]
+        environment = self.project.environment
         return subprocess.Popen(
-            [*launcher, "-m", "experiments.train", *options, f"runs/{self.run}/metrics.json"],
+            ["env", *self.launcher, "-m", "experiments.train", *options, f"runs/{self.run}/metrics.json"],
             cwd=self.project.folder,
-            env=self.project.environment,
+            env={**environment, "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"},
             start_new_session=True,
+            # As Snakemake does.
+            preexec_fn=lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN),
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -55,7 +60,7 @@ class Training:
         return json.loads((self.folder / "metrics.json").read_text())
 
     def interrupt(self, kind: signal.Signals, seconds: float) -> tuple[int, str]:
-        """Start, send the signal so long after the first iteration, and return the exit code and what was said."""
+        """Start, send the signal so long after the first iteration, and return exit code and last words."""
         progress = self.folder / "progress.json"
         progress.unlink(missing_ok=True)
         started, process = time.monotonic(), self.start()
@@ -65,8 +70,10 @@ class Training:
             time.sleep(0.01)
         time.sleep(seconds)
         if kind == signal.SIGKILL:
-            os.killpg(process.pid, kind)
-        elif process.poll() is None:
+            # torchrun gives its processes sessions of their own.
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+        if process.poll() is None:
             process.send_signal(kind)
         _, said = process.communicate(timeout=120)
         return process.returncode, said
