@@ -52,6 +52,7 @@ usage = resource.getrusage(resource.RUSAGE_CHILDREN)
 print()
 print(json.dumps([code, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20]))
 """
+DATASET = {"val": {"images": 200, "annotations_sha256": "0" * 64}}
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,8 @@ def leave_runs(runs: list[Run], finished: int) -> None:
         "seconds_per_iteration": 0.35,
         "processes": 1,
         "effective_batch": 8,
-        "hardware": {"gpus": []},
+        "learning_rate": 0.002,
+        "hardware": {"processor": "made up", "gpus": []},
         "threads": 1,
         "versions": versions,
     }
@@ -177,7 +179,7 @@ def leave_runs(runs: list[Run], finished: int) -> None:
         metrics = {metric: round(20 + number % 997 / 100, 4) for metric in ACCURACY}
         if number < finished:
             content = {"run": run.id, "spec": run.spec, "metrics": metrics, "history": history, "parameters": 44_000_000}
-            run.metrics_file.write_text(json.dumps({**content, "dataset": {"val": 1}, "made": made}, indent=1))
+            run.metrics_file.write_text(json.dumps({**content, "dataset": DATASET, "made": made}, indent=1))
         else:
             (run.folder / "progress.json").write_text(json.dumps(_progress(number, metrics)))
 
@@ -247,7 +249,7 @@ def measure(runs: int, shape: str) -> Iterator[tuple[str, Cost]]:
 def _leave_dataset(grid: Grid) -> None:
     path = Path("datasets") / f"{grid.scale.name}.json"
     path.parent.mkdir()
-    path.write_text('{"val": 1}')
+    path.write_text(json.dumps(DATASET))
 
 
 def _report_commands(grid: Grid, module: str) -> Iterator[list[str]]:
@@ -255,7 +257,7 @@ def _report_commands(grid: Grid, module: str) -> Iterator[list[str]]:
     Path("reports/data").mkdir(exist_ok=True)
     for report, (study, key) in grid.tables.items():
         command = [sys.executable, "-m", f"reports.{module}", "--study", study.name, "--table", key, "--scale", "demo"]
-        results = ["--results", f"reports/data/{report}.csv"]
+        results = ["--results", f"reports/data/{report}.csv", "--runs", f"reports/data/{report}_runs.csv"]
         if module == "collect":
             others = ["--seeds", "0", "--dataset", "datasets/demo.json", "--history", f"reports/data/{report}_history.csv"]
         else:
