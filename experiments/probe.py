@@ -1,7 +1,5 @@
 """Models of a grid -> seconds per image in training, measured by a few steps on random images on this machine."""
 
-import json
-import os
 import platform
 import statistics
 import time
@@ -21,9 +19,10 @@ from tqdm import tqdm
 
 from experiments.complexity import build_model
 from experiments.errors import UserError
+from experiments.progress import write_atomically
+from experiments.provenance import processor
 from experiments.records import Standing
 from experiments.run import Run
-from experiments.speed import processor
 from experiments.training_time import TrainingTimes, key_of_probe
 from experiments.write_config import config_text
 
@@ -131,6 +130,4 @@ def _machine(device: str) -> str:
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    draft.replace(path)
+    write_atomically(path, content)

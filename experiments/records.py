@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments.progress import LOCK, PROGRESS
 from experiments.run import Run
 
 State = Literal["running", "failed", "interrupted", "done", "queued"]
@@ -57,9 +58,9 @@ class Records:
         """
         if run.metrics_file.exists():
             return Standing(run, "done", self)
-        progress_file = run.folder / "progress.json"
+        progress_file = run.folder / PROGRESS
         progress = self.read(progress_file)
-        if _is_training(run.folder / "lock", progress, progress_file):
+        if _is_training(run.folder / LOCK, progress, progress_file):
             return Standing(run, "running", self, progress)
         if not progress:
             return Standing(run, "interrupted" if progress_file.exists() else "queued", self)

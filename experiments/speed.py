@@ -3,7 +3,6 @@
 import argparse
 import json
 import math
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from experiments.complexity import build_model, first_head, region_heads, runs_of_settings
 from experiments.errors import run_or_explain
+from experiments.provenance import processor
 from experiments.run import Run
 
 REPETITIONS = 4
@@ -76,14 +76,6 @@ def _random_regions(number: int, height: int, width: int, generator: torch.Gener
     centre = torch.rand(number, 2, generator=generator) * (1 - share) + share / 2
     corners = torch.cat([centre - share / 2, centre + share / 2], dim=1) * torch.tensor([width, height, width, height])
     return torch.cat([torch.zeros(number, 1), corners], dim=1)
-
-
-def processor() -> str:
-    """Name of this machine's processor."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def measure(runs: list[Run], threads: int) -> dict[str, Any]:
