@@ -2,12 +2,15 @@ import gc
 import os
 import signal
 import sys
+from tempfile import gettempdir
+from uuid import uuid4
 
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
 from experiments.errors import UserError
 from experiments.grid import FIGURES, Grid
+from experiments.progress import INVOCATION
 
 
 configfile: "experiments/config.yaml"
@@ -19,6 +22,8 @@ gc.set_threshold(100_000, 50, 50)
 
 try:
     grid = Grid(config)
+    # All before Snakemake looks into their folder for the first time, whose content it remembers.
+    grid.write_fingerprints()
 except UserError as error:
     sys.exit(f"error: {error}")
 if workflow.is_main_process:
@@ -27,6 +32,9 @@ if workflow.is_main_process:
 # Without conda, jobs use the Python that runs Snakemake, whether its environment is activated or not.
 if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
     shell.prefix(f'export PATH="{os.path.dirname(sys.executable)}:$PATH"; ')
+
+# Inherited by every job, on this machine or another, so that a retry is known from a new call.
+os.environ.setdefault(INVOCATION, uuid4().hex)
 
 # Slurm's warning before a time limit reaches every process of a job step. It is meant for the training, which handles it;
 # a Snakemake that died of it would take the training along before its checkpoint is written.
@@ -144,6 +152,7 @@ rule stuff_maps:
         " 2>&1 | tee {log} >&2"
 
 
+# For reading, or for mmdetection's own tools: a training writes its config itself, which halves the jobs of a large grid.
 rule config:
     input:
         "experiments/templates/config.py.j2",
@@ -155,22 +164,17 @@ rule config:
     conda:
         "envs/environment.yml"
     params:
-        scale=grid.scale.name,
-        setting=grid.setting_json,
-        seed=grid.seed,
+        run=grid.run_arguments,
     shell:
-        "python -m experiments.write_config --scale {params.scale} --setting {params.setting:q} --seed {params.seed} {output}"
-        " 2>&1 | tee {log} >&2"
+        "python -m experiments.write_config {params.run} {output} 2>&1 | tee {log} >&2"
 
 
 rule train:
     input:
-        config="runs/{run}/config.py",
         # A dataset that was checked again or has moved is no reason to train again; tables refuse runs of another dataset.
         dataset=ancient(f"datasets/{grid.scale.name}.json"),
-        stuff_maps=ancient(grid.stuff_maps),
+        stuff_maps=ancient(grid.stuff_maps if grid.needs_stuff_maps else []),
         sources=grid.sources,
-        measure="experiments/evaluate.py",
         # Whether GPUs and disk are fit; no reason to train again either.
         ready=ancient(grid.marks_of_readiness),
     output:
@@ -185,6 +189,8 @@ rule train:
     resources:
         mem_mb=grid.memory_mb,
         runtime=grid.runtime_minutes,
+        # As by default, but not asked for again for each of thousands of trainings.
+        tmpdir=gettempdir(),
         gpu=grid.scale.resources.gpus,
         # On one machine one after the other, because nothing else keeps two trainings from the same GPU.
         gpu_training=min(1, grid.scale.resources.gpus),
@@ -192,13 +198,15 @@ rule train:
         tasks_per_gpu=0,
         nodes=1,
     params:
-        launcher=grid.launcher,
+        run=grid.run_arguments,
     # Loggers are no parameter: to follow a training elsewhere is no reason to train again. exec: no shell stands between the
     # signals of a cluster and the training.
     shell:
-        "exec env {params.launcher} -m experiments.train --dataset {input.dataset} --threads {threads} --log-file {log}"
-        f" --loggers {' '.join(grid.scale.loggers)} --"
-        " {input.config} {output}"
+        "config=runs/{wildcards.run}/config.py; python -m experiments.write_config {params.run} $config"
+        f" && exec env {grid.launcher} -m experiments.train --dataset datasets/{grid.scale.name}.json"
+        f" --loggers {' '.join(grid.scale.loggers)}"
+        " --threads {threads} --log-file {log}"
+        " $config {output}"
 
 
 rule submission:

@@ -1,12 +1,15 @@
 """The grid: every table, row and run that the configuration asks for, computed without importing torch."""
 
+import inspect
 import json
 import math
 import os
+import shlex
+from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, field_validator
 
@@ -22,6 +25,7 @@ PAPER_SCALE = "coco"
 FIGURES = ("ap", "flops", "curves")
 # As many ids as fit into a command line.
 NAMED_RUNS = 1000
+Function = TypeVar("Function", bound=Callable)
 
 
 class Configuration(StrictModel):
@@ -50,6 +54,12 @@ class Configuration(StrictModel):
         if len(set(value)) < len(value):
             raise ValueError(f"names one twice: {', '.join(map(str, value))}")
         return value
+
+
+def _inspected_once(function: Function) -> Function:
+    """Keep a function's signature with it: Snakemake asks for it several times for each job."""
+    function.__signature__ = inspect.signature(function)
+    return function
 
 
 class Grid:
@@ -127,6 +137,23 @@ class Grid:
         """All runs by id, each once however many rows ask for it."""
         return {run.id: run for report in self.tables for run in self.runs_of(report)}
 
+    def run(self, identifier: str) -> Run:
+        """The run with an id.
+
+        Raises
+        ------
+        SystemExit
+            With one sentence, if there is none. Other exceptions of input functions Snakemake tells with a traceback.
+        """
+        if identifier not in self.runs:
+            studies, seeds = self.configuration.studies, self.configuration.seeds
+            raise SystemExit(
+                f"error: runs/{identifier}: {', '.join(studies)} at scale {self.scale.name} with seeds"
+                f" {', '.join(map(str, seeds))} have no run of this id; the ids stand under each table, and --config studies=…"
+                " scale=… seeds=… chooses others"
+            )
+        return self.runs[identifier]
+
     @property
     def reports_on_cost(self) -> list[str]:
         """Reports that compare cost."""
@@ -181,9 +208,9 @@ class Grid:
         return self.metrics(wildcards) if trains else self.existing_metrics(wildcards)
 
     def metrics_for_figures(self, wildcards: Any) -> list[str]:
-        """Files that a report's figures are made from; a figure of a table about cost asks for its trainings too."""
+        """The trainings that a figure asks for where its table would do without them."""
         self._trained_reports.add(wildcards.report)
-        return self.metrics(wildcards)
+        return [] if self.table(wildcards.report).trains_when_alone else self.metrics(wildcards)
 
     def dataset_of_table(self, wildcards: Any) -> list[str]:
         """The identity of the dataset, where there are metrics that must come from it."""
@@ -257,10 +284,12 @@ class Grid:
         signals = "--signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 --shutdown-timeout 240"
         return f"OMP_NUM_THREADS=1 TORCH_CPP_LOG_LEVEL=ERROR torchrun --standalone {signals} --nproc-per-node {gpus}"
 
+    @_inspected_once
     def memory_mb(self, _wildcards: Any, attempt: int) -> int:
         """Memory of a training in MB: the scale's at the first attempt, then more, at most twice as much."""
         return _grown(self.scale.resources.memory_mb, attempt)
 
+    @_inspected_once
     def runtime_minutes(self, _wildcards: Any, attempt: int) -> int:
         """Time limit of a training in minutes: the scale's at the first attempt, then more, at most twice as much."""
         return _grown(self.scale.resources.runtime_minutes, attempt)
@@ -303,23 +332,36 @@ class Grid:
         asked = [run for run in sorted(self._asked_runs) if not self.runs[run].metrics_file.exists()]
         return asked if len(asked) <= NAMED_RUNS else []
 
+    def write_fingerprints(self) -> None:
+        """Write the files with the hashes of the sources of all runs, where they are missing or have changed."""
+        for run in self.runs.values():
+            sources_fingerprint(run.models)
+
+    @_inspected_once
     def sources(self, wildcards: Any) -> list[str]:
         """The file with the hashes of the project's own source files that decide a run's result."""
         self._asked_runs.add(wildcards.run)
-        return [sources_fingerprint(self.runs[wildcards.run].models)]
+        return [sources_fingerprint(self.run(wildcards.run).models)]
 
+    @property
+    def needs_stuff_maps(self) -> bool:
+        """Whether any run trains on maps of stuff and things that are not drawn."""
+        return any(self._trains_on_stuff_maps(run) for run in self.runs.values())
+
+    @_inspected_once
     def stuff_maps(self, wildcards: Any) -> list[str]:
-        """What shows that a run's maps of stuff and things were checked, where it needs any that are not drawn."""
-        needed = self.scale.detectors[self.runs[wildcards.run].setting.detector].stuff_maps
-        return [f"datasets/{self.scale.name}_stuff_maps.json"] if needed and self.scale.dataset.kind == "coco" else []
+        """What shows that the maps of stuff and things that a run trains on were checked."""
+        needed = self._trains_on_stuff_maps(self.run(wildcards.run))
+        return [f"datasets/{self.scale.name}_stuff_maps.json"] if needed else []
 
-    def setting_json(self, wildcards: Any) -> str:
-        """The setting of a run as JSON."""
-        return self.runs[wildcards.run].setting.model_dump_json()
+    def _trains_on_stuff_maps(self, run: Run) -> bool:
+        return self.scale.detectors[run.setting.detector].stuff_maps and self.scale.dataset.kind == "coco"
 
-    def seed(self, wildcards: Any) -> int:
-        """The seed of a run."""
-        return self.runs[wildcards.run].seed
+    @_inspected_once
+    def run_arguments(self, wildcards: Any, input: object) -> str:
+        """What names a run to `experiments.write_config`; untracked, as the run's id stands for all of it."""
+        run = self.run(wildcards.run)
+        return shlex.join(["--scale", self.scale.name, "--seed", str(run.seed), "--setting", run.setting.model_dump_json()])
 
 
 def _grown(value: int, attempt: int) -> int:

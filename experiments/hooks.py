@@ -197,10 +197,12 @@ class ProgressHook(Hook):
             flush=True,
         )
 
+    @master_only
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Keep the validation's average precisions, in percent."""
+        """Tell the validation's average precisions, in percent."""
         names = {"coco/bbox_mAP": "box_AP", "coco/segm_mAP": "mask_AP"}
         self.metrics = {short: 100 * metrics[name] for name, short in names.items() if name in (metrics or {})}
+        write_progress(self.folder, metrics=self.metrics)
 
     @master_only
     def _write(self, runner: Runner, epoch: int, iteration: int, loss: float) -> float:

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -88,8 +89,15 @@ class InterruptionHook(Hook):
             " a checkpoint is written, the same command goes on from it"
         )
 
+    def before_replay(self, runner: Runner) -> None:
+        """From here on a signal ends the process at once: what is saved of the epoch is still all that is done of it."""
+        self.training = False
+        if self.received:
+            raise InterruptionError(f"stopped by {self.received.name} before the first step; the same command goes on")
+
     def restore_process(self, runner: Runner) -> None:
-        """Give this process back what it had when it was interrupted."""
+        """Give this process back what it had when it was interrupted, and answer a signal with a checkpoint again."""
+        self.training = True
         if self.saved_processes is None or len(self.saved_processes) != get_world_size():
             return
         _restore(runner, self.saved_processes[get_rank()])
@@ -120,14 +128,18 @@ class InterruptibleTrainLoop(EpochBasedTrainLoop):
         self.runner.model.train()
         batches = enumerate(self.dataloader)
         done = self._iter - self._epoch * len(self.dataloader)
-        for _ in range(done):
-            next(batches)
         if done:
-            self.runner.call_hook("restore_process")
+            self._replay(batches, done)
         for index, batch in batches:
             self.run_iter(index, batch)
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
+
+    def _replay(self, batches: Iterator[tuple[int, Any]], done: int) -> None:
+        self.runner.call_hook("before_replay")
+        for _ in range(done):
+            next(batches)
+        self.runner.call_hook("restore_process")
 
 
 def _buffers(runner: Runner) -> dict[str, torch.Tensor]:

@@ -12,8 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from experiments.errors import UserError
+
 LOCK = "lock"
 PROGRESS = "progress.json"
+# Names the call of Snakemake that a training belongs to, whatever machine it runs on.
+INVOCATION = "FEATURE_PYRAMIDS_INVOCATION"
 
 
 def write_atomically(path: Path, content: dict[str, Any]) -> None:
@@ -73,7 +77,25 @@ def run_lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def tell_end(folder: Path, state: str, reason: str) -> None:
+def refuse_repetition(folder: Path) -> None:
+    """Spare the retries of a training that is certain to end as it did before; another call of Snakemake tries again.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the run.
+
+    Raises
+    ------
+    UserError
+        If it has failed for certain within the same call of Snakemake.
+    """
+    told, invocation = _read(folder / PROGRESS), os.environ.get(INVOCATION)
+    if invocation and told.get("state") == "failed" and told.get("certain_in") == invocation:
+        raise UserError(f"{told.get('reason')}; not tried again, because it would end alike")
+
+
+def tell_end(folder: Path, state: str, reason: str, is_certain: bool = False) -> None:
     """Leave word of how a process ended, unless another of the same training has: what it saw came first.
 
     Parameters
@@ -84,11 +106,13 @@ def tell_end(folder: Path, state: str, reason: str) -> None:
         How.
     reason : str
         Why, in one sentence.
+    is_certain : bool
+        Whether it would end alike if it were tried again as it is.
     """
     if _read(folder / PROGRESS).get("state") != "running":
         return
     try:
-        write_progress(folder, state=state, reason=reason)
+        write_progress(folder, state=state, reason=reason, certain_in=os.environ.get(INVOCATION) if is_certain else None)
     except OSError as error:
         print(f"{folder}: {error.strerror}; no word of the end could be left there", file=sys.stderr)
 

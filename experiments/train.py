@@ -26,7 +26,7 @@ from experiments.evaluate import average_precision
 from experiments.hooks import ProgressHook
 from experiments.interruption import CHECKPOINT, InterruptionError
 from experiments.loggers import keep_mlflow_run, use_loggers
-from experiments.progress import run_lock, tell_end, write_atomically
+from experiments.progress import refuse_repetition, run_lock, tell_end, write_atomically
 from experiments.sources import source_hashes
 from experiments.study import neck_types
 
@@ -205,6 +205,7 @@ def _measure(config: Config, detections: Path) -> dict[str, float | None]:
 def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[str]) -> dict[str, Any]:
     """Train while no other process trains the same run, and leave word of how it ended."""
     folder = config.parent
+    refuse_repetition(folder)
     with run_lock(folder):
         try:
             return train(config, json.loads(dataset.read_text()), threads, loggers)
@@ -212,7 +213,7 @@ def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[st
             tell_end(folder, "preempted", str(interruption))
             raise
         except UserError as error:
-            tell_end(folder, "failed", str(error))
+            tell_end(folder, "failed", str(error), is_certain=True)
             raise
         except Exception as error:
             traceback.print_exc()

@@ -210,7 +210,8 @@ def _measurement(scale: Scale) -> dict[str, Any]:
     ]
     dataset = _dataset(scale, scale.dataset.val_annotations, scale.dataset.val_images, pipeline)
     dataloader = {"batch_size": 1, **_workers(scale), "dataset": dataset}
-    evaluator = {"ann_file": scale.data_folder + scale.dataset.val_annotations}
+    # As CocoMetric, in a fifth of its time.
+    evaluator = {"type": "FasterCocoMetric", "ann_file": scale.data_folder + scale.dataset.val_annotations}
     test = {"test_dataloader": dataloader, "test_evaluator": evaluator}
     if scale.validation_interval is None:
         return {**test, "val_cfg": None, "val_dataloader": None, "val_evaluator": None}

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmdet.evaluation.metrics import FasterCocoMetric
 from pycocotools import mask as mask_utils
 
 from experiments.benchmarks.evaluation import load_with_pycocotools, summarize_with_pycocotools
@@ -86,6 +88,26 @@ def test_a_mask_is_as_large_as_its_pixels_whatever_its_box(truth, tmp_path):
     metrics = average_precision(truth, tmp_path / "found.json", "mask", (8, 32))
     assert metrics["mask_APL"] == pytest.approx(100)
     assert metrics["mask_APS"] < 100
+
+
+def test_a_validation_during_training_computes_the_same(truth, tmp_path):
+    found = {1: [2, 2, 6, 6], 2: [11, 11, 18, 18], 3: [0, 0, 40, 60]}
+    metric = FasterCocoMetric(str(truth), metric=["bbox", "segm"])
+    metric.dataset_meta = {"classes": ["a"]}
+    samples = []
+    for number, (left, top, width, height) in found.items():
+        masks = torch.zeros(1, 64, 64, dtype=torch.bool)
+        masks[0, top : top + height, left : left + width] = True
+        boxes = torch.tensor([[left, top, left + width, top + height]], dtype=torch.float32)
+        predicted = {"bboxes": boxes, "scores": torch.tensor([0.9]), "labels": torch.tensor([0]), "masks": masks}
+        samples.append({"img_id": number, "ori_shape": (64, 64), "pred_instances": predicted})
+    metric.process({}, samples)
+    validated = metric.evaluate(len(samples))
+    for kind, name in (("box", "bbox"), ("mask", "segm")):
+        expected = average_precision(truth, detections(tmp_path, found), kind)
+        assert 0 < expected[f"{kind}_AP"] < 100
+        # mmdetection rounds to three digits.
+        assert 100 * validated[f"coco/{name}_mAP"] == pytest.approx(expected[f"{kind}_AP"], abs=0.051)
 
 
 def assert_equal_to_pycocotools(annotations: dict, found: list[dict], object_sizes: tuple[float, float]) -> None:

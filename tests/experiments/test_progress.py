@@ -7,7 +7,10 @@ import subprocess
 import sys
 import time
 
-from experiments.progress import run_lock, tell_end, write_progress
+import pytest
+
+from experiments.errors import UserError
+from experiments.progress import INVOCATION, refuse_repetition, run_lock, tell_end, write_progress
 
 HOLD = """
 import sys, time
@@ -59,6 +62,26 @@ def test_what_is_not_told_anew_stays(tmp_path):
     write_progress(tmp_path, state="failed", reason="no memory")
     told = json.loads((tmp_path / "progress.json").read_text())
     assert (told["state"], told["epoch"], told["reason"], told["process"]) == ("failed", 3, "no memory", os.getpid())
+
+
+def test_a_certain_failure_is_not_repeated_within_the_same_call_of_snakemake(tmp_path, monkeypatch):
+    monkeypatch.setenv(INVOCATION, "first")
+    with run_lock(tmp_path):
+        tell_end(tmp_path, "failed", "loss is not finite", is_certain=True)
+    with pytest.raises(UserError, match="loss is not finite; not tried again"):
+        refuse_repetition(tmp_path)
+    monkeypatch.setenv(INVOCATION, "second")
+    refuse_repetition(tmp_path)
+    with run_lock(tmp_path):
+        tell_end(tmp_path, "failed", "node lost")
+    refuse_repetition(tmp_path)
+
+
+def test_without_snakemake_every_training_is_tried(tmp_path, monkeypatch):
+    monkeypatch.delenv(INVOCATION, raising=False)
+    with run_lock(tmp_path):
+        tell_end(tmp_path, "failed", "loss is not finite", is_certain=True)
+    refuse_repetition(tmp_path)
 
 
 def test_the_first_word_about_the_end_counts(tmp_path):

@@ -13,7 +13,15 @@ import pytest
 
 from experiments import sources
 from experiments.errors import UserError
-from experiments.sources import SHARED_SOURCES, known_necks, neck_options, source_files, sources_fingerprint, training_sources
+from experiments.sources import (
+    CONFIG_AND_MEASURE,
+    SHARED_SOURCES,
+    known_necks,
+    neck_options,
+    source_files,
+    sources_fingerprint,
+    training_sources,
+)
 
 
 def test_own_and_mmdets_necks_are_known():
@@ -101,7 +109,7 @@ def fingerprint(*models):
 
 def test_the_fingerprint_holds_the_hash_of_every_source(copied_sources):
     hashes = json.loads(fingerprint("A2FPN").read_text())
-    assert set(hashes) == set(training_sources(["A2FPN"]))
+    assert set(hashes) == {*training_sources(["A2FPN"]), *CONFIG_AND_MEASURE}
     assert hashes["necks/a2fpn.py"] == hashlib.sha256(Path("necks/a2fpn.py").read_bytes()).hexdigest()[:12]
 
 

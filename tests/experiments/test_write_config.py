@@ -56,6 +56,8 @@ def test_paper_setting_is_the_papers(tmp_path):
     assert config.param_scheduler[1].milestones == [8, 11]
     assert config.train_dataloader.dataset.pipeline[2].scale == (1333, 800)
     assert config.test_dataloader.dataset.ann_file == "annotations/instances_val2017.json"
+    assert config.val_evaluator.type == "FasterCocoMetric"
+    assert config.val_evaluator.metric == ["bbox", "segm"]
     assert config.model.backbone.init_cfg.checkpoint.startswith("https://")
     assert config.randomness.seed == 3
 

@@ -213,6 +213,7 @@ def test_where_the_numbers_come_from_stands_under_the_table(finished, study):
     ]
     assert line(text, f"| {run.id} |") == f"| {run.id} | {' | '.join(cells)} |"
     assert "<h2>Provenance</h2>" in render(table(study), "html")
+    assert line(render(table(study), "tex"), f"% {run.id} |") == f"% {run.id} | {' | '.join(cells)}"
 
 
 def test_a_run_whose_sources_have_changed_is_marked(finished, study, monkeypatch):

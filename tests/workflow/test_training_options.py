@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training import Training
 
@@ -41,3 +42,13 @@ def test_a_logger_whose_package_is_missing_is_named(project):
     result = project.snakemake(f"runs/{training.run}/metrics.json")
     assert result.returncode != 0
     assert "logger 'wandb', whose package is not installed: pip install wandb" in result.stderr
+
+
+def test_a_validation_during_training_is_told_at_once(project):
+    project.change_yaml("experiments/scales/instant.yaml", lambda scale: scale.update(validation_interval=1))
+    training = Training(project, processes=1)
+    result = project.snakemake(f"runs/{training.run}/metrics.json")
+    assert result.returncode == 0, result.stderr
+    measured = json.loads((training.folder / "metrics.json").read_text())["metrics"]
+    validated = json.loads((training.folder / "progress.json").read_text())["metrics"]
+    assert validated == {name: pytest.approx(measured[name], abs=0.051) for name in ("box_AP", "mask_AP")}

@@ -149,6 +149,29 @@ def test_only_runs_whose_sources_have_other_content_are_trained_again(project):
     assert "runs/sources/A2FPN.json" in result.stdout + result.stderr
 
 
+def test_hashes_of_all_sources_are_there_before_snakemake_looks_for_them(project):
+    a2fpn = project / "runs/sources/A2FPN.json"
+    assert project.snakemake("-n", "datasets/instant.json").returncode == 0
+    assert a2fpn.exists()
+    changed = project / "experiments/evaluate.py"
+    a2fpn.write_text("{}")
+    changed.write_text(changed.read_text() + "# another content\n")
+    assert project.snakemake("-n", "datasets/instant.json").returncode == 0
+    assert "experiments/evaluate.py" in json.loads(a2fpn.read_text())
+
+
+def test_a_training_writes_its_config_and_the_config_can_be_had_before(project):
+    run = run_ids(project)[0]
+    config = project / f"runs/{run}/config.py"
+    assert project.snakemake(f"runs/{run}/config.py").returncode == 0
+    before = config.read_text()
+    config.unlink()
+    (project / "experiments/train.py").write_text("import sys, pathlib; pathlib.Path(sys.argv[-1]).write_text('{}')")
+    result = project.snakemake(f"runs/{run}/metrics.json")
+    assert result.returncode == 0, result.stderr
+    assert config.read_text() == before
+
+
 NEW_NECK = '''
 """A neck that a user adds."""
 

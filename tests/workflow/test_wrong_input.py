@@ -42,6 +42,11 @@ def test_wrong_value_on_the_command_line(project):
     refused(project.snakemake("-n", "--config", "scale=dmeo"), "experiments/scales/dmeo.yaml")
 
 
+@pytest.mark.parametrize("file", ["metrics.json", "config.py"])
+def test_unknown_run(project, file):
+    refused(project.snakemake("-n", f"runs/0123456789ab/{file}"), "runs/0123456789ab", "two_necks", "scale instant", "seeds 0")
+
+
 def test_unknown_neck(project):
     project.change_yaml("experiments/studies/two_necks.yaml", lambda s: s["settings"]["fpn"]["neck"].update(type="FNP"))
     refused(project.snakemake("-n"), "two_necks.yaml", "settings.fpn.neck", "unknown neck 'FNP'", "FPN")
@@ -109,6 +114,18 @@ def test_nan_loss_keeps_what_is_finished(project):
     refused(result, "is not finite in epoch 1, iteration 1", "learning rate")
     assert {path: path.read_bytes() for path in finished} == finished
     assert (project / "reports/two_necks_table1.md").read_bytes() == report
+
+
+def test_what_is_certain_to_fail_again_is_not_trained_again(project):
+    neck = project / "necks/a2fpn.py"
+    source = neck.read_text()
+    neck.write_text(source + NECK_OUTPUTS_NAN)
+    result = project.snakemake("--retries", "1", "reports/two_necks_table2.md", "--keep-going", "--jobs", "1")
+    first, again = [line for line in (result.stdout + result.stderr).splitlines() if line.startswith("error: ")]
+    assert "is not finite in epoch 1, iteration 1" in first
+    assert "not tried again, because it would end alike" in again
+    neck.write_text(source)
+    assert project.snakemake("reports/two_necks_table2.md").returncode == 0
 
 
 def test_no_write_permission(project):
