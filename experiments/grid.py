@@ -278,11 +278,7 @@ class Grid:
     def launcher(self) -> str:
         """The command that starts a training: one process, or one per GPU."""
         gpus = self.scale.resources.gpus
-        if gpus <= 1:
-            return "python"
-        # A signal is handed on to all processes, which have four minutes for a checkpoint or the rest of a measurement.
-        signals = "--signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 --shutdown-timeout 240"
-        return f"OMP_NUM_THREADS=1 TORCH_CPP_LOG_LEVEL=ERROR torchrun --standalone {signals} --nproc-per-node {gpus}"
+        return "python" if gpus <= 1 else f"python -m experiments.processes {gpus}"
 
     @_inspected_once
     def memory_mb(self, _wildcards: Any, attempt: int) -> int:

@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ def refuse_repetition(folder: Path) -> None:
         raise UserError(f"{told.get('reason')}; not tried again, because it would end alike")
 
 
-def tell_end(folder: Path, state: str, reason: str, is_certain: bool = False) -> None:
+def tell_end(folder: Path, state: str, reason: str, is_certain: bool = False) -> bool:
     """Leave word of how a process ended, unless another of the same training has: what it saw came first.
 
     Parameters
@@ -108,13 +108,32 @@ def tell_end(folder: Path, state: str, reason: str, is_certain: bool = False) ->
         Why, in one sentence.
     is_certain : bool
         Whether it would end alike if it were tried again as it is.
+
+    Returns
+    -------
+    bool
+        Whether this word is the first.
     """
-    if _read(folder / PROGRESS).get("state") != "running":
-        return
+    with _one_at_a_time(folder):
+        if _read(folder / PROGRESS).get("state") != "running":
+            return False
+        try:
+            write_progress(folder, state=state, reason=reason, certain_in=os.environ.get(INVOCATION) if is_certain else None)
+        except OSError as error:
+            print(f"{folder}: {error.strerror}; no word of the end could be left there", file=sys.stderr)
+        return True
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let the processes of a machine take turns; without effect on a file system that has no locks."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        write_progress(folder, state=state, reason=reason, certain_in=os.environ.get(INVOCATION) if is_certain else None)
-    except OSError as error:
-        print(f"{folder}: {error.strerror}; no word of the end could be left there", file=sys.stderr)
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _lock(file: Any, path: Path) -> None:

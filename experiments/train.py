@@ -203,17 +203,19 @@ def _measure(config: Config, detections: Path) -> dict[str, float | None]:
 
 
 def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[str]) -> dict[str, Any]:
-    """Train while no other process trains the same run, and leave word of how it ended."""
+    """Train while no other process trains the same run, and leave word of how it ended; of several processes one says it."""
     folder = config.parent
     refuse_repetition(folder)
     with run_lock(folder):
         try:
             return train(config, json.loads(dataset.read_text()), threads, loggers)
         except InterruptionError as interruption:
-            tell_end(folder, "preempted", str(interruption))
+            if not tell_end(folder, "preempted", str(interruption)):
+                sys.exit(os.EX_TEMPFAIL)
             raise
         except UserError as error:
-            tell_end(folder, "failed", str(error), is_certain=True)
+            if not tell_end(folder, "failed", str(error), is_certain=True):
+                sys.exit(1)
             raise
         except Exception as error:
             traceback.print_exc()
@@ -221,7 +223,8 @@ def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[st
             if isinstance(error, OSError) and error.errno in DISK_FULL:
                 _remove_cut_short(folder / "checkpoints")
                 reason += "; make room, the checkpoints before are kept and the same command goes on from them"
-            tell_end(folder, "failed", reason)
+            if not tell_end(folder, "failed", reason):
+                sys.exit(1)
             raise UserError(f"{config}: {reason}") from error
 
 

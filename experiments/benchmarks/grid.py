@@ -321,6 +321,8 @@ def plot(table: pd.DataFrame, path: Path) -> None:
         top = table[quantity][table.runs == sizes[1]].max()
         panel.plot(sizes, [top * sizes[0] / sizes[1], top], "--", color="0.5", linewidth=1, label="slope 1: linear")
         panel.set(xscale="log", yscale="log", xlabel="runs", ylabel=label)
+        # The line goes on below what was measured.
+        panel.set_ylim(bottom=0.7 * table[quantity].min())
         panel.grid(which="major", color="0.9")
         panel.spines[["top", "right"]].set_visible(False)
     handles, labels = panels[0].get_legend_handles_labels()

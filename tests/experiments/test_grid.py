@@ -28,11 +28,10 @@ def test_a_table_about_cost_wants_its_trainings_only_beside_everything_or_for_it
         assert len(grid.metrics_for_table(TABLE6)) == 4
 
 
-def test_several_gpus_are_used_through_torchrun():
+def test_several_gpus_are_used_by_several_processes():
     assert Grid(CONFIGURATION).launcher == "python"
     coco = Grid({**CONFIGURATION, "scale": "coco", "data_root": "/somewhere"})
-    assert " torchrun --standalone " in coco.launcher
-    assert coco.launcher.endswith(" --nproc-per-node 4")
+    assert coco.launcher == "python -m experiments.processes 4"
 
 
 def test_two_tables_of_one_report_name_are_refused(monkeypatch):

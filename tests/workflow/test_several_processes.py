@@ -2,6 +2,7 @@
 
 import json
 
+import psutil
 import pytest
 import torch
 from mmengine.config import Config
@@ -13,7 +14,7 @@ RECORD = '''
 
 import copy
 import torch
-from mmdet.evaluation import CocoMetric
+from mmdet.evaluation.metrics import FasterCocoMetric
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -41,7 +42,7 @@ class RecordHook(Hook):
         torch.save({**self.before, **after}, f"step_{runner.iter}_rank_{get_rank()}.pt")
 
 
-compute_metrics = CocoMetric.compute_metrics
+compute_metrics = FasterCocoMetric.compute_metrics
 
 
 def recorded(self, results):
@@ -49,7 +50,7 @@ def recorded(self, results):
     return compute_metrics(self, results)
 
 
-CocoMetric.compute_metrics = recorded
+FasterCocoMetric.compute_metrics = recorded
 '''
 
 
@@ -131,3 +132,33 @@ def test_every_image_is_measured_exactly_once(trained):
     images = json.loads((trained.project / "datasets/instant/annotations/val.json").read_text())["images"]
     assert len(images) == 5
     assert sorted(torch.load(trained.project / "measured.pt")) == sorted(image["id"] for image in images)
+
+
+OUTPUTS_NAN = """
+_forward = A2FPN.forward
+A2FPN.forward = lambda self, inputs: tuple(output * float("nan") for output in _forward(self, inputs))
+"""
+
+
+def test_a_failure_of_all_processes_is_told_once_and_that_of_one_is_not_hidden_by_the_others(project):
+    neck = project / "necks/a2fpn.py"
+    source = neck.read_text()
+    neck.write_text(source + OUTPUTS_NAN)
+    training = Training(project, processes=2)
+    process = training.start()
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 1, said
+    assert "Traceback" not in said
+    sentences = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert len(sentences) == 1, said
+    assert "is not finite in epoch 1, iteration 1" in sentences[0]
+
+    neck.write_text(source)
+    (training.folder / "progress.json").unlink()
+    process = training.start()
+    training.until_it_trains(process)
+    psutil.Process(process.pid).children()[1].kill()
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 1, said
+    assert "Traceback" not in said
+    assert "error: a process of 2 was killed by SIGKILL" in said

@@ -59,15 +59,19 @@ class Training:
         assert process.returncode == 0, said
         return json.loads((self.folder / "metrics.json").read_text())
 
-    def interrupt(self, kind: signal.Signals, seconds: float) -> tuple[int, str]:
-        """Start, send the signal so long after the first iteration, and return exit code and last words."""
-        progress = self.folder / "progress.json"
-        progress.unlink(missing_ok=True)
-        started, process = time.monotonic(), self.start()
+    def until_it_trains(self, process: subprocess.Popen) -> None:
+        """Wait for the first iteration after the start of a process."""
+        progress, started = self.folder / "progress.json", time.monotonic()
         while not (progress.exists() and "iteration" in json.loads(progress.read_text())):
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < started + 120
             time.sleep(0.01)
+
+    def interrupt(self, kind: signal.Signals, seconds: float) -> tuple[int, str]:
+        """Start, send the signal so long after the first iteration, and return exit code and last words."""
+        (self.folder / "progress.json").unlink(missing_ok=True)
+        process = self.start()
+        self.until_it_trains(process)
         time.sleep(seconds)
         if kind == signal.SIGKILL:
             # torchrun gives its processes sessions of their own.

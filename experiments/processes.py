@@ -1,0 +1,43 @@
+"""Several processes for one training: torchrun, whose end is that of one process, a sentence and an exit code."""
+
+import logging
+import os
+import signal
+import sys
+
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
+# For a checkpoint, or the rest of a measurement, after a signal.
+SECONDS_TO_STOP = 240
+
+
+def main() -> None:
+    """Start as many processes as the first argument says, each with the arguments of Python that follow.
+
+    Exit codes: 75 when a signal ended them and the same command goes on, 1 after a failure.
+    """
+    os.environ.update(ENVIRONMENT)
+    # What torchrun logs of failures, the failed process has said.
+    logging.disable(logging.ERROR)
+    # After the environment that they read.
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main as torchrun
+
+    number, *program = sys.argv[1:]
+    stopping = ["--signals-to-handle", SIGNALS, "--shutdown-timeout", str(SECONDS_TO_STOP)]
+    try:
+        torchrun(["--standalone", *stopping, "--nproc-per-node", number, *program])
+    except SignalException:
+        sys.exit(os.EX_TEMPFAIL)
+    except ChildFailedError as error:
+        codes = [failure.exitcode for failure in error.failures.values()]
+        # With SIGTERM torchrun itself ends those that the failure of another leaves.
+        killed = next((signal.Signals(-code).name for code in codes if code < 0 and -code != signal.SIGTERM), None)
+        if killed:
+            sys.exit(f"error: a process of {number} was killed by {killed}")
+        sys.exit(os.EX_TEMPFAIL if set(codes) == {os.EX_TEMPFAIL} else 1)
+
+
+if __name__ == "__main__":
+    main()
