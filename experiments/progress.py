@@ -90,6 +90,8 @@ def refuse_repetition(folder: Path) -> None:
     UserError
         If it has failed for certain within the same call of Snakemake.
     """
+    if int(os.environ.get("RANK", 0)) > 0:
+        return  # the first of the processes says it, and the others end with it
     told, invocation = _read(folder / PROGRESS), os.environ.get(INVOCATION)
     if invocation and told.get("state") == "failed" and told.get("certain_in") == invocation:
         raise UserError(f"{told.get('reason')}; not tried again, because it would end alike")

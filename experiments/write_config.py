@@ -242,9 +242,11 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
     setting = validate(json.loads(arguments.setting), Setting, "--setting")
-    run = Run(setting, load_scale(arguments.scale), arguments.seed)
+    text = config_text(Run(setting, load_scale(arguments.scale), arguments.seed))
+    if arguments.output.exists() and arguments.output.read_text(encoding="utf-8") == text:
+        return  # a training that has not ended yet may be reading it
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(config_text(run), encoding="utf-8")
+    arguments.output.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
