@@ -2,7 +2,6 @@ import gc
 import os
 import signal
 import sys
-from tempfile import gettempdir
 from uuid import uuid4
 
 from snakemake.logging import logger
@@ -22,8 +21,9 @@ gc.set_threshold(100_000, 50, 50)
 
 try:
     grid = Grid(config)
-    # All before Snakemake looks into their folder for the first time, whose content it remembers.
-    grid.write_fingerprints()
+    if workflow.is_main_process:
+        # All before Snakemake looks into their folder for the first time, whose content it remembers.
+        grid.write_fingerprints()
 except UserError as error:
     sys.exit(f"error: {error}")
 if workflow.is_main_process:
@@ -189,8 +189,6 @@ rule train:
     resources:
         mem_mb=grid.memory_mb,
         runtime=grid.runtime_minutes,
-        # As by default, but not asked for again for each of thousands of trainings.
-        tmpdir=gettempdir(),
         gpu=grid.scale.resources.gpus,
         # On one machine one after the other, because nothing else keeps two trainings from the same GPU.
         gpu_training=min(1, grid.scale.resources.gpus),

@@ -211,8 +211,6 @@ class ProgressHook(Hook):
         self.written = time.monotonic()
         write_progress(
             self.folder,
-            state="running",
-            reason=None,
             epoch=epoch,
             max_epochs=runner.max_epochs,
             iteration=iteration,

@@ -7,8 +7,12 @@ import sys
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
-# For a checkpoint, or the rest of a measurement, after a signal.
+# For a checkpoint, after a signal.
 SECONDS_TO_STOP = 240
+# torchrun kills what does not follow its SIGTERM 30 seconds after the first failure.
+SECONDS_OF_FIRST_FAILURES = 15
+# With these a process ends as with exit code 75 where it had no time to say so.
+TOLD_TO_STOP = {os.EX_TEMPFAIL, -signal.SIGTERM, -signal.SIGUSR1, -signal.SIGINT, -signal.SIGHUP}
 
 
 def main() -> None:
@@ -31,12 +35,13 @@ def main() -> None:
     except SignalException:
         sys.exit(os.EX_TEMPFAIL)
     except ChildFailedError as error:
-        codes = [failure.exitcode for failure in error.failures.values()]
-        # With SIGTERM torchrun itself ends those that the failure of another leaves.
-        killed = next((signal.Signals(-code).name for code in codes if code < 0 and -code != signal.SIGTERM), None)
+        failures = error.failures.values()
+        latest = min(failure.timestamp for failure in failures) + SECONDS_OF_FIRST_FAILURES
+        codes = {failure.exitcode for failure in failures if failure.timestamp <= latest} - TOLD_TO_STOP
+        killed = next((signal.Signals(-code).name for code in codes if code < 0), None)
         if killed:
             sys.exit(f"error: a process of {number} was killed by {killed}")
-        sys.exit(os.EX_TEMPFAIL if set(codes) == {os.EX_TEMPFAIL} else 1)
+        sys.exit(1 if codes else os.EX_TEMPFAIL)
 
 
 if __name__ == "__main__":

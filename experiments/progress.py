@@ -46,8 +46,8 @@ def write_progress(folder: Path, **news: Any) -> None:
         state ('running', 'failed' or 'preempted'), epoch and iteration (done), max_epochs, max_iterations,
         seconds_per_iteration, seconds_left, loss, metrics (of the last validation), reason (of a failure).
     """
-    path = folder / PROGRESS
-    write_atomically(path, {**_read(path), **_this_process(), **news})
+    with _one_at_a_time(folder):
+        _write(folder, news)
 
 
 @contextmanager
@@ -119,11 +119,17 @@ def tell_end(folder: Path, state: str, reason: str, is_certain: bool = False) ->
     with _one_at_a_time(folder):
         if _read(folder / PROGRESS).get("state") != "running":
             return False
+        certain_in = os.environ.get(INVOCATION) if is_certain else None
         try:
-            write_progress(folder, state=state, reason=reason, certain_in=os.environ.get(INVOCATION) if is_certain else None)
+            _write(folder, {"state": state, "reason": reason, "certain_in": certain_in})
         except OSError as error:
             print(f"{folder}: {error.strerror}; no word of the end could be left there", file=sys.stderr)
         return True
+
+
+def _write(folder: Path, news: dict[str, Any]) -> None:
+    path = folder / PROGRESS
+    write_atomically(path, {**_read(path), **_this_process(), **news})
 
 
 @contextmanager

@@ -31,6 +31,9 @@ from experiments.sources import source_hashes
 from experiments.study import neck_types
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Parts of a config that may change in the middle of a training.
+VALIDATION = ("val_cfg", "val_dataloader", "val_evaluator")
+LOADING = ("num_workers", "persistent_workers", "worker_init_fn")
 
 
 def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Sequence[str] = ()) -> dict[str, Any]:
@@ -62,12 +65,14 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Seq
     started = time.monotonic()
     torch.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     config = Config.fromfile(config_file)
+    models = _models(config)
+    sources, at = source_hashes(models), provenance.commit()
+    origin = _origin(config, sources, dataset)
     join_processes(config)
     use_loggers(config, loggers)
-    checkpoints, models = Path(config.work_dir), _models(config)
-    sources, at = source_hashes(models), provenance.commit()
+    checkpoints = Path(config.work_dir)
     if is_main_process():
-        _set_aside_foreign_checkpoints(checkpoints, _origin(config_file, sources, dataset))
+        _set_aside_foreign_checkpoints(checkpoints, origin)
     barrier()
     checkpoint = newest_checkpoint(checkpoints)
     config.resume, config.load_from = checkpoint is not None, checkpoint and str(checkpoint)
@@ -171,9 +176,13 @@ def _models(config: Config) -> list[str]:
     return [*neck_types(config.model.neck), config.model.backbone.type]
 
 
-def _origin(config_file: Path, sources: dict[str, str], dataset: dict[str, Any]) -> str:
-    """Hash of what the checkpoints depend on: the config, the dataset and the sources."""
-    text = json.dumps([dataset, sources, config_file.read_text(encoding="utf-8")], sort_keys=True)
+def _origin(config: Config, sources: dict[str, str], dataset: dict[str, Any]) -> str:
+    """Hash of what the checkpoints depend on: the dataset, the sources, and of the config what decides the result."""
+    content = {key: value for key, value in config.to_dict().items() if key not in VALIDATION}
+    content["train_dataloader"] = {key: value for key, value in content["train_dataloader"].items() if key not in LOADING}
+    content["test_dataloader"] = {key: value for key, value in content["test_dataloader"].items() if key not in LOADING}
+    content["train_cfg"] = {key: value for key, value in content["train_cfg"].items() if key != "val_interval"}
+    text = json.dumps([dataset, sources, content], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -210,8 +219,9 @@ def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[st
         try:
             return train(config, json.loads(dataset.read_text()), threads, loggers)
         except InterruptionError as interruption:
-            if not tell_end(folder, "preempted", str(interruption)):
-                sys.exit(os.EX_TEMPFAIL)
+            if not is_main_process():
+                sys.exit(os.EX_TEMPFAIL)  # the first process may still be writing the checkpoint
+            tell_end(folder, "preempted", str(interruption))
             raise
         except UserError as error:
             if not tell_end(folder, "failed", str(error), is_certain=True):

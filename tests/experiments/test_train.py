@@ -1,8 +1,10 @@
-"""Choosing the checkpoint to go on from."""
+"""Choosing the checkpoint to go on from, and what it must come from."""
 
+import pytest
 import torch
+from mmengine.config import Config
 
-from experiments.train import _set_aside_foreign_checkpoints, newest_checkpoint
+from experiments.train import _origin, _set_aside_foreign_checkpoints, newest_checkpoint
 
 
 def test_the_newest_checkpoint_is_the_one_of_the_highest_epoch(tmp_path):
@@ -27,6 +29,37 @@ def test_a_checkpoint_cut_short_is_passed_over(tmp_path):
     assert newest_checkpoint(tmp_path).name == "epoch_1.pth"
     (tmp_path / "epoch_1.pth").write_bytes(b"")
     assert newest_checkpoint(tmp_path) is None
+
+
+def origin_of(change=None):
+    config = {
+        "model": {"neck": {"type": "FPN", "num_outs": 5}},
+        "optim_wrapper": {"optimizer": {"lr": 0.01}},
+        "train_cfg": {"max_epochs": 12, "val_interval": 1},
+        "train_dataloader": {"batch_size": 2, "num_workers": 2, "persistent_workers": True},
+        "val_dataloader": {"num_workers": 2},
+        "test_dataloader": {"num_workers": 2},
+    }
+    if change:
+        change(config)
+    return _origin(Config(config), {"necks/a.py": "1"}, {"val": 5000})
+
+
+@pytest.mark.parametrize(
+    ("change", "is_another"),
+    [
+        (lambda config: config["train_dataloader"].update(num_workers=8, persistent_workers=False), False),
+        (lambda config: config["test_dataloader"].update(num_workers=8), False),
+        (lambda config: config["train_cfg"].update(val_interval=4), False),
+        (lambda config: config.update(model={"neck": {"num_outs": 5, "type": "FPN"}}), False),
+        (lambda config: config["train_dataloader"].update(batch_size=4), True),
+        (lambda config: config["train_cfg"].update(max_epochs=24), True),
+        (lambda config: config["optim_wrapper"]["optimizer"].update(lr=0.02), True),
+        (lambda config: config["model"]["neck"].update(type="PAFPN"), True),
+    ],
+)
+def test_only_what_decides_a_result_makes_another_origin(change, is_another):
+    assert (origin_of(change) != origin_of()) == is_another
 
 
 def test_checkpoints_of_another_origin_are_kept_aside(tmp_path):
