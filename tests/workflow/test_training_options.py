@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from training import Training
 
 
-def test_a_training_in_bfloat16_is_followed_by_tensorboard_and_mlflow(project):
+def test_a_training_in_bfloat16_is_validated_and_followed_by_tensorboard_and_mlflow(project):
     def change(scale):
         scale["training"] = {
             "precision": "bfloat16",
@@ -15,6 +15,7 @@ def test_a_training_in_bfloat16_is_followed_by_tensorboard_and_mlflow(project):
             "gradient_checkpointing": ["backbone.layer2", "neck"],
         }
         scale["loggers"] = ["tensorboard", "mlflow"]
+        scale["validation_interval"] = 1
         # A line in the log, and with it a point of each curve, for every iteration.
         scale["config"]["default_hooks"] = {"logger": {"interval": 1}}
 
@@ -23,6 +24,9 @@ def test_a_training_in_bfloat16_is_followed_by_tensorboard_and_mlflow(project):
     result = project.snakemake(f"runs/{training.run}/metrics.json")
     assert result.returncode == 0, result.stderr
     recorded = json.loads((training.folder / "metrics.json").read_text())
+
+    validated = json.loads((training.folder / "progress.json").read_text())["metrics"]
+    assert validated == {name: pytest.approx(recorded["metrics"][name], abs=0.051) for name in ("box_AP", "mask_AP")}
 
     events = [EventAccumulator(str(path.parent)).Reload() for path in training.folder.glob("**/events.out.tfevents*")]
     losses = [event.value for log in events if "loss" in log.Tags()["scalars"] for event in log.Scalars("loss")]
@@ -42,13 +46,3 @@ def test_a_logger_whose_package_is_missing_is_named(project):
     result = project.snakemake(f"runs/{training.run}/metrics.json")
     assert result.returncode != 0
     assert "logger 'wandb', whose package is not installed: pip install wandb" in result.stderr
-
-
-def test_a_validation_during_training_is_told_at_once(project):
-    project.change_yaml("experiments/scales/instant.yaml", lambda scale: scale.update(validation_interval=1))
-    training = Training(project, processes=1)
-    result = project.snakemake(f"runs/{training.run}/metrics.json")
-    assert result.returncode == 0, result.stderr
-    measured = json.loads((training.folder / "metrics.json").read_text())["metrics"]
-    validated = json.loads((training.folder / "progress.json").read_text())["metrics"]
-    assert validated == {name: pytest.approx(measured[name], abs=0.051) for name in ("box_AP", "mask_AP")}
