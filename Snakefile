@@ -15,8 +15,12 @@ from experiments.progress import INVOCATION
 configfile: "experiments/config.yaml"
 
 
-# A graph of thousands of jobs is no garbage: looking through it less often saves a sixth of planning.
-gc.set_threshold(100_000, 50, 50)
+# A graph of thousands of jobs is no garbage, and looking through it again and again would be a fifth of planning.
+gc.disable()
+
+
+onstart:
+    gc.enable()
 
 
 try:
@@ -187,14 +191,8 @@ rule train:
         "envs/environment.yml"
     threads: grid.scale.resources.threads
     resources:
-        mem_mb=grid.memory_mb,
-        runtime=grid.runtime_minutes,
-        gpu=grid.scale.resources.gpus,
-        # On one machine one after the other, because nothing else keeps two trainings from the same GPU.
-        gpu_training=min(1, grid.scale.resources.gpus),
-        # One process starts those of all GPUs: one task, not one per GPU, and all GPUs in one machine.
-        tasks_per_gpu=0,
-        nodes=1,
+        **grid.growing_resources(workflow.output_settings.dryrun),
+        **grid.gpu_resources,
     params:
         run=grid.run_arguments,
     # Loggers are no parameter: to follow a training elsewhere is no reason to train again. exec: no shell stands between the
@@ -219,12 +217,9 @@ rule submission:
         "envs/environment.yml"
     threads: grid.scale.resources.threads
     resources:
+        **grid.gpu_resources,
         mem_mb=grid.scale.resources.memory_mb,
         runtime=grid.scale.resources.runtime_minutes,
-        gpu=grid.scale.resources.gpus,
-        gpu_training=min(1, grid.scale.resources.gpus),
-        tasks_per_gpu=0,
-        nodes=1,
     params:
         launcher=grid.launcher,
         scale=grid.scale.name,

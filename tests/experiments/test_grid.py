@@ -69,6 +69,12 @@ def test_reports_on_cost_have_a_figure_of_latency():
     ]
 
 
+def test_only_jobs_on_gpus_ask_for_them_and_for_one_machine():
+    assert Grid(CONFIGURATION).gpu_resources == {}
+    coco = Grid(CONFIGURATION | {"scale": "coco", "data_root": "/somewhere"})
+    assert coco.gpu_resources == {"gpu": 4, "gpu_training": 1, "tasks_per_gpu": 0, "nodes": 1}
+
+
 def test_only_trainings_that_ask_for_gpus_wait_for_checks():
     assert Grid(CONFIGURATION).marks_of_readiness == []
     coco = Grid({**CONFIGURATION, "scale": "coco", "data_root": "/somewhere"})

@@ -36,5 +36,8 @@ def test_the_default_profile_leaves_cores_and_gpus_to_another_profile(monkeypatc
 
 def test_memory_and_time_grow_with_the_attempt_to_twice_the_scales():
     grid = Grid({"studies": "a2fpn", "scale": "coco", "seeds": 0, "data_root": "/somewhere"})
-    assert [grid.memory_mb(None, attempt) for attempt in (1, 2, 3, 4)] == [64000, 96000, 128000, 128000]
-    assert [grid.runtime_minutes(None, attempt) for attempt in (1, 2, 3, 4)] == [2880, 4320, 5760, 5760]
+    growing = grid.growing_resources(is_dry_run=False)
+    assert [growing["mem_mb"](None, attempt) for attempt in (1, 2, 3, 4)] == [64000, 96000, 128000, 128000]
+    assert [growing["runtime"](None, attempt) for attempt in (1, 2, 3, 4)] == [2880, 4320, 5760, 5760]
+    shown = grid.growing_resources(is_dry_run=True)
+    assert {name: shown[name] for name in growing} == {name: function(None, 1) for name, function in growing.items()}
