@@ -63,5 +63,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     # Thousands of runs are no garbage: looking through them less often saves a third of the time.
-    gc.set_threshold(100_000, 50, 50)
+    gc.set_threshold(1_000_000, 50, 50)
     run_or_explain(main)
