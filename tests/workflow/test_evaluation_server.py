@@ -143,3 +143,7 @@ def test_htc_learns_from_stuff_maps_and_the_servers_answer_fills_its_row(on_coco
     succeed(project.snakemake(REPORT))
     row = next(line for line in (project / REPORT).read_text().splitlines() if line.startswith("| HTC"))
     assert re.fullmatch(r"\| HTC \| [\d*.]+ \| \*\*41\.2\*\* \(\*\*40\.0\*\*, \+1\.2\) \| \*\*50\.0\*\* \|", row), row
+
+    (project / f"experiments/test_dev/{trained['run']}.json").unlink()
+    succeed(project.snakemake(REPORT))
+    assert re.search(r"^\| HTC \| [\d*.]+ \| not measured", (project / REPORT).read_text(), re.MULTILINE), "it was withdrawn"
