@@ -16,10 +16,12 @@ configfile: "experiments/config.yaml"
 
 
 # A graph of thousands of jobs is no garbage, and looking through it again and again would be a fifth of planning.
-gc.disable()
+if workflow.is_main_process:
+    gc.disable()
 
 
 onstart:
+    gc.freeze()
     gc.enable()
 
 

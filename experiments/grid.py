@@ -271,8 +271,19 @@ class Grid:
 
     @property
     def runs_that_may_be_trained(self) -> str:
-        """Regular expression of their ids; of none where the configuration forbids training, so that stale runs stay."""
-        return "[0-9a-f]{12}" if self.configuration.train == "missing" else "none"
+        """Regular expression of their ids; of none where the configuration forbids training, so that stale runs stay.
+
+        Without finished runs where the dataset's identity has gone: Snakemake would train them again as soon as it is made.
+        """
+        if self.configuration.train == "none":
+            return "none"
+        finished = [] if self._has_identity else [run.id for run in self.runs.values() if run.metrics_file.exists()]
+        return f"(?!{'|'.join(finished)})[0-9a-f]{{12}}" if finished else "[0-9a-f]{12}"
+
+    @property
+    def _has_identity(self) -> bool:
+        maps = [f"datasets/{self.scale.name}_stuff_maps.json"] if self.needs_stuff_maps else []
+        return all(Path(file).exists() for file in [f"datasets/{self.scale.name}.json", *maps])
 
     @property
     def launcher(self) -> str:

@@ -70,3 +70,20 @@ def test_trainings_wait_for_the_checks_and_are_never_repeated_for_them(project, 
     assert plan.stdout.count("rule train:") == plan.stdout.count("rule check_gpus:") == 1
     assert "Nothing to be done" in project.snakemake("-n", first).stdout
     assert plan.stdout.count(f"--runs {second.split('/')[1]}") == 1, "only the run that is missing needs space"
+
+
+def test_finished_runs_are_left_alone_where_the_identity_of_the_dataset_has_gone(project, targets):
+    first, second = targets
+    ask_for_gpus(project, check_gpus=False)
+    (project / "experiments/check_disk.py").write_text(ENOUGH_DISK)
+    assert project.snakemake(first).returncode == 0
+    identity = project / "datasets/instant.json"
+    content = identity.read_text()
+    identity.unlink()
+    plan = project.snakemake("-n").stdout
+    assert plan.count("rule dataset:") == plan.count("rule train:") == 1
+    assert f"output: {second}" in plan
+
+    identity.write_text(content)
+    (project / "experiments/hooks.py").write_text((project / "experiments/hooks.py").read_text() + "\n# changed\n")
+    assert project.snakemake("-n").stdout.count("rule train:") == 2, "stale runs are trained as ever"
