@@ -149,13 +149,10 @@ class TrainingTimes:
 
     def _recorded_for(self, run: Run) -> _Recorded | None:
         """Of the run itself, of its setting with another seed, or of its model with another schedule."""
-        if not self._recorded:
-            return None
+        if not self._recorded or run.id in self._recorded:
+            return self._recorded.get(run.id)
         model = model_key(run.spec)
-        for key in (run.id, (model, run.setting.schedule, run.batch_size), model):
-            if key in self._recorded:
-                return self._recorded[key]
-        return None
+        return self._recorded.get((model, run.setting.schedule, run.batch_size)) or self._recorded.get(model)
 
     @cached_property
     def _recorded(self) -> dict[Any, _Recorded]:
