@@ -28,6 +28,7 @@ from experiments.study import ACCURACY
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator
 
 PROJECT = Path(__file__).resolve().parents[2]
 COPIED = ("Snakefile", "experiments", "necks", "kernels", "reports", "profiles", "slurm", "envs")
@@ -321,6 +322,10 @@ def plot(table: pd.DataFrame, path: Path) -> None:
         top = table[quantity][table.runs == sizes[1]].max()
         panel.plot(sizes, [top * sizes[0] / sizes[1], top], "--", color="0.5", linewidth=1, label="slope 1: linear")
         panel.set(xscale="log", yscale="log", xlabel="runs", ylabel=label)
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_minor_formatter("")
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_major_formatter("{x:,g}")
         # The line goes on below what was measured.
         panel.set_ylim(bottom=0.7 * table[quantity].min())
         panel.grid(which="major", color="0.9")
