@@ -225,14 +225,13 @@ def test_a_chain_of_necks_trains_beside_a_row_that_cannot(project):
 
 
 def test_a_killed_training_resumes_and_ends_bit_for_bit_as_an_undisturbed_one(project):
-    undisturbed = project.snakemake("reports/two_necks_table2.md")
+    target = f"runs/{run_ids(project)[1]}/metrics.json"
+    undisturbed = project.snakemake(target)
     assert undisturbed.returncode == 0, undisturbed.stderr
-    expected = metrics(project)["A2FPN"]
-    run = project.folder / "runs" / expected["run"]
+    expected, run = metrics(project)["A2FPN"], (project / target).parent
     (run / "metrics.json").unlink()
     (run / "checkpoints").rename(project / "undisturbed")
 
-    target = f"runs/{expected['run']}/metrics.json"
     process = subprocess.Popen(
         project.command(target),
         cwd=project.folder,
@@ -267,9 +266,9 @@ def test_mmdets_own_tool_trains_a_generated_config(project):
     made = project.snakemake(f"runs/{run}/config.py", "datasets/instant.json")
     assert made.returncode == 0, made.stderr
     tool = os.path.join(os.path.dirname(mmdet.__file__), ".mim", "tools", "train.py")
-    result = project.python(tool, f"runs/{run}/config.py")
+    result = project.python(tool, f"runs/{run}/config.py", "--cfg-options", "train_cfg.max_epochs=1")
     assert result.returncode == 0, result.stderr
-    assert (project / f"runs/{run}/checkpoints/epoch_3.pth").exists()
+    assert (project / f"runs/{run}/checkpoints/epoch_1.pth").exists()
 
 
 def run_ids(project) -> list[str]:
