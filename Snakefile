@@ -75,7 +75,7 @@ rule dataset:
         "experiments/dataset.py",
         "experiments/synthetic.py",
     output:
-        f"datasets/{grid.scale.name}.json",
+        grid.dataset_checked,
     log:
         "logs/dataset.log",
     retries: 0
@@ -142,7 +142,7 @@ rule stuff_maps:
     input:
         "experiments/dataset.py",
     output:
-        f"datasets/{grid.scale.name}_stuff_maps.json",
+        grid.stuff_maps_checked,
     log:
         "logs/stuff_maps.log",
     # Before the dataset, which every training waits for: nothing is trained when they are missing.
@@ -178,7 +178,7 @@ rule config:
 rule train:
     input:
         # A dataset that was checked again or has moved is no reason to train again; tables refuse runs of another dataset.
-        dataset=ancient(f"datasets/{grid.scale.name}.json"),
+        dataset=ancient(grid.dataset_checked),
         stuff_maps=ancient(grid.stuff_maps if grid.needs_stuff_maps else []),
         sources=grid.sources,
         # Whether GPUs and disk are fit; no reason to train again either.
@@ -201,7 +201,7 @@ rule train:
     # signals of a cluster and the training.
     shell:
         "config=runs/{wildcards.run}/config.py; python -m experiments.write_config {params.run} $config"
-        f" && exec env {grid.launcher} -m experiments.train --dataset datasets/{grid.scale.name}.json"
+        f" && exec env {grid.launcher} -m experiments.train --dataset {grid.dataset_checked}"
         f" --loggers {' '.join(grid.scale.loggers)}"
         " --threads {threads} --log-file {log}"
         " $config {output}"
@@ -210,7 +210,7 @@ rule train:
 rule submission:
     input:
         "experiments/submission.py",
-        dataset=ancient(f"datasets/{grid.scale.name}.json"),
+        dataset=ancient(grid.dataset_checked),
     output:
         directory("submissions/{run}"),
     log:

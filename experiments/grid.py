@@ -214,7 +214,7 @@ class Grid:
 
     def dataset_of_table(self, wildcards: Any) -> list[str]:
         """The identity of the dataset, where there are metrics that must come from it."""
-        return [f"datasets/{self.scale.name}.json"] if self.metrics_for_table(wildcards) else []
+        return [self.dataset_checked] if self.metrics_for_table(wildcards) else []
 
     def metrics(self, wildcards: Any) -> list[str]:
         """Metrics files of all runs of a report, or of those that exist where the configuration forbids training."""
@@ -282,8 +282,8 @@ class Grid:
 
     @property
     def _has_identity(self) -> bool:
-        maps = [f"datasets/{self.scale.name}_stuff_maps.json"] if self.needs_stuff_maps else []
-        return all(Path(file).exists() for file in [f"datasets/{self.scale.name}.json", *maps])
+        files = [self.dataset_checked, *([self.stuff_maps_checked] if self.needs_stuff_maps else [])]
+        return all(Path(file).exists() for file in files)
 
     @property
     def launcher(self) -> str:
@@ -319,6 +319,16 @@ class Grid:
     def expected_splits(self) -> str:
         """What the dataset must hold to be complete, as JSON."""
         return json.dumps({name: split.model_dump(mode="json") for name, split in self.scale.expected_splits.items()})
+
+    @property
+    def dataset_checked(self) -> str:
+        """File with the identity of the dataset, which was seen to be complete."""
+        return f"datasets/{self.scale.name}.json"
+
+    @property
+    def stuff_maps_checked(self) -> str:
+        """File of the check of the maps of stuff and things."""
+        return f"datasets/{self.scale.name}_stuff_maps.json"
 
     @property
     def gpus_checked(self) -> str:
@@ -373,7 +383,7 @@ class Grid:
     def stuff_maps(self, wildcards: Any) -> list[str]:
         """What shows that the maps of stuff and things that a run trains on were checked."""
         needed = self._trains_on_stuff_maps(self.run(wildcards.run))
-        return [f"datasets/{self.scale.name}_stuff_maps.json"] if needed else []
+        return [self.stuff_maps_checked] if needed else []
 
     def _trains_on_stuff_maps(self, run: Run) -> bool:
         return self.scale.detectors[run.setting.detector].stuff_maps and self.scale.dataset.kind == "coco"

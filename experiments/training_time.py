@@ -131,10 +131,10 @@ class TrainingTimes:
 
     def _images(self) -> tuple[int, int, str]:
         """Numbers of training and validation images, and where they are from."""
-        dataset, path = self.scale.dataset, Path("datasets") / f"{self.scale.name}.json"
+        dataset, path = self.scale.dataset, self.grid.dataset_checked
         if dataset.kind == "synthetic":
             return dataset.train_count, dataset.val_count, "the scale's"
-        identity = self._records.read(path)
+        identity = self._records.read(Path(path))
         counts = [number((identity.get(split) or {}).get("images")) for split in ("train", "val")]
         if None not in counts:
             train, val = map(int, counts)

@@ -266,9 +266,9 @@ def test_mmdets_own_tool_trains_a_generated_config(project):
     made = project.snakemake(f"runs/{run}/config.py", "datasets/instant.json")
     assert made.returncode == 0, made.stderr
     tool = os.path.join(os.path.dirname(mmdet.__file__), ".mim", "tools", "train.py")
-    result = project.python(tool, f"runs/{run}/config.py", "--cfg-options", "train_cfg.max_epochs=1")
+    result = project.python(tool, f"runs/{run}/config.py")
     assert result.returncode == 0, result.stderr
-    assert (project / f"runs/{run}/checkpoints/epoch_1.pth").exists()
+    assert (project / f"runs/{run}/checkpoints/epoch_3.pth").exists()
 
 
 def run_ids(project) -> list[str]:
