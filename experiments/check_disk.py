@@ -17,7 +17,7 @@ from tqdm import tqdm
 from experiments.complexity import build_model
 from experiments.errors import UserError, run_or_explain
 from experiments.grid import Grid
-from experiments.run import Run
+from experiments.spec.run import Run
 from experiments.write_config import config_text
 
 BYTES_OF_VALUE = 4

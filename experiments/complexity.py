@@ -22,10 +22,10 @@ from torch.utils.weak import WeakIdKeyDictionary
 from tqdm import tqdm
 
 from experiments.errors import explain_build, run_or_explain
-from experiments.run import Run
-from experiments.scale import load_scale
-from experiments.strict_yaml import validate
-from experiments.study import Setting
+from experiments.spec.run import Run
+from experiments.spec.scale import load_scale
+from experiments.spec.yaml_models import validate
+from experiments.spec.study import Setting
 from experiments.write_config import config_text
 
 # Batch normalisation of a single value per channel, as of a global mean, is impossible with one.

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from experiments.errors import UserError, run_or_explain
-from experiments.scale import CocoDataset, Dataset, ExpectedSplit
+from experiments.spec.scale import CocoDataset, Dataset, ExpectedSplit
 from experiments.synthetic import write_synthetic_dataset
 
 TAIL_BYTES = 64

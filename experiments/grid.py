@@ -14,12 +14,12 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, field_validator
 
 from experiments.errors import UserError
-from experiments.run import Run
-from experiments.scale import Scale, load_scale
+from experiments.spec.run import Run
+from experiments.spec.scale import Scale, load_scale
 from experiments.server_answer import ANSWERS, answer_file, read_answer
-from experiments.sources import source_files, sources_fingerprint
-from experiments.strict_yaml import StrictModel, validate
-from experiments.study import STUDIES, TEST_ACCURACY, Study, Table, load_study
+from experiments.spec.sources import source_files, sources_fingerprint
+from experiments.spec.yaml_models import StrictModel, validate
+from experiments.spec.study import STUDIES, TEST_ACCURACY, Study, Table, load_study
 
 PAPER_SCALE = "coco"
 FIGURES = ("ap", "flops", "curves")

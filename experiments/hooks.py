@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 
 from experiments.errors import UserError
 from experiments.progress import write_progress
-from experiments.study import neck_types
+from experiments.spec.study import neck_types
 
 SECONDS_BETWEEN_NEWS = 30.0
 

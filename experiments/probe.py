@@ -22,7 +22,7 @@ from experiments.errors import UserError
 from experiments.progress import write_atomically
 from experiments.provenance import processor
 from experiments.records import Standing
-from experiments.run import Run
+from experiments.spec.run import Run
 from experiments.training_time import TrainingTimes, key_of_probe
 from experiments.write_config import config_text
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.progress import LOCK, PROGRESS
-from experiments.run import Run
+from experiments.spec.run import Run
 
 State = Literal["running", "failed", "interrupted", "done", "queued"]
 STATES: tuple[State, ...] = ("running", "failed", "interrupted", "done", "queued")

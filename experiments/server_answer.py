@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from pydantic import field_validator, model_validator
 
-from experiments.strict_yaml import StrictModel, read_yaml
+from experiments.spec.yaml_models import StrictModel, read_yaml
 
 ANSWERS = Path("experiments/test_dev")
 # The server's names of COCO's metrics, and this project's.

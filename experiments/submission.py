@@ -20,8 +20,8 @@ from mmengine.runner import Runner
 from tqdm import tqdm
 
 from experiments.errors import UserError, run_or_explain
-from experiments.scale import Scale, TestSet, load_scale
-from experiments.study import neck_types
+from experiments.spec.scale import Scale, TestSet, load_scale
+from experiments.spec.study import neck_types
 from experiments.train import join_processes, newest_checkpoint
 
 

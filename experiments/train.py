@@ -27,8 +27,8 @@ from experiments.hooks import ProgressHook
 from experiments.interruption import CHECKPOINT, InterruptionError
 from experiments.loggers import keep_mlflow_run, use_loggers
 from experiments.progress import refuse_repetition, run_lock, tell_end, write_atomically
-from experiments.sources import source_hashes
-from experiments.study import neck_types
+from experiments.spec.sources import source_hashes
+from experiments.spec.study import neck_types
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Parts of a config that may change in the middle of a training.

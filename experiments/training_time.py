@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from experiments.grid import Grid
 from experiments.records import Records, Standing, number
-from experiments.run import Run
-from experiments.scale import Scale
+from experiments.spec.run import Run
+from experiments.spec.scale import Scale
 
 Source = Literal["recorded", "measured", "assumed"]
 SOURCES: tuple[Source, ...] = ("recorded", "measured", "assumed")

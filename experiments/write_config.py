@@ -9,11 +9,11 @@ from typing import Any
 import jinja2
 
 from experiments.errors import run_or_explain
-from experiments.run import Run
-from experiments.scale import Scale, Schedule, load_scale
-from experiments.sources import neck_options
-from experiments.strict_yaml import validate
-from experiments.study import Setting
+from experiments.spec.run import Run
+from experiments.spec.scale import Scale, Schedule, load_scale
+from experiments.spec.sources import neck_options
+from experiments.spec.yaml_models import validate
+from experiments.spec.study import Setting
 
 TEMPLATES = Path(__file__).parent / "templates"
 LINE_LENGTH = 120

@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from experiments.errors import UserError, run_or_explain
-from experiments.run import Run
-from experiments.scale import load_scale
+from experiments.spec.run import Run
+from experiments.spec.scale import load_scale
 from experiments.server_answer import answer_file, read_answer
-from experiments.sources import source_hashes
-from experiments.study import COMPLEXITY, Row, Table, load_study
+from experiments.spec.sources import source_hashes
+from experiments.spec.study import COMPLEXITY, Row, Table, load_study
 
 
 @dataclass(frozen=True)

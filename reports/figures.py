@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.errors import run_or_explain
-from experiments.scale import Scale, load_scale
+from experiments.spec.scale import Scale, load_scale
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

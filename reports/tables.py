@@ -12,8 +12,8 @@ import jinja2
 import pandas as pd
 
 from experiments.errors import run_or_explain
-from experiments.scale import Scale, load_scale
-from experiments.study import ACCURACY, TEST_ACCURACY, Study, Table, load_study
+from experiments.spec.scale import Scale, load_scale
+from experiments.spec.study import ACCURACY, TEST_ACCURACY, Study, Table, load_study
 
 TEMPLATES = Path(__file__).parent / "templates"
 FORMATS = ("md", "tex", "html", "csv")

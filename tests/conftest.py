@@ -14,7 +14,7 @@ import yaml
 from hypothesis import HealthCheck, settings
 
 from experiments.dataset import prepare_dataset
-from experiments.scale import SyntheticDataset
+from experiments.spec.scale import SyntheticDataset
 
 # The machines of continuous integration are slow at times; that is no fault of what is tested.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])

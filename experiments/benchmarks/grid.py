@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from experiments.errors import UserError, run_or_explain
 from experiments.grid import Grid
-from experiments.run import Run
-from experiments.study import ACCURACY
+from experiments.spec.run import Run
+from experiments.spec.study import ACCURACY
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

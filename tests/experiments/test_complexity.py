@@ -7,10 +7,10 @@ import torch
 
 from experiments.complexity import TensorMemory, count
 from experiments.errors import UserError
-from experiments.run import Run
-from experiments.scale import load_scale
+from experiments.spec.run import Run
+from experiments.spec.scale import load_scale
 from experiments.speed import _warm_up_length, frames_per_second, measure
-from experiments.study import Setting, load_study
+from experiments.spec.study import Setting, load_study
 
 STUDY = load_study("a2fpn")
 EXPECTED = {

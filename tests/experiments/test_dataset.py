@@ -12,7 +12,7 @@ from pycocotools import mask as mask_utils
 
 from experiments.dataset import check_stuff_maps, prepare_dataset
 from experiments.errors import UserError
-from experiments.scale import ExpectedSplit, load_scale
+from experiments.spec.scale import ExpectedSplit, load_scale
 from tests.conftest import SHAPES
 
 

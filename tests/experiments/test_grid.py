@@ -6,7 +6,7 @@ import pytest
 
 from experiments.errors import UserError
 from experiments.grid import Grid
-from experiments.study import load_study
+from experiments.spec.study import load_study
 
 CONFIGURATION = {"studies": "a2fpn", "scale": "demo", "seeds": 0}
 TABLE6 = SimpleNamespace(report="table6")

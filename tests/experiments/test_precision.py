@@ -9,9 +9,9 @@ from mmengine.optim import build_optim_wrapper
 
 from experiments.errors import UserError
 from experiments.precision import checkpoint_gradients, widen_heads
-from experiments.run import Run
-from experiments.scale import Training, load_scale
-from experiments.study import load_study
+from experiments.spec.run import Run
+from experiments.spec.scale import Training, load_scale
+from experiments.spec.study import load_study
 from experiments.write_config import config_text
 from necks.auxiliary_loss_hook import add_auxiliary_losses
 

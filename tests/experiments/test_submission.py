@@ -5,7 +5,7 @@ import json
 import pytest
 
 from experiments.errors import UserError
-from experiments.scale import load_scale
+from experiments.spec.scale import load_scale
 from experiments.submission import write_submission
 
 COCO = load_scale("coco")

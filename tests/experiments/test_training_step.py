@@ -11,9 +11,9 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
 from experiments.precision import widen_heads
-from experiments.run import Run
-from experiments.scale import load_scale
-from experiments.study import STUDIES, Setting, load_study
+from experiments.spec.run import Run
+from experiments.spec.scale import load_scale
+from experiments.spec.study import STUDIES, Setting, load_study
 from experiments.write_config import config_text
 from necks.auxiliary_loss_hook import add_auxiliary_losses
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 
-from experiments.study import load_study
+from experiments.spec.study import load_study
 from necks.a2fpn import A2FPN, BOTTOM_UPS, EXTRA_LEVELS, LATERALS, TOP_DOWNS
 from necks.attention import normalise
 from tests.necks.literal_a2fpn import literal_forward

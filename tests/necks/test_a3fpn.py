@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 
-from experiments.study import load_study
+from experiments.spec.study import load_study
 from necks.a3fpn import A3FPN, DIRECTIONS
 from necks.context_attention import ContextResampler, IntraScaleContentAttention
 from tests.necks.helpers import SMALL, assert_computes, build, level_sizes, levels, randomise, without_gradient

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from experiments.run import Run
-from experiments.scale import load_scale
-from experiments.study import load_study
+from experiments.spec.run import Run
+from experiments.spec.scale import load_scale
+from experiments.spec.study import load_study
 
 DATASET = {"val": {"images": 6, "annotations_sha256": "a1"}}
 

@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import pytest
 
-from experiments.scale import load_scale
+from experiments.spec.scale import load_scale
 from reports.collect import collect
 from reports.figures import STYLE, plot_against_flops, plot_against_latency, plot_average_precision, plot_training_curves
 

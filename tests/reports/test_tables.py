@@ -5,8 +5,8 @@ import io
 import pandas as pd
 import pytest
 
-from experiments.scale import load_scale
-from experiments.study import Study, load_study
+from experiments.spec.scale import load_scale
+from experiments.spec.study import Study, load_study
 from reports.collect import collect
 from reports.tables import FORMATS, make_table, render
 

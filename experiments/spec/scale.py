@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from experiments.strict_yaml import StrictModel, read_yaml
+from experiments.spec.yaml_models import StrictModel, read_yaml
 
 SCALES = Path("experiments/scales")
 

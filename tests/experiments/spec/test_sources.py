@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import sources
+from experiments.spec import sources
 from experiments.errors import UserError
-from experiments.sources import (
+from experiments.spec.sources import (
     CONFIG_AND_MEASURE,
     SHARED_SOURCES,
     known_necks,

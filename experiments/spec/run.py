@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.scale import Scale
-from experiments.study import Setting
+from experiments.spec.scale import Scale
+from experiments.spec.study import Setting
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from experiments.errors import UserError
-from experiments.sources import known_necks, neck_options
-from experiments.strict_yaml import StrictModel, read_yaml
+from experiments.spec.sources import known_necks, neck_options
+from experiments.spec.yaml_models import StrictModel, read_yaml
 
 STUDIES = Path("experiments/studies")
 ACCURACY = tuple(f"{kind}_{metric}" for kind in ("box", "mask") for metric in ("AP", "AP50", "AP75", "APS", "APM", "APL"))

@@ -4,9 +4,9 @@ import pytest
 import yaml
 
 from experiments.errors import UserError
-from experiments.run import Run
-from experiments.scale import load_scale
-from experiments.study import load_study
+from experiments.spec.run import Run
+from experiments.spec.scale import load_scale
+from experiments.spec.study import load_study
 
 VALID = {
     "title": "t",
@@ -21,7 +21,7 @@ VALID = {
 
 @pytest.fixture
 def write_study(tmp_path, monkeypatch):
-    monkeypatch.setattr("experiments.study.STUDIES", tmp_path)
+    monkeypatch.setattr("experiments.spec.study.STUDIES", tmp_path)
 
     def write(change=lambda study: None):
         study = yaml.safe_load(yaml.safe_dump(VALID))
@@ -172,7 +172,7 @@ def test_an_unknown_study_names_those_that_exist(write_study):
 
 
 def test_duplicate_keys_and_broken_yaml_are_found(tmp_path, monkeypatch):
-    monkeypatch.setattr("experiments.study.STUDIES", tmp_path)
+    monkeypatch.setattr("experiments.spec.study.STUDIES", tmp_path)
     (tmp_path / "twice.yaml").write_text("title: a\ntitle: b\n")
     with pytest.raises(UserError, match=r"twice.yaml, line 2: duplicate key 'title'"):
         load_study("twice")

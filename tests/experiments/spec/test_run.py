@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.errors import UserError
-from experiments.run import Run
-from experiments.scale import load_scale
-from experiments.study import Setting, load_study
+from experiments.spec.run import Run
+from experiments.spec.scale import load_scale
+from experiments.spec.study import Setting, load_study
 
 DEMO = load_scale("demo")
 
