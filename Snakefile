@@ -9,7 +9,7 @@ from snakemake.settings.types import DeploymentMethod
 
 from experiments.errors import UserError
 from experiments.grid import FIGURES, Grid
-from experiments.progress import INVOCATION
+from experiments.records.run_state import INVOCATION
 
 
 configfile: "experiments/config.yaml"

@@ -14,7 +14,7 @@ from mmengine.registry import FUNCTIONS, HOOKS
 from mmengine.runner import Runner
 
 from experiments.errors import UserError
-from experiments.progress import write_progress
+from experiments.records.run_state import write_progress
 from experiments.spec.study import neck_types
 
 SECONDS_BETWEEN_NEWS = 30.0

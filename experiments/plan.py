@@ -16,7 +16,7 @@ from rich.table import Table
 
 from experiments.errors import UserError
 from experiments.grid import Grid
-from experiments.records import Records, Standing
+from experiments.records.run_status import Records, Standing
 from experiments.status import WIDTH_OF_FILES, duration
 from experiments.training_time import SOURCES, Estimate, TrainingTimes
 

@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from experiments.complexity import build_model
 from experiments.errors import UserError
-from experiments.progress import write_atomically
-from experiments.provenance import processor
-from experiments.records import Standing
+from experiments.records.run_state import write_atomically
+from experiments.records.provenance import processor
+from experiments.records.run_status import Standing
 from experiments.spec.run import Run
 from experiments.training_time import TrainingTimes, key_of_probe
 from experiments.write_config import config_text

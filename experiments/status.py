@@ -15,7 +15,7 @@ from rich.table import Table
 
 from experiments.errors import UserError
 from experiments.grid import Grid
-from experiments.records import STATES, Records, Standing, number
+from experiments.records.run_status import STATES, Records, Standing, number
 from experiments.spec.run import Run
 
 # With more runs than this, finished and waiting ones are only counted.

@@ -20,13 +20,13 @@ from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, init_dist, is_main_process
 from mmengine.runner import Runner
 
-from experiments import provenance
+from experiments.records import provenance
 from experiments.errors import UserError, explain_build, run_or_explain
 from experiments.evaluate import average_precision
 from experiments.hooks import ProgressHook
 from experiments.interruption import CHECKPOINT, InterruptionError
 from experiments.loggers import keep_mlflow_run, use_loggers
-from experiments.progress import refuse_repetition, run_lock, tell_end, write_atomically
+from experiments.records.run_state import refuse_repetition, run_lock, tell_end, write_atomically
 from experiments.spec.sources import source_hashes
 from experiments.spec.study import neck_types
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.grid import Grid
-from experiments.records import Records, Standing, number
+from experiments.records.run_status import Records, Standing, number
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale
 

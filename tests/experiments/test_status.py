@@ -8,9 +8,11 @@ import sys
 
 import pytest
 
-from experiments import records, status
+from experiments import status
+
+from experiments.records import run_status as records
 from experiments.errors import UserError
-from experiments.records import Records, is_locked
+from experiments.records.run_status import Records, is_locked
 from experiments.status import duration
 
 HOLD_LOCK = """

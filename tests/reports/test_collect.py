@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from experiments.errors import UserError
-from experiments.server_answer import answer_file
+from experiments.records.server_results import answer_file
 from reports.collect import collect
 
 

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import torch
 
-from experiments import provenance
+from experiments.records import provenance
 
 
 @pytest.fixture

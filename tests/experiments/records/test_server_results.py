@@ -8,7 +8,7 @@ import pytest
 
 from experiments.errors import UserError
 from experiments.grid import Grid
-from experiments.server_answer import ANSWERS, read_answer
+from experiments.records.server_results import ANSWERS, read_answer
 
 # As COCO's evaluation server prints it.
 STATISTICS = {

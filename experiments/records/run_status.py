@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.progress import LOCK, PROGRESS
+from experiments.records.run_state import LOCK, PROGRESS
 from experiments.spec.run import Run
 
 State = Literal["running", "failed", "interrupted", "done", "queued"]

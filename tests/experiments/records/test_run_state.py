@@ -10,12 +10,12 @@ import time
 import pytest
 
 from experiments.errors import UserError
-from experiments.progress import INVOCATION, refuse_repetition, run_lock, tell_end, write_progress
+from experiments.records.run_state import INVOCATION, refuse_repetition, run_lock, tell_end, write_progress
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from experiments.progress import run_lock
+from experiments.records.run_state import run_lock
 with run_lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
