@@ -161,8 +161,8 @@ rule stuff_maps:
 # For reading, or for mmdetection's own tools: a training writes its config itself, which halves the jobs of a large grid.
 rule config:
     input:
-        "experiments/templates/config.py.j2",
-        "experiments/write_config.py",
+        "experiments/configs/templates/config.py.j2",
+        "experiments/configs/write.py",
     output:
         "runs/{run}/config.py",
     log:
@@ -172,7 +172,7 @@ rule config:
     params:
         run=grid.run_arguments,
     shell:
-        "python -m experiments.write_config {params.run} {output} 2>&1 | tee {log} >&2"
+        "python -m experiments.configs.write {params.run} {output} 2>&1 | tee {log} >&2"
 
 
 rule train:
@@ -200,7 +200,7 @@ rule train:
     # Loggers are no parameter: to follow a training elsewhere is no reason to train again. exec: no shell stands between the
     # signals of a cluster and the training.
     shell:
-        "config=runs/{wildcards.run}/config.py; python -m experiments.write_config {params.run} $config"
+        "config=runs/{wildcards.run}/config.py; python -m experiments.configs.write {params.run} $config"
         f" && exec env {grid.launcher} -m experiments.train --dataset {grid.dataset_checked}"
         f" --loggers {' '.join(grid.scale.loggers)}"
         " --threads {threads} --log-file {log}"

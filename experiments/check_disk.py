@@ -18,7 +18,7 @@ from experiments.complexity import build_model
 from experiments.errors import UserError, run_or_explain
 from experiments.grid import Grid
 from experiments.spec.run import Run
-from experiments.write_config import config_text
+from experiments.configs.write import config_text
 
 BYTES_OF_VALUE = 4
 # Values that an optimiser keeps of each weight: SGD its momentum, Adam two moments.

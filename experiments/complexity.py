@@ -26,7 +26,7 @@ from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.yaml_models import validate
 from experiments.spec.study import Setting
-from experiments.write_config import config_text
+from experiments.configs.write import config_text
 
 # Batch normalisation of a single value per channel, as of a global mean, is impossible with one.
 IMAGES_IN_TRAINING = 2

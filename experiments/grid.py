@@ -390,7 +390,7 @@ class Grid:
 
     @_inspected_once
     def run_arguments(self, wildcards: Any, input: object) -> str:
-        """What names a run to `experiments.write_config`; untracked, as the run's id stands for all of it."""
+        """What names a run to `experiments.configs.write`; untracked, as the run's id stands for all of it."""
         run = self.run(wildcards.run)
         return shlex.join(["--scale", self.scale.name, "--seed", str(run.seed), "--setting", run.setting.model_dump_json()])
 

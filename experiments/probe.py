@@ -24,7 +24,7 @@ from experiments.records.provenance import processor
 from experiments.records.run_status import Standing
 from experiments.spec.run import Run
 from experiments.training_time import TrainingTimes, key_of_probe
-from experiments.write_config import config_text
+from experiments.configs.write import config_text
 
 # A COCO image has 7.3 on average.
 OBJECTS_PER_IMAGE = 7

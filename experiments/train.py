@@ -42,7 +42,7 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Seq
     Parameters
     ----------
     config_file : Path
-        Written by `experiments.write_config`.
+        Written by `experiments.configs.write`.
     dataset : dict
         Identity of the dataset, from `experiments.dataset`.
     threads : int

@@ -12,7 +12,7 @@ from experiments.precision import checkpoint_gradients, widen_heads
 from experiments.spec.run import Run
 from experiments.spec.scale import Training, load_scale
 from experiments.spec.study import load_study
-from experiments.write_config import config_text
+from experiments.configs.write import config_text
 from necks.auxiliary_loss_hook import add_auxiliary_losses
 
 SETTING = load_study("a2fpn").settings["a2fpn"]

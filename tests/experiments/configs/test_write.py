@@ -13,7 +13,7 @@ from experiments.dataset import prepare_dataset
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Setting, load_study
-from experiments.write_config import config_text, to_python
+from experiments.configs.write import config_text, to_python
 from necks.auxiliary_loss_hook import add_auxiliary_losses
 
 SETTINGS = load_study("a2fpn").settings

@@ -1,0 +1,1 @@
+"""Runs as mmengine configs: where mmdetection's config keys are written."""
