@@ -72,8 +72,8 @@ rule all:
 
 rule dataset:
     input:
-        "experiments/dataset.py",
-        "experiments/synthetic.py",
+        "experiments/data/prepare.py",
+        "experiments/data/synthetic.py",
     output:
         grid.dataset_checked,
     log:
@@ -87,7 +87,7 @@ rule dataset:
         data_root=grid.configuration.data_root or "none",
         expected=grid.expected_splits,
     shell:
-        "python -m experiments.dataset --dataset {params.dataset:q} --folder {params.folder} --data-root {params.data_root:q}"
+        "python -m experiments.data.prepare --dataset {params.dataset:q} --folder {params.folder} --data-root {params.data_root:q}"
         " --expected {params.expected:q} {output} 2>&1 | tee {log} >&2"
 
 
@@ -140,7 +140,7 @@ rule ready:
 
 rule stuff_maps:
     input:
-        "experiments/dataset.py",
+        "experiments/data/prepare.py",
     output:
         grid.stuff_maps_checked,
     log:
@@ -154,7 +154,7 @@ rule stuff_maps:
         dataset=grid.scale.dataset.model_dump_json(),
         data_root=grid.configuration.data_root or "none",
     shell:
-        "python -m experiments.dataset --stuff-maps --dataset {params.dataset:q} --data-root {params.data_root:q} {output}"
+        "python -m experiments.data.prepare --stuff-maps --dataset {params.dataset:q} --data-root {params.data_root:q} {output}"
         " 2>&1 | tee {log} >&2"
 
 

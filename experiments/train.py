@@ -44,7 +44,7 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Seq
     config_file : Path
         Written by `experiments.configs.write`.
     dataset : dict
-        Identity of the dataset, from `experiments.dataset`.
+        Identity of the dataset, from `experiments.data.prepare`.
     threads : int
         CPU threads of all processes of this machine together.
     loggers : sequence of str

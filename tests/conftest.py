@@ -13,7 +13,7 @@ import torch
 import yaml
 from hypothesis import HealthCheck, settings
 
-from experiments.dataset import prepare_dataset
+from experiments.data.prepare import prepare_dataset
 from experiments.spec.scale import SyntheticDataset
 
 # The machines of continuous integration are slow at times; that is no fault of what is tested.

@@ -16,7 +16,7 @@ def _left_out_of_identity(default: Any) -> Any:
 
 
 class SyntheticDataset(StrictModel):
-    """Drawn shapes in COCO format; see `experiments.synthetic`."""
+    """Drawn shapes in COCO format; see `experiments.data.synthetic`."""
 
     kind: Literal["synthetic"]
     classes: list[Literal["disc", "square", "triangle", "star", "cross", "crescent"]] = Field(min_length=1)

@@ -9,7 +9,7 @@ from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
-from experiments.dataset import prepare_dataset
+from experiments.data.prepare import prepare_dataset
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Setting, load_study

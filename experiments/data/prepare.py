@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from experiments.errors import UserError, run_or_explain
 from experiments.spec.scale import CocoDataset, Dataset, ExpectedSplit
-from experiments.synthetic import write_synthetic_dataset
+from experiments.data.synthetic import write_synthetic_dataset
 
 TAIL_BYTES = 64
 END_MARKS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}

@@ -1,0 +1,1 @@
+"""The datasets: drawn, or linked, checked and identified."""
