@@ -201,7 +201,7 @@ rule train:
     # signals of a cluster and the training.
     shell:
         "config=runs/{wildcards.run}/config.py; python -m experiments.configs.write {params.run} $config"
-        f" && exec env {grid.launcher} -m experiments.train --dataset {grid.dataset_checked}"
+        f" && exec env {grid.launcher} -m experiments.training.train --dataset {grid.dataset_checked}"
         f" --loggers {' '.join(grid.scale.loggers)}"
         " --threads {threads} --log-file {log}"
         " $config {output}"
@@ -209,7 +209,7 @@ rule train:
 
 rule submission:
     input:
-        "experiments/submission.py",
+        "experiments/training/submission.py",
         dataset=ancient(grid.dataset_checked),
     output:
         directory("submissions/{run}"),
@@ -227,7 +227,7 @@ rule submission:
         scale=grid.scale.name,
         trained=grid.trained,
     shell:
-        "{params.launcher} -m experiments.submission --scale {params.scale} --trained {params.trained} --threads {threads}"
+        "{params.launcher} -m experiments.training.submission --scale {params.scale} --trained {params.trained} --threads {threads}"
         " --log-file {log} runs/{wildcards.run} {output}"
 
 

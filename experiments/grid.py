@@ -289,7 +289,7 @@ class Grid:
     def launcher(self) -> str:
         """The command that starts a training: one process, or one per GPU."""
         gpus = self.scale.resources.gpus
-        return "python" if gpus <= 1 else f"python -m experiments.processes {gpus}"
+        return "python" if gpus <= 1 else f"python -m experiments.training.launch {gpus}"
 
     def growing_resources(self, is_dry_run: bool) -> dict[str, Any]:
         """Memory (MB) and time limit (minutes) of a training: the scale's at the first attempt, then more, at most twice that.

@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
-from experiments import evaluate
+from experiments.training import evaluate
 
 HEIGHT, WIDTH = 480, 640
 CLASSES = 80
@@ -30,7 +30,7 @@ SIZES = (32, 96)
 
 
 def load_with_pycocotools(annotations: Path, detections: Path) -> tuple[COCO, COCO]:
-    """Read ground truth and detections, as `experiments.evaluate.load` does."""
+    """Read ground truth and detections, as `experiments.training.evaluate.load` does."""
     with redirect_stdout(StringIO()):
         truth = COCO(str(annotations))
         found = json.loads(detections.read_text())
@@ -43,7 +43,7 @@ def load_with_pycocotools(annotations: Path, detections: Path) -> tuple[COCO, CO
 
 
 def summarize_with_pycocotools(truth: COCO, found: COCO, kind: str, object_sizes: tuple[float, float]) -> list[float]:
-    """The numbers of `experiments.evaluate.summarize`, by the implementation that decides what is right."""
+    """The numbers of `experiments.training.evaluate.summarize`, by the implementation that decides what is right."""
     small, medium = (side**2 for side in object_sizes)
     with redirect_stdout(StringIO()):
         evaluation = COCOeval(truth, found, evaluate.IOU_TYPES[kind])

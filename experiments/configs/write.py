@@ -17,7 +17,7 @@ from experiments.spec.study import Setting
 
 TEMPLATES = Path(__file__).parent / "templates"
 LINE_LENGTH = 120
-CUSTOM_IMPORTS = ["necks", "experiments.hooks", "experiments.interruption", "experiments.precision"]
+CUSTOM_IMPORTS = ["necks", "experiments.training.hooks", "experiments.training.interruption", "experiments.training.precision"]
 
 
 def config_text(run: Run) -> str:

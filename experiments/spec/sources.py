@@ -14,11 +14,11 @@ from experiments.errors import UserError
 OWN_PACKAGES = ("necks", "kernels")
 BACKEND_SUFFIXES = (".py", ".cpp", ".h")
 SHARED_SOURCES = (
-    *("experiments/hooks.py", "experiments/interruption.py", "experiments/precision.py"),
+    *("experiments/training/hooks.py", "experiments/training/interruption.py", "experiments/training/precision.py"),
     "necks/auxiliary_loss_hook.py",
 )
 # What writes configs and measures: a run is trained again when it changes, but only as far as its config has changed.
-CONFIG_AND_MEASURE = ("experiments/configs/templates/config.py.j2", "experiments/configs/write.py", "experiments/evaluate.py")
+CONFIG_AND_MEASURE = ("experiments/configs/templates/config.py.j2", "experiments/configs/write.py", "experiments/training/evaluate.py")
 FINGERPRINTS = Path("runs/sources")
 
 

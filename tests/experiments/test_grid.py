@@ -31,7 +31,7 @@ def test_a_table_about_cost_wants_its_trainings_only_beside_everything_or_for_it
 def test_several_gpus_are_used_by_several_processes():
     assert Grid(CONFIGURATION).launcher == "python"
     coco = Grid({**CONFIGURATION, "scale": "coco", "data_root": "/somewhere"})
-    assert coco.launcher == "python -m experiments.processes 4"
+    assert coco.launcher == "python -m experiments.training.launch 4"
 
 
 def test_two_tables_of_one_report_name_are_refused(monkeypatch):

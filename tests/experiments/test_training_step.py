@@ -10,7 +10,7 @@ from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
-from experiments.precision import widen_heads
+from experiments.training.precision import widen_heads
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import STUDIES, Setting, load_study

@@ -99,7 +99,7 @@ class Head:
     def _training(self, process: Path) -> tuple[int, str] | None:
         with suppress(OSError):
             words = (process / "cmdline").read_text().split("\0")
-            if words[1:3] == ["-m", "experiments.train"] and (process / "cwd").readlink() == self.project.folder:
+            if words[1:3] == ["-m", "experiments.training.train"] and (process / "cwd").readlink() == self.project.folder:
                 (config,) = (word for word in words if word.endswith("config.py"))
                 return int(process.name), Path(config).parent.name
         return None

@@ -30,7 +30,7 @@ def ask_for_gpus(project, **resources):
 def targets(project, monkeypatch):
     """Metrics of the two runs of a project that asks for a GPU and counts its trainings."""
     ask_for_gpus(project)
-    (project / "experiments/train.py").write_text(TRAINING)
+    (project / "experiments/training/train.py").write_text(TRAINING)
     monkeypatch.chdir(project.folder)
     runs = Grid({"studies": "two_necks", "scale": "instant", "seeds": 0}).runs.values()
     return [str(run.metrics_file) for run in runs]
@@ -85,5 +85,5 @@ def test_finished_runs_are_left_alone_where_the_identity_of_the_dataset_has_gone
     assert f"output: {second}" in plan
 
     identity.write_text(content)
-    (project / "experiments/hooks.py").write_text((project / "experiments/hooks.py").read_text() + "\n# changed\n")
+    (project / "experiments/training/hooks.py").write_text((project / "experiments/training/hooks.py").read_text() + "\n# changed\n")
     assert project.snakemake("-n").stdout.count("rule train:") == 2, "stale runs are trained as ever"

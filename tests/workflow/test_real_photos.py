@@ -26,7 +26,7 @@ def test_training_lowers_the_loss_and_finds_more_than_an_untrained_model(project
         text + f"\ntrain_cfg = dict(max_epochs=0)\nwork_dir = {str(untrained / 'checkpoints')!r}\n"
     )
     measured = project.python(
-        "-m", "experiments.train", "--dataset", "datasets/tiny_coco.json", "--log-file", "untrained/log",
+        "-m", "experiments.training.train", "--dataset", "datasets/tiny_coco.json", "--log-file", "untrained/log",
         "untrained/config.py", "untrained/metrics.json",
     )  # fmt: skip
     assert measured.returncode == 0, measured.stderr

@@ -153,11 +153,11 @@ def test_hashes_of_all_sources_are_there_before_snakemake_looks_for_them(project
     a2fpn = project / "runs/sources/A2FPN.json"
     assert project.snakemake("-n", "datasets/instant.json").returncode == 0
     assert a2fpn.exists()
-    changed = project / "experiments/evaluate.py"
+    changed = project / "experiments/training/evaluate.py"
     a2fpn.write_text("{}")
     changed.write_text(changed.read_text() + "# another content\n")
     assert project.snakemake("-n", "datasets/instant.json").returncode == 0
-    assert "experiments/evaluate.py" in json.loads(a2fpn.read_text())
+    assert "experiments/training/evaluate.py" in json.loads(a2fpn.read_text())
 
 
 def test_a_training_writes_its_config_and_the_config_can_be_had_before(project):
@@ -166,7 +166,7 @@ def test_a_training_writes_its_config_and_the_config_can_be_had_before(project):
     assert project.snakemake(f"runs/{run}/config.py").returncode == 0
     before = config.read_text()
     config.unlink()
-    (project / "experiments/train.py").write_text("import sys, pathlib; pathlib.Path(sys.argv[-1]).write_text('{}')")
+    (project / "experiments/training/train.py").write_text("import sys, pathlib; pathlib.Path(sys.argv[-1]).write_text('{}')")
     result = project.snakemake(f"runs/{run}/metrics.json")
     assert result.returncode == 0, result.stderr
     assert config.read_text() == before

@@ -43,7 +43,7 @@ class Training:
         options = ["--dataset", "datasets/instant.json", "--log-file", "train.log", f"runs/{self.run}/config.py"]
         environment = self.project.environment
         return subprocess.Popen(
-            ["env", *self.launcher, "-m", "experiments.train", *options, f"runs/{self.run}/metrics.json"],
+            ["env", *self.launcher, "-m", "experiments.training.train", *options, f"runs/{self.run}/metrics.json"],
             cwd=self.project.folder,
             env={**environment, "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"},
             start_new_session=True,

@@ -38,7 +38,7 @@ def test_a_run_depends_on_its_necks_sources_alone():
     assert {"necks/a2fpn.py", "necks/fusion.py", "kernels/reassemble.py"} <= set(source_files(["A2FPN"]))
     assert "necks/auxiliary_loss_hook.py" not in source_files(["A2FPN"])
     assert training_sources(["FPN", "ResNet"]) == sorted(SHARED_SOURCES)
-    assert {"experiments/hooks.py", "necks/auxiliary_loss_hook.py"} <= set(SHARED_SOURCES)
+    assert {"experiments/training/hooks.py", "necks/auxiliary_loss_hook.py"} <= set(SHARED_SOURCES)
 
 
 def test_a_neck_file_that_is_no_python_is_named(tmp_path, monkeypatch):

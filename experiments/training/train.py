@@ -22,10 +22,10 @@ from mmengine.runner import Runner
 
 from experiments.records import provenance
 from experiments.errors import UserError, explain_build, run_or_explain
-from experiments.evaluate import average_precision
-from experiments.hooks import ProgressHook
-from experiments.interruption import CHECKPOINT, InterruptionError
-from experiments.loggers import keep_mlflow_run, use_loggers
+from experiments.training.evaluate import average_precision
+from experiments.training.hooks import ProgressHook
+from experiments.training.interruption import CHECKPOINT, InterruptionError
+from experiments.training.loggers import keep_mlflow_run, use_loggers
 from experiments.records.run_state import refuse_repetition, run_lock, tell_end, write_atomically
 from experiments.spec.sources import source_hashes
 from experiments.spec.study import neck_types
@@ -48,7 +48,7 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Seq
     threads : int
         CPU threads of all processes of this machine together.
     loggers : sequence of str
-        For `experiments.loggers`.
+        For `experiments.training.loggers`.
 
     Returns
     -------

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from experiments.train import _origin, _set_aside_foreign_checkpoints, newest_checkpoint
+from experiments.training.train import _origin, _set_aside_foreign_checkpoints, newest_checkpoint
 
 
 def test_the_newest_checkpoint_is_the_one_of_the_highest_epoch(tmp_path):

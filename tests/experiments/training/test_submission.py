@@ -6,7 +6,7 @@ import pytest
 
 from experiments.errors import UserError
 from experiments.spec.scale import load_scale
-from experiments.submission import write_submission
+from experiments.training.submission import write_submission
 
 COCO = load_scale("coco")
 IMAGE_INFO = {"images": [{"id": 1, "file_name": "1.jpg", "width": 4, "height": 3}], "categories": []}

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from experiments.errors import UserError, run_or_explain
 from experiments.spec.scale import Scale, TestSet, load_scale
 from experiments.spec.study import neck_types
-from experiments.train import join_processes, newest_checkpoint
+from experiments.training.train import join_processes, newest_checkpoint
 
 
 def write_submission(run: Path, scale: Scale, output: Path, threads: int) -> list[Path]:

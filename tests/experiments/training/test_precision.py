@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
 from experiments.errors import UserError
-from experiments.precision import checkpoint_gradients, widen_heads
+from experiments.training.precision import checkpoint_gradients, widen_heads
 from experiments.spec.run import Run
 from experiments.spec.scale import Training, load_scale
 from experiments.spec.study import load_study

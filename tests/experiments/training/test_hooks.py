@@ -9,7 +9,7 @@ import torch
 from mmengine.logging import MessageHub
 
 from experiments.errors import UserError
-from experiments.hooks import EpochSeedHook, HistoryHook, InvalidLossHook
+from experiments.training.hooks import EpochSeedHook, HistoryHook, InvalidLossHook
 
 
 def runner(epoch=0, iteration=0, max_iters=8, per_epoch=4):

@@ -1,0 +1,1 @@
+"""One training process, from its newest checkpoint to metrics.json."""
