@@ -8,7 +8,7 @@ from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
 from experiments.errors import UserError
-from experiments.grid import FIGURES, Grid
+from experiments.workflow.grid import FIGURES, Grid
 from experiments.records.run_state import INVOCATION
 
 

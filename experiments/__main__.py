@@ -9,7 +9,7 @@ import yaml
 
 from experiments import plan, status
 from experiments.errors import UserError, run_or_explain
-from experiments.grid import Grid
+from experiments.workflow.grid import Grid
 
 CONFIGURATION = Path("experiments/config.yaml")
 VERBS = {"plan": plan, "status": status}

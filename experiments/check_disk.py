@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from experiments.complexity import build_model
 from experiments.errors import UserError, run_or_explain
-from experiments.grid import Grid
+from experiments.workflow.grid import Grid
 from experiments.spec.run import Run
 from experiments.configs.write import config_text
 

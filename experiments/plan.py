@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments.errors import UserError
-from experiments.grid import Grid
+from experiments.workflow.grid import Grid
 from experiments.records.run_status import Records, Standing
 from experiments.status import WIDTH_OF_FILES, duration
 from experiments.training_time import SOURCES, Estimate, TrainingTimes

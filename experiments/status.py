@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments.errors import UserError
-from experiments.grid import Grid
+from experiments.workflow.grid import Grid
 from experiments.records.run_status import STATES, Records, Standing, number
 from experiments.spec.run import Run
 

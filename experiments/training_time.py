@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.grid import Grid
+from experiments.workflow.grid import Grid
 from experiments.records.run_status import Records, Standing, number
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale

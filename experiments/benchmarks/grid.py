@@ -22,7 +22,7 @@ import yaml
 from tqdm import tqdm
 
 from experiments.errors import UserError, run_or_explain
-from experiments.grid import Grid
+from experiments.workflow.grid import Grid
 from experiments.spec.run import Run
 from experiments.spec.study import ACCURACY
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.grid import Grid
+from experiments.workflow.grid import Grid
 
 TESTS = Path(__file__).resolve().parents[1]
 

@@ -12,7 +12,7 @@ from experiments import check_disk as module
 from experiments.check_disk import Demand, check_disk, demand_of
 from experiments.complexity import build_model
 from experiments.errors import UserError
-from experiments.grid import Grid
+from experiments.workflow.grid import Grid
 
 CONFIGURATION = {"studies": "a2fpn", "scale": "demo", "seeds": [0, 1]}
 GIB = 2**30

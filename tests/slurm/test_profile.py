@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from snakemake.profiles import ProfileConfigFileParser
 
-from experiments.grid import Grid
+from experiments.workflow.grid import Grid
 
 
 def test_a_cluster_job_gets_the_cores_of_its_scale_not_those_of_the_machine_that_submits(project):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.grid import Grid
+from experiments.workflow.grid import Grid
 
 GPUS_CHECKED, DISK_CHECKED = "checks/instant_1_gpus.json", "checks/instant_disk.json"
 # What these tests are about happens before a training; this one says only which runs there were.

@@ -11,7 +11,7 @@ import psutil
 
 GRID = """
 import yaml
-from experiments.grid import Grid
+from experiments.workflow.grid import Grid
 grid = Grid(yaml.safe_load(open("experiments/config.yaml")))
 print(grid.launcher, list(grid.runs)[-1])
 """

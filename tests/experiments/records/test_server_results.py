@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import UserError
-from experiments.grid import Grid
+from experiments.workflow.grid import Grid
 from experiments.records.server_results import ANSWERS, read_answer
 
 # As COCO's evaluation server prints it.
@@ -64,7 +64,7 @@ def test_a_wrong_answer_is_one_sentence_with_file_and_key(tmp_path, content, wor
 
 def test_an_answer_may_belong_to_a_run_of_another_study_but_not_to_none(tmp_path, monkeypatch):
     other = next(iter(Grid({**COCO, "studies": "afa"}).runs))
-    monkeypatch.setattr("experiments.grid.ANSWERS", tmp_path)
+    monkeypatch.setattr("experiments.workflow.grid.ANSWERS", tmp_path)
     write(tmp_path / f"{other}.json", {"segm": STATISTICS})
     Grid(COCO)
     write(tmp_path / "0123456789ab.json", {"segm": STATISTICS})

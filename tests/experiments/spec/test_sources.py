@@ -55,7 +55,7 @@ def test_a_neck_file_that_is_no_python_is_named(tmp_path, monkeypatch):
 
 def test_the_grid_is_computed_without_torch():
     code = (
-        "import sys; from experiments.grid import Grid; Grid({'studies': 'a2fpn', 'scale': 'demo', 'seeds': 0}).runs;"
+        "import sys; from experiments.workflow.grid import Grid; Grid({'studies': 'a2fpn', 'scale': 'demo', 'seeds': 0}).runs;"
         "print('torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from experiments.errors import UserError
-from experiments.grid import Grid
+from experiments.workflow.grid import Grid
 from experiments.spec.study import load_study
 
 CONFIGURATION = {"studies": "a2fpn", "scale": "demo", "seeds": 0}
@@ -36,7 +36,7 @@ def test_several_gpus_are_used_by_several_processes():
 
 def test_two_tables_of_one_report_name_are_refused(monkeypatch):
     study = load_study("a2fpn")
-    monkeypatch.setattr("experiments.grid.load_study", lambda name: study.replace(name=name))
+    monkeypatch.setattr("experiments.workflow.grid.load_study", lambda name: study.replace(name=name))
     with pytest.raises(UserError, match="two tables of one, other have the same report name"):
         Grid({**CONFIGURATION, "studies": ["one", "other"]})
 
@@ -89,5 +89,5 @@ def test_runs_that_were_asked_for_are_named_until_they_are_too_many(monkeypatch)
     for run in (second, first, second):
         grid.sources(SimpleNamespace(run=run))
     assert grid.runs_to_store(None, None) == sorted([first, second])
-    monkeypatch.setattr("experiments.grid.NAMED_RUNS", 1)
+    monkeypatch.setattr("experiments.workflow.grid.NAMED_RUNS", 1)
     assert grid.runs_to_store(None, None) == []
