@@ -233,7 +233,7 @@ rule submission:
 
 rule complexity:
     input:
-        "experiments/complexity.py",
+        "experiments/cost/complexity.py",
         "experiments/scales/{at}.yaml",
         grid.sources_of_report,
     output:
@@ -245,14 +245,14 @@ rule complexity:
     params:
         settings=grid.settings_json,
     shell:
-        "python -m experiments.complexity --settings {params.settings:q} --scale {wildcards.at} {output}"
+        "python -m experiments.cost.complexity --settings {params.settings:q} --scale {wildcards.at} {output}"
         " 2>&1 | tee {log} >&2"
 
 
 rule speed:
     input:
-        "experiments/complexity.py",
-        "experiments/speed.py",
+        "experiments/cost/complexity.py",
+        "experiments/cost/speed.py",
         "experiments/scales/{at}.yaml",
         grid.sources_of_report,
     output:
@@ -266,7 +266,7 @@ rule speed:
     params:
         settings=grid.settings_json,
     shell:
-        "python -m experiments.speed --settings {params.settings:q} --scale {wildcards.at} --threads {threads} {output}"
+        "python -m experiments.cost.speed --settings {params.settings:q} --scale {wildcards.at} --threads {threads} {output}"
         " 2>&1 | tee {log} >&2"
 
 

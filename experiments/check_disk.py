@@ -14,7 +14,7 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from tqdm import tqdm
 
-from experiments.complexity import build_model
+from experiments.cost.complexity import build_model
 from experiments.errors import UserError, run_or_explain
 from experiments.workflow.grid import Grid
 from experiments.spec.run import Run

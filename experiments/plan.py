@@ -18,7 +18,7 @@ from experiments.errors import UserError
 from experiments.workflow.grid import Grid
 from experiments.records.run_status import Records, Standing
 from experiments.status import WIDTH_OF_FILES, duration
-from experiments.training_time import SOURCES, Estimate, TrainingTimes
+from experiments.cost.training_time import SOURCES, Estimate, TrainingTimes
 
 HOUR = 3600
 TOTAL = "all together"
@@ -91,7 +91,7 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
     standings = records.standings(grid.runs.values())
     times = TrainingTimes(grid, records, rate)
     if arguments.probe:
-        from experiments.probe import probe
+        from experiments.cost.probe import probe
 
         probe(times, standings)
     estimates = {standing.run.id: times.estimate(standing) for standing in standings}

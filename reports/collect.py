@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--scale", required=True)
     parser.add_argument("--seeds", required=True, type=int, nargs="+")
     parser.add_argument(
-        "--cost", type=Path, nargs="*", default=[], help="outputs of experiments.complexity and experiments.speed"
+        "--cost", type=Path, nargs="*", default=[], help="outputs of experiments.cost.complexity and experiments.cost.speed"
     )
     parser.add_argument("--dataset", type=Path, nargs="*", default=[], help="identity of the dataset of all runs")
     parser.add_argument("--results", required=True, type=Path)

@@ -80,7 +80,7 @@ def make_table(
     results, provenance : DataFrame
         Results and runs from `reports.collect`.
     machine : dict, optional
-        Where and how speed was measured, from `experiments.speed`.
+        Where and how speed was measured, from `experiments.cost.speed`.
     """
     table = study.tables[key]
     columns = _columns(table)
@@ -319,7 +319,7 @@ def main() -> None:
     parser.add_argument("--table", required=True)
     parser.add_argument("--scale", required=True)
     parser.add_argument(
-        "--cost", type=Path, nargs="*", default=[], help="outputs of experiments.complexity and experiments.speed"
+        "--cost", type=Path, nargs="*", default=[], help="outputs of experiments.cost.complexity and experiments.cost.speed"
     )
     parser.add_argument("--results", required=True, type=Path)
     parser.add_argument("--runs", required=True, type=Path)

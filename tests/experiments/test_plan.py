@@ -263,7 +263,7 @@ def test_a_stopped_probe_keeps_what_it_has_and_goes_on(small_grid, capsys, monke
             raise KeyboardInterrupt
         return {"seconds_per_image": 1.0, "machine": "a test"}
 
-    from experiments import probe
+    from experiments.cost import probe
 
     monkeypatch.setattr(probe, "measure", measure)
     grid = small_grid()
