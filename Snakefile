@@ -110,7 +110,7 @@ rule check_gpus:
     params:
         gpus=grid.gpus_to_check,
     shell:
-        "python -m experiments.check_gpus --gpus {params.gpus} {output} 2>&1 | tee {log} >&2"
+        "python -m experiments.preflight.gpus --gpus {params.gpus} {output} 2>&1 | tee {log} >&2"
 
 
 rule check_disk:
@@ -126,7 +126,7 @@ rule check_disk:
         configuration=grid.configuration_json,
         runs=grid.runs_to_store,
     shell:
-        "python -m experiments.check_disk --configuration {params.configuration:q} {output} --runs {params.runs}"
+        "python -m experiments.preflight.disk --configuration {params.configuration:q} {output} --runs {params.runs}"
         " 2>&1 | tee {log} >&2"
 
 

@@ -51,7 +51,7 @@ def sentence_of(result) -> str:
 
 def test_trainings_wait_for_the_checks_and_are_never_repeated_for_them(project, targets):
     first, second = targets
-    (project / "experiments/check_disk.py").write_text(ENOUGH_DISK)
+    (project / "experiments/preflight/disk.py").write_text(ENOUGH_DISK)
     sentence = sentence_of(project.snakemake(first))
     assert "torch" in sentence
     assert "GPU" in sentence
@@ -75,7 +75,7 @@ def test_trainings_wait_for_the_checks_and_are_never_repeated_for_them(project, 
 def test_finished_runs_are_left_alone_where_the_identity_of_the_dataset_has_gone(project, targets):
     first, second = targets
     ask_for_gpus(project, check_gpus=False)
-    (project / "experiments/check_disk.py").write_text(ENOUGH_DISK)
+    (project / "experiments/preflight/disk.py").write_text(ENOUGH_DISK)
     assert project.snakemake(first).returncode == 0
     identity = project / "datasets/instant.json"
     content = identity.read_text()

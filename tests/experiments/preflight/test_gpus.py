@@ -4,7 +4,7 @@ import mmcv.ops
 import pytest
 import torch
 
-from experiments.check_gpus import check_gpus, check_operators
+from experiments.preflight.gpus import check_gpus, check_operators
 from experiments.errors import UserError
 
 
@@ -50,7 +50,7 @@ def test_every_gpu_that_was_asked_for_is_tried(monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"GPU {index}")
-    monkeypatch.setattr("experiments.check_gpus.check_operators", tried.append)
+    monkeypatch.setattr("experiments.preflight.gpus.check_operators", tried.append)
     assert check_gpus(2) == {"gpus": ["GPU 0", "GPU 1"], "torch": torch.__version__, "cuda": "13.0"}
     assert tried == [torch.device("cuda", 0), torch.device("cuda", 1)]
 
@@ -84,7 +84,7 @@ def test_a_gpu_is_told_what_to_compile_for(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H100")
     operators = {"nms": fail("nms_impl: implementation for device cuda:0 not found.")}
-    monkeypatch.setattr("experiments.check_gpus.OPERATORS", operators)
+    monkeypatch.setattr("experiments.preflight.gpus.OPERATORS", operators)
     sentence = refusal(check_operators, torch.device("cuda", 0))
     assert "fails on cuda:0 (NVIDIA H100): nms_impl: implementation for device cuda:0 not found;" in sentence
     assert sentence.endswith("TORCH_CUDA_ARCH_LIST=9.0 FORCE_CUDA=1 make setup")

@@ -1,0 +1,1 @@
+"""Checks of GPUs and disk before trainings are submitted."""
