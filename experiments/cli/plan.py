@@ -17,7 +17,7 @@ from rich.table import Table
 from experiments.errors import UserError
 from experiments.workflow.grid import Grid
 from experiments.records.run_status import Records, Standing
-from experiments.status import WIDTH_OF_FILES, duration
+from experiments.cli.status import WIDTH_OF_FILES, duration
 from experiments.cost.training_time import SOURCES, Estimate, TrainingTimes
 
 HOUR = 3600

@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from experiments import status
+from experiments.cli import status
 
 from experiments.records import run_status as records
 from experiments.errors import UserError
 from experiments.records.run_status import Records, is_locked
-from experiments.status import duration
+from experiments.cli.status import duration
 
 HOLD_LOCK = """
 import fcntl, sys
