@@ -7,9 +7,7 @@ from typing import Any
 
 import yaml
 
-from experiments.cli import plan
-
-from experiments.cli import status
+from experiments.cli import plan, status
 from experiments.errors import UserError, run_or_explain
 from experiments.workflow.grid import Grid
 

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from experiments.errors import UserError, run_or_explain
+from experiments.records.server_results import answer_file, read_answer
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
-from experiments.records.server_results import answer_file, read_answer
 from experiments.spec.sources import source_hashes
 from experiments.spec.study import COMPLEXITY, Row, Table, load_study
 

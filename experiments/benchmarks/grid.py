@@ -22,9 +22,9 @@ import yaml
 from tqdm import tqdm
 
 from experiments.errors import UserError, run_or_explain
-from experiments.workflow.grid import Grid
 from experiments.spec.run import Run
 from experiments.spec.study import ACCURACY
+from experiments.workflow.grid import Grid
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.errors import UserError
-from experiments.workflow.grid import Grid
-from experiments.records.run_status import Records, Standing
 from experiments.cli.status import WIDTH_OF_FILES, duration
 from experiments.cost.training_time import SOURCES, Estimate, TrainingTimes
+from experiments.errors import UserError
+from experiments.records.run_status import Records, Standing
+from experiments.workflow.grid import Grid
 
 HOUR = 3600
 TOTAL = "all together"

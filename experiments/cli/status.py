@@ -14,9 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments.errors import UserError
-from experiments.workflow.grid import Grid
 from experiments.records.run_status import STATES, Records, Standing, number
 from experiments.spec.run import Run
+from experiments.workflow.grid import Grid
 
 # With more runs than this, finished and waiting ones are only counted.
 LISTED = 100

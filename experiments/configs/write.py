@@ -12,8 +12,8 @@ from experiments.errors import run_or_explain
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale, Schedule, load_scale
 from experiments.spec.sources import neck_options
-from experiments.spec.yaml_models import validate
 from experiments.spec.study import Setting
+from experiments.spec.yaml_models import validate
 
 TEMPLATES = Path(__file__).parent / "templates"
 LINE_LENGTH = 120

@@ -21,12 +21,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import WeakIdKeyDictionary
 from tqdm import tqdm
 
+from experiments.configs.write import config_text
 from experiments.errors import explain_build, run_or_explain
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
-from experiments.spec.yaml_models import validate
 from experiments.spec.study import Setting
-from experiments.configs.write import config_text
+from experiments.spec.yaml_models import validate
 
 # Batch normalisation of a single value per channel, as of a global mean, is impossible with one.
 IMAGES_IN_TRAINING = 2

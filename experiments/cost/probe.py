@@ -17,14 +17,14 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import nn
 from tqdm import tqdm
 
+from experiments.configs.write import config_text
 from experiments.cost.complexity import build_model
+from experiments.cost.training_time import TrainingTimes, key_of_probe
 from experiments.errors import UserError
-from experiments.records.run_state import write_atomically
 from experiments.records.provenance import processor
+from experiments.records.run_state import write_atomically
 from experiments.records.run_status import Standing
 from experiments.spec.run import Run
-from experiments.cost.training_time import TrainingTimes, key_of_probe
-from experiments.configs.write import config_text
 
 # A COCO image has 7.3 on average.
 OBJECTS_PER_IMAGE = 7

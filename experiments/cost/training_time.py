@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.workflow.grid import Grid
 from experiments.records.run_status import Records, Standing, number
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale
+from experiments.workflow.grid import Grid
 
 Source = Literal["recorded", "measured", "assumed"]
 SOURCES: tuple[Source, ...] = ("recorded", "measured", "assumed")

@@ -14,9 +14,9 @@ from PIL import Image
 from pydantic import TypeAdapter
 from tqdm import tqdm
 
+from experiments.data.synthetic import write_synthetic_dataset
 from experiments.errors import UserError, run_or_explain
 from experiments.spec.scale import CocoDataset, Dataset, ExpectedSplit
-from experiments.data.synthetic import write_synthetic_dataset
 
 TAIL_BYTES = 64
 END_MARKS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}

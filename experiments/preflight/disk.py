@@ -14,11 +14,11 @@ from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from tqdm import tqdm
 
+from experiments.configs.write import config_text
 from experiments.cost.complexity import build_model
 from experiments.errors import UserError, run_or_explain
-from experiments.workflow.grid import Grid
 from experiments.spec.run import Run
-from experiments.configs.write import config_text
+from experiments.workflow.grid import Grid
 
 BYTES_OF_VALUE = 4
 # Values that an optimiser keeps of each weight: SGD its momentum, Adam two moments.

@@ -20,15 +20,15 @@ from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, init_dist, is_main_process
 from mmengine.runner import Runner
 
-from experiments.records import provenance
 from experiments.errors import UserError, explain_build, run_or_explain
+from experiments.records import provenance
+from experiments.records.run_state import refuse_repetition, run_lock, tell_end, write_atomically
+from experiments.spec.sources import source_hashes
+from experiments.spec.study import neck_types
 from experiments.training.evaluate import average_precision
 from experiments.training.hooks import ProgressHook
 from experiments.training.interruption import CHECKPOINT, InterruptionError
 from experiments.training.loggers import keep_mlflow_run, use_loggers
-from experiments.records.run_state import refuse_repetition, run_lock, tell_end, write_atomically
-from experiments.spec.sources import source_hashes
-from experiments.spec.study import neck_types
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Parts of a config that may change in the middle of a training.

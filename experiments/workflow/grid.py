@@ -14,12 +14,12 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, field_validator
 
 from experiments.errors import UserError
+from experiments.records.server_results import ANSWERS, answer_file, read_answer
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale, load_scale
-from experiments.records.server_results import ANSWERS, answer_file, read_answer
 from experiments.spec.sources import source_files, sources_fingerprint
-from experiments.spec.yaml_models import StrictModel, validate
 from experiments.spec.study import STUDIES, TEST_ACCURACY, Study, Table, load_study
+from experiments.spec.yaml_models import StrictModel, validate
 
 PAPER_SCALE = "coco"
 FIGURES = ("ap", "flops", "curves")

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.cli import plan
 from experiments.__main__ import read_grid
-from experiments.errors import UserError
+from experiments.cli import plan
 from experiments.cli.plan import makespan
+from experiments.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,11 +9,10 @@ import sys
 import pytest
 
 from experiments.cli import status
-
-from experiments.records import run_status as records
-from experiments.errors import UserError
-from experiments.records.run_status import Records, is_locked
 from experiments.cli.status import duration
+from experiments.errors import UserError
+from experiments.records import run_status as records
+from experiments.records.run_status import Records, is_locked
 
 HOLD_LOCK = """
 import fcntl, sys

@@ -9,11 +9,11 @@ from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
+from experiments.configs.write import config_text, to_python
 from experiments.data.prepare import prepare_dataset
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Setting, load_study
-from experiments.configs.write import config_text, to_python
 from necks.auxiliary_loss_hook import add_auxiliary_losses
 
 SETTINGS = load_study("a2fpn").settings

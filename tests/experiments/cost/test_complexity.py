@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from experiments.cost.complexity import TensorMemory, count
+from experiments.cost.speed import _warm_up_length, frames_per_second, measure
 from experiments.errors import UserError
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
-from experiments.cost.speed import _warm_up_length, frames_per_second, measure
 from experiments.spec.study import Setting, load_study
 
 STUDY = load_study("a2fpn")

@@ -4,8 +4,8 @@ import mmcv.ops
 import pytest
 import torch
 
-from experiments.preflight.gpus import check_gpus, check_operators
 from experiments.errors import UserError
+from experiments.preflight.gpus import check_gpus, check_operators
 
 
 def refusal(call, *arguments) -> str:

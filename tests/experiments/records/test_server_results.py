@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import UserError
-from experiments.workflow.grid import Grid
 from experiments.records.server_results import ANSWERS, read_answer
+from experiments.workflow.grid import Grid
 
 # As COCO's evaluation server prints it.
 STATISTICS = {

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.spec import sources
 from experiments.errors import UserError
+from experiments.spec import sources
 from experiments.spec.sources import (
     CONFIG_AND_MEASURE,
     SHARED_SOURCES,

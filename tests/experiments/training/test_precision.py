@@ -7,12 +7,12 @@ from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
+from experiments.configs.write import config_text
 from experiments.errors import UserError
-from experiments.training.precision import checkpoint_gradients, widen_heads
 from experiments.spec.run import Run
 from experiments.spec.scale import Training, load_scale
 from experiments.spec.study import load_study
-from experiments.configs.write import config_text
+from experiments.training.precision import checkpoint_gradients, widen_heads
 from necks.auxiliary_loss_hook import add_auxiliary_losses
 
 SETTING = load_study("a2fpn").settings["a2fpn"]

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from experiments.errors import UserError
-from experiments.workflow.grid import Grid
 from experiments.spec.study import load_study
+from experiments.workflow.grid import Grid
 
 CONFIGURATION = {"studies": "a2fpn", "scale": "demo", "seeds": 0}
 TABLE6 = SimpleNamespace(report="table6")
