@@ -2,16 +2,12 @@
 
 import argparse
 import gc
-from pathlib import Path
-from typing import Any
-
-import yaml
 
 from experiments.cli import plan, status
-from experiments.errors import UserError, run_or_explain
+from experiments.errors import run_or_explain
+from experiments.spec.configuration import read_configuration
 from experiments.workflow.grid import Grid
 
-CONFIGURATION = Path("experiments/config.yaml")
 VERBS = {"plan": plan, "status": status}
 
 
@@ -28,25 +24,7 @@ def read_grid(overrides: list[str]) -> Grid:
     UserError
         If the configuration or an override is wrong.
     """
-    try:
-        configuration = yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{CONFIGURATION} does not exist: run this in the project's folder") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{CONFIGURATION}: {error}".replace("\n", " ")) from None
-    if not isinstance(configuration, dict):
-        raise UserError(f"{CONFIGURATION}: expected keys and values")
-    return Grid(configuration | dict(_parse(override) for override in overrides))
-
-
-def _parse(override: str) -> tuple[str, Any]:
-    key, sign, value = override.partition("=")
-    if not sign or not key:
-        raise UserError(f"--config {override}: expected key=value, such as scale=coco")
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(f"--config {override}: the value is not YAML") from None
+    return Grid(read_configuration(overrides))
 
 
 def main() -> None:

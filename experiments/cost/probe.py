@@ -21,8 +21,8 @@ from experiments.configs.write import config_text
 from experiments.cost.complexity import build_model
 from experiments.cost.training_time import TrainingTimes, key_of_probe
 from experiments.errors import UserError
-from experiments.records.provenance import processor
-from experiments.records.run_state import write_atomically
+from experiments.files import write_atomically
+from experiments.machine import processor
 from experiments.records.run_status import Standing
 from experiments.spec.run import Run
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from experiments.cost.complexity import build_model, first_head, region_heads, runs_of_settings
 from experiments.errors import run_or_explain
-from experiments.records.provenance import processor
+from experiments.machine import processor
 from experiments.spec.run import Run
 
 REPETITIONS = 4

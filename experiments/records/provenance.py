@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from mmengine.dist import get_world_size
 
+from experiments.machine import processor
+
 
 def commit() -> dict[str, Any]:
     """The git commit that the project's files are at, and whether any differs from it; None without git."""
@@ -36,14 +38,6 @@ def hardware() -> dict[str, Any]:
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "processes": get_world_size(),
     }
-
-
-def processor() -> str:
-    """Name of this machine's processor."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def peak_memory_gib() -> float:

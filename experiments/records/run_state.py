@@ -1,38 +1,24 @@
 """What a run tells of itself while it is trained: who trains it, how far it is, why it ended."""
 
-import fcntl
 import json
 import os
 import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
+from experiments.files import read_json, write_atomically
+from experiments.records.locks import one_at_a_time, wait_for_lock
 
 LOCK = "lock"
 PROGRESS = "progress.json"
 # Names the call of Snakemake that a training belongs to, whatever machine it runs on.
 INVOCATION = "FEATURE_PYRAMIDS_INVOCATION"
-
-
-def write_atomically(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON such that a reader sees the old file or the new one, whatever happens in between.
-
-    Parameters
-    ----------
-    path : Path
-        Of the file.
-    content : dict
-        Plain data.
-    """
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    draft.rename(path)
 
 
 def write_progress(folder: Path, **news: Any) -> None:
@@ -46,7 +32,7 @@ def write_progress(folder: Path, **news: Any) -> None:
         state ('running', 'failed' or 'preempted'), epoch and iteration (done), max_epochs, max_iterations,
         seconds_per_iteration, seconds_left, loss, metrics (of the last validation), reason (of a failure).
     """
-    with _one_at_a_time(folder):
+    with one_at_a_time(folder):
         _write(folder, news)
 
 
@@ -64,12 +50,12 @@ def run_lock(folder: Path) -> Iterator[None]:
     """
     path, launch = folder / LOCK, os.environ.get("TORCHELASTIC_RUN_ID")
     if int(os.environ.get("RANK", 0)) > 0:
-        while _read(path).get("launch") != launch:
+        while read_json(path).get("launch") != launch:
             time.sleep(0.1)
         yield
         return
     with path.open("a+", encoding="utf-8") as file:
-        _lock(file, path)
+        wait_for_lock(file, path)
         file.truncate(0)
         file.write(json.dumps({**_this_process(), "launch": launch}))
         file.flush()
@@ -92,7 +78,7 @@ def refuse_repetition(folder: Path) -> None:
     """
     if int(os.environ.get("RANK", 0)) > 0:
         return  # the first of the processes says it, and the others end with it
-    told, invocation = _read(folder / PROGRESS), os.environ.get(INVOCATION)
+    told, invocation = read_json(folder / PROGRESS), os.environ.get(INVOCATION)
     if invocation and told.get("state") == "failed" and told.get("certain_in") == invocation:
         raise UserError(f"{told.get('reason')}; not tried again, because it would end alike")
 
@@ -116,8 +102,8 @@ def tell_end(folder: Path, state: str, reason: str, is_certain: bool = False) ->
     bool
         Whether this word is the first.
     """
-    with _one_at_a_time(folder):
-        if _read(folder / PROGRESS).get("state") != "running":
+    with one_at_a_time(folder):
+        if read_json(folder / PROGRESS).get("state") != "running":
             return False
         certain_in = os.environ.get(INVOCATION) if is_certain else None
         try:
@@ -129,36 +115,7 @@ def tell_end(folder: Path, state: str, reason: str, is_certain: bool = False) ->
 
 def _write(folder: Path, news: dict[str, Any]) -> None:
     path = folder / PROGRESS
-    write_atomically(path, {**_read(path), **_this_process(), **news})
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Let the processes of a machine take turns; without effect on a file system that has no locks."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(file: Any, path: Path) -> None:
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = _read(path)
-        print(
-            f"waiting: process {holder.get('process')} on {holder.get('host')}"
-            f"{' (Slurm job ' + holder['slurm_job'] + ')' if holder.get('slurm_job') else ''} trains {path.parent} already;"
-            " this one goes on when that one ends",
-            file=sys.__stderr__,
-            flush=True,
-        )
-        fcntl.lockf(file, fcntl.LOCK_EX)
-    except OSError as error:
-        print(f"{path}: {error.strerror}; nothing keeps a second process from training this run", file=sys.__stderr__)
+    write_atomically(path, {**read_json(path), **_this_process(), **news})
 
 
 def _this_process() -> dict[str, Any]:
@@ -168,10 +125,3 @@ def _this_process() -> dict[str, Any]:
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
         "updated": datetime.now().astimezone().isoformat(timespec="seconds"),
     }
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return {}

@@ -1,7 +1,5 @@
 """What runs have left so far: metrics, progress and the lock, read without disturbing a training."""
 
-import errno
-import fcntl
 import json
 import math
 import time
@@ -11,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments.records.locks import is_locked
 from experiments.records.run_state import LOCK, PROGRESS
 from experiments.spec.run import Run
 
@@ -119,30 +118,6 @@ def number(value: Any) -> float | None:
     """The value where it is a finite number, else None."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return value if is_number and math.isfinite(value) else None
-
-
-def is_locked(path: Path) -> bool | None:
-    """Whether another process holds an exclusive POSIX lock on a file; None where the file system cannot tell.
-
-    Parameters
-    ----------
-    path : Path
-        The file; missing files are not locked.
-    """
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return None
-    with file:
-        try:
-            # Shared and released at once: a training that starts in between waits for no one but sees a lock that is free.
-            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            fcntl.lockf(file, fcntl.LOCK_UN)
-        except OSError as error:
-            return True if error.errno in (errno.EAGAIN, errno.EACCES) else None
-    return False
 
 
 def _is_training(lock: Path, progress: dict[str, Any], progress_file: Path) -> bool:

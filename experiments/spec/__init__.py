@@ -1,1 +1,1 @@
-"""What a run is: study, row, setting, scale, seed, the identity made of them, and the source files behind it; never imports torch."""
+"""What a run is: study, row, setting, scale, seed, the identity made of them, and its sources; never imports torch."""

@@ -18,7 +18,11 @@ SHARED_SOURCES = (
     "necks/auxiliary_loss_hook.py",
 )
 # What writes configs and measures: a run is trained again when it changes, but only as far as its config has changed.
-CONFIG_AND_MEASURE = ("experiments/configs/templates/config.py.j2", "experiments/configs/write.py", "experiments/training/evaluate.py")
+CONFIG_AND_MEASURE = (
+    "experiments/configs/templates/config.py.j2",
+    "experiments/configs/write.py",
+    "experiments/training/evaluate.py",
+)
 FINGERPRINTS = Path("runs/sources")
 
 

@@ -21,8 +21,9 @@ from mmengine.dist import barrier, get_world_size, init_dist, is_main_process
 from mmengine.runner import Runner
 
 from experiments.errors import UserError, explain_build, run_or_explain
+from experiments.files import write_atomically
 from experiments.records import provenance
-from experiments.records.run_state import refuse_repetition, run_lock, tell_end, write_atomically
+from experiments.records.run_state import refuse_repetition, run_lock, tell_end
 from experiments.spec.sources import source_hashes
 from experiments.spec.study import neck_types
 from experiments.training.evaluate import average_precision

@@ -9,51 +9,22 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-from pydantic import Field, field_validator
+from typing import Any, TypeVar
 
 from experiments.errors import UserError
 from experiments.records.server_results import ANSWERS, answer_file, read_answer
+from experiments.spec.configuration import Configuration
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.sources import source_files, sources_fingerprint
 from experiments.spec.study import STUDIES, TEST_ACCURACY, Study, Table, load_study
-from experiments.spec.yaml_models import StrictModel, validate
+from experiments.spec.yaml_models import validate
 
 PAPER_SCALE = "coco"
 FIGURES = ("ap", "flops", "curves")
 # As many ids as fit into a command line.
 NAMED_RUNS = 1000
 Function = TypeVar("Function", bound=Callable)
-
-
-class Configuration(StrictModel):
-    """The file that a user edits, ``experiments/config.yaml``.
-
-    Attributes
-    ----------
-    train : {'missing', 'none'}
-        Whether tables train what is missing or are made from what exists.
-    """
-
-    studies: list[str] = Field(min_length=1)
-    scale: str
-    seeds: list[int] = Field(min_length=1)
-    data_root: str | None = None
-    train: Literal["missing", "none"] = "missing"
-
-    @field_validator("studies", "seeds", mode="before")
-    @classmethod
-    def _one_is_a_list(cls, value: Any) -> Any:
-        return value if isinstance(value, list) else [value]
-
-    @field_validator("studies", "seeds")
-    @classmethod
-    def _no_duplicates(cls, value: list) -> list:
-        if len(set(value)) < len(value):
-            raise ValueError(f"names one twice: {', '.join(map(str, value))}")
-        return value
 
 
 def _inspected_once(function: Function) -> Function:

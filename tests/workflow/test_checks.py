@@ -85,5 +85,7 @@ def test_finished_runs_are_left_alone_where_the_identity_of_the_dataset_has_gone
     assert f"output: {second}" in plan
 
     identity.write_text(content)
-    (project / "experiments/training/hooks.py").write_text((project / "experiments/training/hooks.py").read_text() + "\n# changed\n")
+    (project / "experiments/training/hooks.py").write_text(
+        (project / "experiments/training/hooks.py").read_text() + "\n# changed\n"
+    )
     assert project.snakemake("-n").stdout.count("rule train:") == 2, "stale runs are trained as ever"

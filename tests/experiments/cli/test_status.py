@@ -12,7 +12,8 @@ from experiments.cli import status
 from experiments.cli.status import duration
 from experiments.errors import UserError
 from experiments.records import run_status as records
-from experiments.records.run_status import Records, is_locked
+from experiments.records.locks import is_locked
+from experiments.records.run_status import Records
 
 HOLD_LOCK = """
 import fcntl, sys
