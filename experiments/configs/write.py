@@ -17,7 +17,7 @@ from experiments.spec.yaml_models import validate
 
 TEMPLATES = Path(__file__).parent / "templates"
 LINE_LENGTH = 120
-CUSTOM_IMPORTS = ["necks", "experiments.training.hooks", "experiments.training.interruption", "experiments.training.precision"]
+CUSTOM_IMPORTS = ["necks", "experiments.training.hooks"]
 
 
 def config_text(run: Run) -> str:

@@ -14,7 +14,7 @@ from experiments.errors import UserError
 OWN_PACKAGES = ("necks", "kernels")
 BACKEND_SUFFIXES = (".py", ".cpp", ".h")
 SHARED_SOURCES = (
-    *("experiments/training/hooks.py", "experiments/training/interruption.py", "experiments/training/precision.py"),
+    *("experiments/training/hooks.py", "experiments/training/hooks/interruption.py", "experiments/training/precision.py"),
     "necks/auxiliary_loss_hook.py",
 )
 # What writes configs and measures: a run is trained again when it changes, but only as far as its config has changed.

@@ -22,7 +22,8 @@ from tqdm import tqdm
 from experiments.errors import UserError, run_or_explain
 from experiments.spec.scale import Scale, TestSet, load_scale
 from experiments.spec.study import neck_types
-from experiments.training.train import join_processes, newest_checkpoint
+from experiments.training.checkpoints import newest_checkpoint
+from experiments.training.distributed import join_processes
 
 
 def write_submission(run: Path, scale: Scale, output: Path, threads: int) -> list[Path]:

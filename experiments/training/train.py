@@ -2,7 +2,6 @@
 
 import argparse
 import errno
-import hashlib
 import json
 import os
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, get_world_size, init_dist, is_main_process
+from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.runner import Runner
 
 from experiments.errors import UserError, explain_build, run_or_explain
@@ -26,15 +25,19 @@ from experiments.records import provenance
 from experiments.records.run_state import refuse_repetition, run_lock, tell_end
 from experiments.spec.sources import source_hashes
 from experiments.spec.study import neck_types
+from experiments.training.checkpoints import (
+    newest_checkpoint,
+    origin_of,
+    remove_cut_short,
+    set_aside_foreign_checkpoints,
+)
+from experiments.training.distributed import join_processes
 from experiments.training.evaluate import average_precision
-from experiments.training.hooks import ProgressHook
-from experiments.training.interruption import CHECKPOINT, InterruptionError
+from experiments.training.hooks.interruption import CHECKPOINT, InterruptionError
+from experiments.training.hooks.progress import ProgressHook
 from experiments.training.loggers import keep_mlflow_run, use_loggers
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# Parts of a config that may change in the middle of a training.
-VALIDATION = ("val_cfg", "val_dataloader", "val_evaluator")
-LOADING = ("num_workers", "persistent_workers", "worker_init_fn")
 
 
 def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Sequence[str] = ()) -> dict[str, Any]:
@@ -68,12 +71,12 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Seq
     config = Config.fromfile(config_file)
     models = _models(config)
     sources, at = source_hashes(models), provenance.commit()
-    origin = _origin(config, sources, dataset)
+    origin = origin_of(config, sources, dataset)
     join_processes(config)
     use_loggers(config, loggers)
     checkpoints = Path(config.work_dir)
     if is_main_process():
-        _set_aside_foreign_checkpoints(checkpoints, origin)
+        set_aside_foreign_checkpoints(checkpoints, origin)
     barrier()
     checkpoint = newest_checkpoint(checkpoints)
     config.resume, config.load_from = checkpoint is not None, checkpoint and str(checkpoint)
@@ -116,29 +119,6 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Seq
     }
 
 
-def join_processes(config: Config) -> None:
-    """Meet the other processes that torchrun has started, each with its GPU, or all on the CPU.
-
-    Parameters
-    ----------
-    config : Config
-        Of a run; told of them in place.
-    """
-    if "LOCAL_RANK" not in os.environ:
-        return
-    config.launcher = "pytorch"
-    if torch.cuda.is_available():
-        init_dist(config.launcher, **config.env_cfg.dist_cfg)
-        return
-    torch.distributed.init_process_group("gloo")
-    config.model_wrapper_cfg = {
-        "type": "MMDistributedDataParallel",
-        "device_ids": None,
-        "broadcast_buffers": False,
-        "find_unused_parameters": config.get("find_unused_parameters", False),
-    }
-
-
 def _effective_setting(config: Config) -> dict[str, float]:
     """Images per step of all processes together, and the learning rate at which they were trained."""
     batch = get_world_size() * config.train_dataloader.batch_size
@@ -152,49 +132,8 @@ def _seconds_per_iteration(runner: Runner) -> float | None:
     return seconds / runner.max_iters if seconds else None
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the most iterations that can be read; one that a kill or a full disk cut short is passed over.
-
-    Parameters
-    ----------
-    folder : Path
-        Where mmengine writes ``epoch_<n>.pth``, and an interruption its own.
-    """
-    found = {path: _iterations(path) for path in [*folder.glob("epoch_*.pth"), *folder.glob(CHECKPOINT)]}
-    whole = {path: iterations for path, iterations in found.items() if iterations is not None}
-    return max(whole, key=whole.get, default=None)
-
-
-def _iterations(checkpoint: Path) -> int | None:
-    try:
-        return torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)["meta"]["iter"]
-    except Exception as error:
-        print(f"passing over {checkpoint}, which cannot be read: {error}")
-        return None
-
-
 def _models(config: Config) -> list[str]:
     return [*neck_types(config.model.neck), config.model.backbone.type]
-
-
-def _origin(config: Config, sources: dict[str, str], dataset: dict[str, Any]) -> str:
-    """Hash of what the checkpoints depend on: the dataset, the sources, and of the config what decides the result."""
-    content = {key: value for key, value in config.to_dict().items() if key not in VALIDATION}
-    content["train_dataloader"] = {key: value for key, value in content["train_dataloader"].items() if key not in LOADING}
-    content["test_dataloader"] = {key: value for key, value in content["test_dataloader"].items() if key not in LOADING}
-    content["train_cfg"] = {key: value for key, value in content["train_cfg"].items() if key != "val_interval"}
-    text = json.dumps([dataset, sources, content], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _set_aside_foreign_checkpoints(folder: Path, origin: str) -> None:
-    """Never resume from a checkpoint that another config, dataset or source has left; keep it under another name."""
-    mark = folder / "origin.txt"
-    if folder.exists() and (not mark.exists() or mark.read_text() != origin):
-        number = len(list(folder.parent.glob(f"{folder.name}_superseded_*"))) + 1
-        folder.rename(folder.with_name(f"{folder.name}_superseded_{number}"))
-    folder.mkdir(parents=True, exist_ok=True)
-    mark.write_text(origin)
 
 
 def _build(config: Config) -> Runner:
@@ -232,20 +171,11 @@ def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[st
             traceback.print_exc()
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             if isinstance(error, OSError) and error.errno in DISK_FULL:
-                _remove_cut_short(folder / "checkpoints")
+                remove_cut_short(folder / "checkpoints")
                 reason += "; make room, the checkpoints before are kept and the same command goes on from them"
             if not tell_end(folder, "failed", reason):
                 sys.exit(1)
             raise UserError(f"{config}: {reason}") from error
-
-
-def _remove_cut_short(checkpoints: Path) -> None:
-    """Remove what a full disk has left of the checkpoint that found no room."""
-    for draft in checkpoints.glob("*.draft"):
-        draft.unlink()
-    newest = max(checkpoints.glob("*.pth"), key=lambda path: path.stat().st_mtime_ns, default=None)
-    if newest is not None and _iterations(newest) is None:
-        newest.unlink()
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from experiments.configs.write import config_text
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import STUDIES, Setting, load_study
-from experiments.training.precision import widen_heads
+from experiments.training.hooks.bfloat16 import widen_heads
 from necks.auxiliary_loss_hook import add_auxiliary_losses
 
 NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml"))

@@ -272,5 +272,5 @@ def test_mmdets_own_tool_trains_a_generated_config(project):
 
 
 def run_ids(project) -> list[str]:
-    code = "import yaml; from experiments.workflow.grid import Grid;print(*Grid(yaml.safe_load(open('experiments/config.yaml'))).runs)"
+    code = "from experiments.__main__ import read_grid; print(*read_grid([]).runs)"
     return project.python("-c", code).stdout.split()

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as mask_utils
 
-from experiments.data.prepare import check_stuff_maps, prepare_dataset
+from experiments.data.prepare import prepare_dataset
+from experiments.data.stuff_maps import check_stuff_maps
 from experiments.errors import UserError
 from experiments.spec.scale import ExpectedSplit, load_scale
 from tests.conftest import SHAPES

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from experiments.errors import UserError
 from experiments.spec.run import Run
-from experiments.spec.scale import load_scale
+from experiments.spec.scale import Training, load_scale
 from experiments.spec.study import Setting, load_study
 
 DEMO = load_scale("demo")
@@ -87,3 +87,20 @@ def test_a_run_names_the_models_that_it_is_made_of():
     assert Run(chain, DEMO, 0).models == ["FPN", "BFP"]
     fusing = Setting(neck={"type": "FPN"}, detector="mask_rcnn", backbone="aff_resnet50", schedule="1x")
     assert Run(fusing, DEMO, 0).models == ["FPN", "AFFResNet"]
+
+
+def test_the_choices_are_part_of_what_a_run_is():
+    scale = DEMO
+    ids = {
+        Run(setting(), scale.replace(training=Training(**training)), 0).id
+        for training in (
+            {},
+            {"precision": "bfloat16"},
+            {"channels_last": True},
+            {"gradient_checkpointing": ["neck"]},
+            {"base_batch_size": 16},
+        )
+    }
+    assert len(ids) == 5
+    # A rule that multiplies by one says nothing.
+    assert Run(setting(), scale.replace(training=Training(base_batch_size=8)), 0).id in ids

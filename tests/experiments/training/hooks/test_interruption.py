@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from experiments.training.interruption import SIGNALS, InterruptionError, InterruptionHook
+from experiments.training.hooks.interruption import SIGNALS, InterruptionError, InterruptionHook
 
 
 @pytest.fixture

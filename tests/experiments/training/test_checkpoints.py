@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from experiments.training.train import _origin, _set_aside_foreign_checkpoints, newest_checkpoint
+from experiments.training.checkpoints import newest_checkpoint, origin_of, set_aside_foreign_checkpoints
 
 
 def test_the_newest_checkpoint_is_the_one_of_the_highest_epoch(tmp_path):
@@ -31,7 +31,7 @@ def test_a_checkpoint_cut_short_is_passed_over(tmp_path):
     assert newest_checkpoint(tmp_path) is None
 
 
-def origin_of(change=None):
+def origin_after(change=None):
     config = {
         "model": {"neck": {"type": "FPN", "num_outs": 5}},
         "optim_wrapper": {"optimizer": {"lr": 0.01}},
@@ -42,7 +42,7 @@ def origin_of(change=None):
     }
     if change:
         change(config)
-    return _origin(Config(config), {"necks/a.py": "1"}, {"val": 5000})
+    return origin_of(Config(config), {"necks/a.py": "1"}, {"val": 5000})
 
 
 @pytest.mark.parametrize(
@@ -59,15 +59,15 @@ def origin_of(change=None):
     ],
 )
 def test_only_what_decides_a_result_makes_another_origin(change, is_another):
-    assert (origin_of(change) != origin_of()) == is_another
+    assert (origin_after(change) != origin_after()) == is_another
 
 
 def test_checkpoints_of_another_origin_are_kept_aside(tmp_path):
     folder = tmp_path / "checkpoints"
-    _set_aside_foreign_checkpoints(folder, "one")
+    set_aside_foreign_checkpoints(folder, "one")
     (folder / "epoch_1.pth").write_text("precious")
-    _set_aside_foreign_checkpoints(folder, "one")
+    set_aside_foreign_checkpoints(folder, "one")
     assert (folder / "epoch_1.pth").exists()
-    _set_aside_foreign_checkpoints(folder, "two")
+    set_aside_foreign_checkpoints(folder, "two")
     assert not (folder / "epoch_1.pth").exists()
     assert (tmp_path / "checkpoints_superseded_1/epoch_1.pth").read_text() == "precious"

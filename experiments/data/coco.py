@@ -1,0 +1,126 @@
+"""A split in COCO's format: checked, and identified by the hash of its annotations."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm import tqdm
+
+from experiments.errors import UserError
+from experiments.spec.scale import ExpectedSplit
+
+TAIL_BYTES = 64
+END_MARKS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}
+
+
+def check_root(data_root: Path | None) -> None:
+    """Refuse a data root that is no folder.
+
+    Parameters
+    ----------
+    data_root : Path or None
+        The key ``data_root`` of the configuration.
+
+    Raises
+    ------
+    UserError
+        If it is missing or no folder.
+    """
+    if data_root is None or not data_root.is_dir():
+        raise UserError(f"experiments/config.yaml: data_root: {data_root} is not a folder")
+
+
+def describe_split(
+    folder: Path, annotations: str, images: str, classes: list[str] | None, expected: ExpectedSplit | None
+) -> dict[str, Any]:
+    path = folder / annotations
+    with explain_annotations(path):
+        text = path.read_bytes()
+        content = json.loads(text)
+        _check_annotations(path, content, classes or _coco_classes())
+        files = [folder / images / image["file_name"] for image in content["images"]]
+    identity = {
+        "annotations_sha256": hashlib.sha256(text).hexdigest(),
+        "images": len(content["images"]),
+        "annotations": len(content["annotations"]),
+    }
+    if expected:
+        _check_complete(path, folder / images, identity, expected)
+    for file in tqdm(files, desc=f"checking {images}", mininterval=2, unit="image"):
+        check_image(file)
+    return identity
+
+
+def _check_complete(annotations: Path, images: Path, identity: dict[str, Any], expected: ExpectedSplit) -> None:
+    """Compare counts and hash with what is known of a split, in seconds, before every image is looked at."""
+    remedy = "unpack its archive again, or correct data_root or the scale's expected_splits"
+    if expected.annotations_sha256 not in (None, identity["annotations_sha256"]):
+        raise UserError(
+            f"annotation file {annotations} ({annotations.parent.resolve()}) has SHA-256 {identity['annotations_sha256']}, not"
+            f" {expected.annotations_sha256}: {remedy}"
+        )
+    if identity["images"] != expected.images:
+        raise UserError(
+            f"annotation file {annotations} ({annotations.parent.resolve()}) names {identity['images']} images, not"
+            f" {expected.images}: {remedy}"
+        )
+    found = sum(path.suffix.lower() in END_MARKS for path in images.iterdir()) if images.is_dir() else 0
+    if found != expected.images:
+        raise UserError(f"{images} ({images.resolve()}) holds {found} image files, not {expected.images}: {remedy}")
+
+
+@contextmanager
+def explain_annotations(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"annotation file {path} ({path.parent.resolve()}) does not exist") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"annotation file {path} is not JSON: {error}") from None
+    except (KeyError, TypeError) as error:
+        raise UserError(f"annotation file {path} is not in COCO's instances format: {error}") from None
+
+
+def _coco_classes() -> list[str]:
+    # mmdet brings torch with it, and only datasets with COCO's classes need the list.
+    from mmdet.datasets import CocoDataset
+
+    return list(CocoDataset.METAINFO["classes"])
+
+
+def _check_annotations(path: Path, content: dict[str, Any], classes: list[str]) -> None:
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    missing = [name for name in classes if name not in names.values()]
+    if missing:
+        raise UserError(f"{path}: categories: lacks {missing[0]!r}; needed: {', '.join(classes)}")
+    images = {image["id"] for image in content["images"]}
+    for annotation in content["annotations"]:
+        if annotation["category_id"] not in names:
+            raise UserError(
+                f"{path}: annotation {annotation['id']}: category_id {annotation['category_id']} is not among the file's"
+                f" categories; allowed: {', '.join(map(str, sorted(names)))}"
+            )
+        if annotation["image_id"] not in images:
+            raise UserError(f"{path}: annotation {annotation['id']}: image_id {annotation['image_id']} is not among the images")
+
+
+def check_image(path: Path) -> None:
+    """Look for the format's end mark, which a truncated file lacks; decode only what looks suspicious."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - TAIL_BYTES))
+            if END_MARKS.get(path.suffix.lower(), b"\0never") in file.read():
+                return
+        with Image.open(path) as image:
+            image.load()
+    except FileNotFoundError:
+        raise UserError(f"image {path} ({path.parent.resolve()}) does not exist") from None
+    except PermissionError:
+        raise
+    except (OSError, SyntaxError) as error:
+        raise UserError(f"image {path} is damaged: {error}; fetch it again") from None

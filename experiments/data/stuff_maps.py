@@ -1,0 +1,60 @@
+"""Maps of stuff and things, which some detectors learn from: that each training image has one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm import tqdm
+
+from experiments.data.coco import check_image, check_root, explain_annotations
+from experiments.errors import UserError
+from experiments.spec.scale import CocoDataset
+
+
+def check_stuff_maps(dataset: CocoDataset, data_root: Path) -> dict[str, Any]:
+    """Make sure that every training image has a map of stuff and things, for detectors that learn from it.
+
+    Parameters
+    ----------
+    dataset : CocoDataset
+        Which dataset.
+    data_root : Path
+        Where it lies.
+
+    Returns
+    -------
+    dict
+        The folder of the maps and their number.
+
+    Raises
+    ------
+    UserError
+        If the folder or a map is missing, or a file is no map of labels.
+    """
+    check_root(data_root)
+    folder = data_root / dataset.train_stuff_maps
+    remedy = (
+        "HTC's semantic branch learns from the maps in stuffthingmaps_trainval2017.zip of COCO-Stuff:"
+        f" unpack it, so that the maps of the training images lie in {folder}"
+    )
+    if not folder.is_dir():
+        raise UserError(f"stuff maps: the folder {folder} does not exist; {remedy}")
+    path = data_root / dataset.train_annotations
+    with explain_annotations(path):
+        names = [Path(image["file_name"]).with_suffix(".png") for image in json.loads(path.read_bytes())["images"]]
+    present = {file.relative_to(folder) for file in folder.rglob("*.png")}
+    missing = [name for name in names if name not in present]
+    if missing:
+        raise UserError(f"stuff maps: {len(missing)} of {len(names)} are missing, such as {folder / missing[0]}; {remedy}")
+    for name in tqdm(names, desc="checking stuff maps", mininterval=2, unit="map"):
+        check_image(folder / name)
+        _check_labels(folder / name, remedy)
+    return {"folder": dataset.train_stuff_maps, "stuff_maps": len(names)}
+
+
+def _check_labels(path: Path, remedy: str) -> None:
+    """Look into the header: mmcv would read a picture with a palette as three channels of colour."""
+    with Image.open(path) as image:
+        if image.mode != "L":
+            raise UserError(f"stuff maps: {path} is not a grey image whose values are labels (mode {image.mode}); {remedy}")

@@ -1,0 +1,65 @@
+"""Checkpoints of a run: the newest whole one, and the origin that tells whose they are."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from experiments.training.hooks.interruption import CHECKPOINT
+
+# Parts of a config that may change in the middle of a training.
+VALIDATION = ("val_cfg", "val_dataloader", "val_evaluator")
+LOADING = ("num_workers", "persistent_workers", "worker_init_fn")
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint with the most iterations that can be read; one that a kill or a full disk cut short is passed over.
+
+    Parameters
+    ----------
+    folder : Path
+        Where mmengine writes ``epoch_<n>.pth``, and an interruption its own.
+    """
+    found = {path: _iterations(path) for path in [*folder.glob("epoch_*.pth"), *folder.glob(CHECKPOINT)]}
+    whole = {path: iterations for path, iterations in found.items() if iterations is not None}
+    return max(whole, key=whole.get, default=None)
+
+
+def _iterations(checkpoint: Path) -> int | None:
+    try:
+        return torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)["meta"]["iter"]
+    except Exception as error:
+        print(f"passing over {checkpoint}, which cannot be read: {error}")
+        return None
+
+
+def origin_of(config: Config, sources: dict[str, str], dataset: dict[str, Any]) -> str:
+    """Hash of what the checkpoints depend on: the dataset, the sources, and of the config what decides the result."""
+    content = {key: value for key, value in config.to_dict().items() if key not in VALIDATION}
+    content["train_dataloader"] = {key: value for key, value in content["train_dataloader"].items() if key not in LOADING}
+    content["test_dataloader"] = {key: value for key, value in content["test_dataloader"].items() if key not in LOADING}
+    content["train_cfg"] = {key: value for key, value in content["train_cfg"].items() if key != "val_interval"}
+    text = json.dumps([dataset, sources, content], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def set_aside_foreign_checkpoints(folder: Path, origin: str) -> None:
+    """Never resume from a checkpoint that another config, dataset or source has left; keep it under another name."""
+    mark = folder / "origin.txt"
+    if folder.exists() and (not mark.exists() or mark.read_text() != origin):
+        number = len(list(folder.parent.glob(f"{folder.name}_superseded_*"))) + 1
+        folder.rename(folder.with_name(f"{folder.name}_superseded_{number}"))
+    folder.mkdir(parents=True, exist_ok=True)
+    mark.write_text(origin)
+
+
+def remove_cut_short(checkpoints: Path) -> None:
+    """Remove what a full disk has left of the checkpoint that found no room."""
+    for draft in checkpoints.glob("*.draft"):
+        draft.unlink()
+    newest = max(checkpoints.glob("*.pth"), key=lambda path: path.stat().st_mtime_ns, default=None)
+    if newest is not None and _iterations(newest) is None:
+        newest.unlink()

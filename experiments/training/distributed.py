@@ -1,0 +1,30 @@
+"""The processes of one training, met through torch.distributed."""
+
+import os
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import init_dist
+
+
+def join_processes(config: Config) -> None:
+    """Meet the other processes that torchrun has started, each with its GPU, or all on the CPU.
+
+    Parameters
+    ----------
+    config : Config
+        Of a run; told of them in place.
+    """
+    if "LOCAL_RANK" not in os.environ:
+        return
+    config.launcher = "pytorch"
+    if torch.cuda.is_available():
+        init_dist(config.launcher, **config.env_cfg.dist_cfg)
+        return
+    torch.distributed.init_process_group("gloo")
+    config.model_wrapper_cfg = {
+        "type": "MMDistributedDataParallel",
+        "device_ids": None,
+        "broadcast_buffers": False,
+        "find_unused_parameters": config.get("find_unused_parameters", False),
+    }

@@ -1,0 +1,44 @@
+"""The course of every loss, kept in the checkpoint."""
+
+import math
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+
+def losses_of(outputs: dict[str, torch.Tensor]) -> dict[str, float]:
+    return {name: float(torch.as_tensor(value).detach()) for name, value in outputs.items() if "loss" in name}
+
+
+@HOOKS.register_module()
+class HistoryHook(Hook):
+    """Keep the course of every loss in the checkpoint, so that the training curve survives interruptions.
+
+    Parameters
+    ----------
+    points : int
+        About how many points the curve of a whole training has; each is the mean over the iterations since the one before.
+    """
+
+    def __init__(self, points: int = 48) -> None:
+        self.points = points
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Set the distance of the points."""
+        iterations = len(runner.train_dataloader)
+        points_per_epoch = max(1, round(self.points * iterations / runner.max_iters))
+        self.interval = math.ceil(iterations / points_per_epoch)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
+        """Take the losses of the iteration in."""
+        hub = runner.message_hub
+        pending = [*hub.get_info("pending_losses", []), losses_of(outputs)]
+        if len(pending) == self.interval or batch_idx + 1 == len(runner.train_dataloader):
+            means = {name: sum(losses[name] for losses in pending) / len(pending) for name in pending[0]}
+            hub.update_info("history", [*hub.get_info("history", []), {"iteration": runner.iter + 1, **means}])
+            pending = []
+        hub.update_info("pending_losses", pending)

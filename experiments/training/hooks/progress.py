@@ -1,0 +1,91 @@
+"""One line per epoch, and the run's progress.json."""
+
+import math
+import time
+from pathlib import Path
+from typing import TextIO
+
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from experiments.records.run_state import write_progress
+from experiments.spec.study import neck_types
+
+SECONDS_BETWEEN_NEWS = 30.0
+
+
+class ProgressHook(Hook):
+    """Print one line per epoch, and keep the run's ``progress.json`` and the time spent on it up to date.
+
+    Parameters
+    ----------
+    stream : TextIO
+        Where the lines go.
+    folder : Path
+        Of the run.
+    """
+
+    priority = "BELOW_NORMAL"  # before the checkpoint is written, which keeps the time
+
+    def __init__(self, stream: TextIO, folder: Path) -> None:
+        self.stream, self.folder = stream, folder
+        self.written = -math.inf
+        self.metrics: dict[str, float] | None = None
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Forget the time between epochs, in which the run was validated and saved."""
+        self.last: float | None = None
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
+        """Begin to count with the first iteration of the epoch; from then on loading counts too."""
+        self.last = self.last or time.monotonic()
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
+        """Count the iteration; write the file from time to time."""
+        now = time.monotonic()
+        spent = runner.message_hub.get_info("training_seconds", 0.0) + now - self.last
+        runner.message_hub.update_info("training_seconds", spent)
+        self.last = now
+        if now - self.written > SECONDS_BETWEEN_NEWS:
+            self._write(runner, runner.epoch, runner.iter + 1, float(outputs["loss"]))
+
+    @master_only
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Tell the epoch, the loss at its end and the time that is left."""
+        done = runner.epoch + 1
+        loss = runner.message_hub.get_info("history")[-1]["loss"]
+        left = self._write(runner, done, runner.iter, loss)
+        print(
+            f"run {runner.cfg.run_id} {' + '.join(neck_types(runner.cfg.model.neck))}: epoch {done}/{runner.max_epochs},"
+            f" loss {loss:.3f}, {left / 60:.1f} min left",
+            file=self.stream,
+            flush=True,
+        )
+
+    @master_only
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Tell the validation's average precisions, in percent."""
+        names = {"coco/bbox_mAP": "box_AP", "coco/segm_mAP": "mask_AP"}
+        self.metrics = {short: 100 * metrics[name] for name, short in names.items() if name in (metrics or {})}
+        write_progress(self.folder, metrics=self.metrics)
+
+    @master_only
+    def _write(self, runner: Runner, epoch: int, iteration: int, loss: float) -> float:
+        rate = runner.message_hub.get_info("training_seconds") / iteration
+        left = (runner.max_iters - iteration) * rate
+        self.written = time.monotonic()
+        write_progress(
+            self.folder,
+            epoch=epoch,
+            max_epochs=runner.max_epochs,
+            iteration=iteration,
+            max_iterations=runner.max_iters,
+            seconds_per_iteration=rate,
+            seconds_left=left,
+            loss=loss,
+            metrics=self.metrics,
+        )
+        return left

@@ -1,0 +1,50 @@
+"""Seeds that make a resumed training go on as if it had never stopped."""
+
+import random
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.registry import FUNCTIONS, HOOKS
+from mmengine.runner import Runner
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Seed every generator anew at the start of each epoch, so that a resumed training goes on as if it had never stopped.
+
+    Parameters
+    ----------
+    seed : int
+        Of the run.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Derive the epoch's seed from the run's, the epoch and the process."""
+        state = np.random.SeedSequence([self.seed, runner.epoch, get_rank()]).generate_state(1)
+        seed = int(state[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+
+
+@FUNCTIONS.register_module()
+def seed_worker(worker_id: int) -> None:
+    """Seed a process that loads data from the seed that torch draws for it at the start of the epoch, after `EpochSeedHook`.
+
+    mmengine's own function gives it the same seed in every epoch.
+
+    Parameters
+    ----------
+    worker_id : int
+        Of the process; torch's seed differs by it already.
+    """
+    seed = torch.initial_seed() % 2**32
+    random.seed(seed)
+    np.random.seed(seed)
