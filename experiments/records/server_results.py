@@ -7,7 +7,7 @@ from pydantic import field_validator, model_validator
 
 from experiments.spec.yaml_models import StrictModel, read_yaml
 
-ANSWERS = Path("experiments/test_dev")
+ANSWERS = Path("experiments/evaluation_server")
 # The server's names of COCO's metrics, and this project's.
 AVERAGE_PRECISIONS = {"AP": "AP", "AP_50": "AP50", "AP_75": "AP75", "AP_small": "APS", "AP_medium": "APM", "AP_large": "APL"}
 
@@ -37,7 +37,7 @@ class Statistics(StrictModel):
 
 
 class ServerAnswer(StrictModel):
-    """One file of ``experiments/test_dev/``, named by the id of its run.
+    """One file of ``experiments/evaluation_server/``, named by the id of its run.
 
     Attributes
     ----------

@@ -139,11 +139,11 @@ def test_htc_learns_from_stuff_maps_and_the_servers_answer_fills_its_row(on_coco
     assert mask_utils.decode(found["mask"][0]["segmentation"]).shape == (64, 64)
 
     answer["bbox"]["AP"], answer["segm"]["AP_large"] = 0.4125, 0.5
-    (project / f"experiments/test_dev/{trained['run']}.json").write_text(json.dumps(answer))
+    (project / f"experiments/evaluation_server/{trained['run']}.json").write_text(json.dumps(answer))
     succeed(project.snakemake(REPORT))
     row = next(line for line in (project / REPORT).read_text().splitlines() if line.startswith("| HTC"))
     assert re.fullmatch(r"\| HTC \| [\d*.]+ \| \*\*41\.2\*\* \(\*\*40\.0\*\*, \+1\.2\) \| \*\*50\.0\*\* \|", row), row
 
-    (project / f"experiments/test_dev/{trained['run']}.json").unlink()
+    (project / f"experiments/evaluation_server/{trained['run']}.json").unlink()
     succeed(project.snakemake(REPORT))
     assert re.search(r"^\| HTC \| [\d*.]+ \| not measured", (project / REPORT).read_text(), re.MULTILINE), "it was withdrawn"
