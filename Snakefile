@@ -1,50 +1,38 @@
-import gc
-import os
-import signal
 import sys
-from uuid import uuid4
 
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
+from snakemake.utils import min_version
 
 from experiments.errors import UserError
-from experiments.workflow.grid import FIGURES, Grid
-from experiments.records.run_state import INVOCATION
+from experiments.workflow.grid import Grid
+from experiments.workflow.resources import gpu_resources, launcher, resources_per_attempt
+from experiments.workflow.setup import LOGGED, asked_targets, collect_garbage_again, prepare_process, shell_prefix
+from experiments.workflow.targets import FIGURE_NAMES, Targets
+
+min_version("9.27")
 
 
 configfile: "experiments/config.yaml"
 
 
-# A graph of thousands of jobs is no garbage, and looking through it again and again would be a fifth of planning.
-if workflow.is_main_process:
-    gc.disable()
+prepare_process(workflow.is_main_process)
 
 
 onstart:
-    gc.freeze()
-    gc.enable()
+    collect_garbage_again()
 
 
 try:
     grid = Grid(config)
-    if workflow.is_main_process:
-        # All before Snakemake looks into their folder for the first time, whose content it remembers.
-        grid.write_fingerprints()
 except UserError as error:
     sys.exit(f"error: {error}")
+targets = Targets(grid, lambda: asked_targets(workflow.dag_settings))
+scale = grid.scale
 if workflow.is_main_process:
     logger.info(grid.summary)
-
-# Without conda, jobs use the Python that runs Snakemake, whether its environment is activated or not.
 if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
-    shell.prefix(f'export PATH="{os.path.dirname(sys.executable)}:$PATH"; ')
-
-# Inherited by every job, on this machine or another, so that a retry is known from a new call.
-os.environ.setdefault(INVOCATION, uuid4().hex)
-
-# Slurm's warning before a time limit reaches every process of a job step. It is meant for the training, which handles it;
-# a Snakemake that died of it would take the training along before its checkpoint is written.
-signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    shell.prefix(shell_prefix())
 
 
 wildcard_constraints:
@@ -62,87 +50,89 @@ localrules:
     tables,
     figures,
     latency_figure,
-    ready,
+    preflight_passed,
+    outdated,
 
 
 rule all:
     input:
-        grid.everything,
+        targets.all_reports,
 
 
 rule dataset:
-    input:
-        "experiments/data/prepare.py",
-        "experiments/data/synthetic.py",
     output:
-        grid.dataset_checked,
+        targets.dataset_checked,
     log:
         "logs/dataset.log",
     retries: 0
     conda:
         "envs/environment.yml"
     params:
-        dataset=grid.scale.dataset.model_dump_json(),
-        folder=grid.scale.data_folder,
+        dataset=scale.dataset.model_dump_json(),
+        folder=scale.data_folder,
         data_root=grid.configuration.data_root or "none",
-        expected=grid.expected_splits,
+        expected=targets.expected_splits,
+        sources=targets.fingerprint_of("experiments/data/prepare.py"),
     shell:
         "python -m experiments.data.prepare --dataset {params.dataset:q} --folder {params.folder} --data-root {params.data_root:q}"
-        " --expected {params.expected:q} {output} 2>&1 | tee {log} >&2"
+        " --expected {params.expected:q} {output}" + LOGGED
 
 
 # A short job on the kind of node on which trainings run, so that none of them queues for what cannot work.
 rule check_gpus:
     output:
-        grid.gpus_checked if grid.scale.resources.check_gpus else temp(grid.gpus_checked),
+        targets.gpus_checked if scale.resources.check_gpus else temp(targets.gpus_checked),
     log:
         "logs/checks/gpus.log",
     retries: 0
-    localrule: not grid.scale.resources.check_gpus
+    localrule: not scale.resources.check_gpus
     conda:
         "envs/environment.yml"
     resources:
         mem_mb=8000,
         runtime=10,
-        gpu=grid.scale.resources.gpus if grid.scale.resources.check_gpus else 0,
+        gpu=scale.resources.gpus if scale.resources.check_gpus else 0,
         tasks_per_gpu=0,
         nodes=1,
     params:
-        gpus=grid.gpus_to_check,
+        gpus=targets.gpus_to_check,
     shell:
-        "python -m experiments.preflight.gpus --gpus {params.gpus} {output} 2>&1 | tee {log} >&2"
+        "python -m experiments.preflight.gpus --gpus {params.gpus} {output}" + LOGGED
 
 
 rule check_disk:
     output:
         # Space is taken and freed: it is looked at again for each run that was not looked at before.
-        temp(grid.disk_checked),
+        temp(targets.disk_checked),
     log:
         "logs/checks/disk.log",
     retries: 0
     conda:
         "envs/environment.yml"
     params:
-        configuration=grid.configuration_json,
-        runs=grid.runs_to_store,
+        configuration=targets.configuration_json,
+        runs=targets.runs_to_store,
     shell:
-        "python -m experiments.preflight.disk --configuration {params.configuration:q} {output} --runs {params.runs}"
-        " 2>&1 | tee {log} >&2"
+        "python -m experiments.preflight.disk --configuration {params.configuration:q} {output} --runs {params.runs}" + LOGGED
 
 
 # Snakemake would train finished runs again if the checks, missing by now, were made for others. This file stays with its run.
-rule ready:
+rule preflight_passed:
     input:
-        ancient(grid.checks),
+        ancient(targets.checks),
     output:
         touch("runs/{run}/ready"),
 
 
-rule stuff_maps:
-    input:
-        "experiments/data/prepare.py",
+# Makes Snakemake train a stale run again: a finished run of which a source file computes something else today.
+rule outdated:
     output:
-        grid.stuff_maps_checked,
+        temp(touch("runs/{run}/outdated")),
+
+
+rule stuff_maps:
+    output:
+        targets.stuff_maps_checked,
     log:
         "logs/stuff_maps.log",
     # Before the dataset, which every training waits for: nothing is trained when they are missing.
@@ -151,11 +141,11 @@ rule stuff_maps:
     conda:
         "envs/environment.yml"
     params:
-        dataset=grid.scale.dataset.model_dump_json(),
+        dataset=scale.dataset.model_dump_json(),
         data_root=grid.configuration.data_root or "none",
     shell:
         "python -m experiments.data.prepare --stuff-maps --dataset {params.dataset:q} --data-root {params.data_root:q} {output}"
-        " 2>&1 | tee {log} >&2"
+        + LOGGED
 
 
 # For reading, or for mmdetection's own tools: a training writes its config itself, which halves the jobs of a large grid.
@@ -170,72 +160,72 @@ rule config:
     conda:
         "envs/environment.yml"
     params:
-        run=grid.run_arguments,
+        run=targets.run_arguments,
     shell:
-        "python -m experiments.configs.write {params.run} {output} 2>&1 | tee {log} >&2"
+        "python -m experiments.configs.write {params.run} {output}" + LOGGED
 
 
 rule train:
     input:
-        # A dataset that was checked again or has moved is no reason to train again; tables refuse runs of another dataset.
-        dataset=ancient(grid.dataset_checked),
-        stuff_maps=ancient(grid.stuff_maps if grid.needs_stuff_maps else []),
-        sources=grid.sources,
+        # A finished run whose sources are today's has no inputs. A dataset that was checked again or has moved is no reason to
+        # train again; tables refuse runs of another dataset.
+        dataset=ancient(targets.dataset_to_train_on),
+        stuff_maps=ancient(targets.stuff_maps if grid.needs_stuff_maps else []),
         # Whether GPUs and disk are fit; no reason to train again either.
-        ready=ancient(grid.marks_of_readiness),
+        ready=ancient(targets.preflight_markers if scale.resources.gpus else []),
+        outdated=targets.outdated,
     output:
         "runs/{run}/metrics.json",
     log:
         "logs/train/{run}.log",
     wildcard_constraints:
-        run=grid.runs_that_may_be_trained,
+        run=targets.runs_that_may_be_trained,
     conda:
         "envs/environment.yml"
-    threads: grid.scale.resources.threads
+    threads: scale.resources.threads
     resources:
-        **grid.growing_resources(workflow.output_settings.dryrun),
-        **grid.gpu_resources,
+        **resources_per_attempt(scale, workflow.output_settings.dryrun),
+        **gpu_resources(scale),
     params:
-        run=grid.run_arguments,
+        run=targets.run_arguments,
     # Loggers are no parameter: to follow a training elsewhere is no reason to train again. exec: no shell stands between the
     # signals of a cluster and the training.
     shell:
         "config=runs/{wildcards.run}/config.py; python -m experiments.configs.write {params.run} $config"
-        f" && exec env {grid.launcher} -m experiments.training.train --dataset {grid.dataset_checked}"
-        f" --loggers {' '.join(grid.scale.loggers)}"
+        f" && exec env {launcher(scale)} -m experiments.training.train --dataset {targets.dataset_checked}"
+        f" --loggers {' '.join(scale.loggers)}"
         " --threads {threads} --log-file {log}"
         " $config {output}"
 
 
 rule submission:
     input:
-        "experiments/training/submission.py",
-        dataset=ancient(grid.dataset_checked),
+        dataset=ancient(targets.dataset_checked),
     output:
         directory("submissions/{run}"),
     log:
         "logs/submission/{run}.log",
     conda:
         "envs/environment.yml"
-    threads: grid.scale.resources.threads
+    threads: scale.resources.threads
     resources:
-        **grid.gpu_resources,
-        mem_mb=grid.scale.resources.memory_mb,
-        runtime=grid.scale.resources.runtime_minutes,
+        **gpu_resources(scale),
+        mem_mb=scale.resources.memory_mb,
+        runtime=scale.resources.runtime_minutes,
     params:
-        launcher=grid.launcher,
-        scale=grid.scale.name,
-        trained=grid.trained,
+        launcher=launcher(scale),
+        scale=scale.name,
+        run=targets.run_arguments,
+        trained=targets.training_date,
     shell:
-        "{params.launcher} -m experiments.training.submission --scale {params.scale} --trained {params.trained} --threads {threads}"
+        "python -m experiments.configs.write {params.run} runs/{wildcards.run}/config.py"
+        " && {params.launcher} -m experiments.training.submission --scale {params.scale} --trained {params.trained} --threads {threads}"
         " --log-file {log} runs/{wildcards.run} {output}"
 
 
 rule complexity:
     input:
-        "experiments/cost/complexity.py",
         "experiments/scales/{at}.yaml",
-        grid.sources_of_report,
     output:
         "complexity/{at}/{report}.json",
     log:
@@ -243,18 +233,15 @@ rule complexity:
     conda:
         "envs/environment.yml"
     params:
-        settings=grid.settings_json,
+        settings=targets.settings_json,
+        sources=targets.cost_fingerprint,
     shell:
-        "python -m experiments.cost.complexity --settings {params.settings:q} --scale {wildcards.at} {output}"
-        " 2>&1 | tee {log} >&2"
+        "python -m experiments.cost.complexity --settings {params.settings:q} --scale {wildcards.at} {output}" + LOGGED
 
 
 rule speed:
     input:
-        "experiments/cost/complexity.py",
-        "experiments/cost/speed.py",
         "experiments/scales/{at}.yaml",
-        grid.sources_of_report,
     output:
         "complexity/{at}/{report}_speed.json",
     log:
@@ -264,22 +251,21 @@ rule speed:
     # All cores: nothing else may run beside a measurement of speed.
     threads: workflow.cores or 8
     params:
-        settings=grid.settings_json,
+        settings=targets.settings_json,
+        sources=targets.cost_fingerprint,
     shell:
         "python -m experiments.cost.speed --settings {params.settings:q} --scale {wildcards.at} --threads {threads} {output}"
-        " 2>&1 | tee {log} >&2"
+        + LOGGED
 
 
 rule collect:
     input:
-        grid.study_file,
+        targets.study_file,
         "reports/collect.py",
-        metrics=grid.metrics_for_table,
-        dataset=grid.dataset_of_table,
-        cost=grid.cost_of_table,
-        # Whether they have changed since a run was trained.
-        sources=grid.training_sources_of_report,
-        answers=grid.answers,
+        metrics=targets.metrics_of_table,
+        dataset=targets.dataset_of_table,
+        cost=targets.cost_of_table,
+        answers=targets.server_results,
     output:
         results="reports/data/{report}.csv",
         history="reports/data/{report}_history.csv",
@@ -289,25 +275,25 @@ rule collect:
     conda:
         "envs/environment.yml"
     params:
-        study=grid.study_of,
-        table=grid.table_of,
-        scale=grid.scale.name,
+        study=targets.study_of,
+        table=targets.table_of,
+        scale=scale.name,
         seeds=grid.configuration.seeds,
+        runs=targets.state_of_runs,
     shell:
         "python -m reports.collect --study {params.study} --table {params.table} --scale {params.scale}"
         " --seeds {params.seeds} --dataset {input.dataset} --cost {input.cost} --results {output.results} --history {output.history}"
-        " --runs {output.runs}"
-        " 2>&1 | tee {log} >&2"
+        " --runs {output.runs}" + LOGGED
 
 
 rule tables:
     input:
-        grid.study_file,
+        targets.study_file,
         "reports/tables.py",
         expand("reports/templates/table.{extension}.j2", extension=["md", "tex", "html"]),
         results="reports/data/{report}.csv",
         runs="reports/data/{report}_runs.csv",
-        cost=grid.cost_of_table,
+        cost=targets.cost_of_table,
     output:
         multiext("reports/{report}", ".md", ".tex", ".csv"),
         report("reports/{report}.html", category="{report}", labels={"kind": "table"}),
@@ -316,47 +302,47 @@ rule tables:
     conda:
         "envs/environment.yml"
     params:
-        study=grid.study_of,
-        table=grid.table_of,
-        scale=grid.scale.name,
+        study=targets.study_of,
+        table=targets.table_of,
+        scale=scale.name,
     shell:
         "python -m reports.tables --study {params.study} --table {params.table} --scale {params.scale} --cost {input.cost}"
-        " --results {input.results} --runs {input.runs} reports/{wildcards.report} 2>&1 | tee {log} >&2"
+        " --results {input.results} --runs {input.runs} reports/{wildcards.report}" + LOGGED
 
 
 rule figures:
     input:
         "reports/figures.py",
-        metrics=grid.metrics_for_figures,
+        metrics=targets.metrics_of_figures,
         results="reports/data/{report}.csv",
         history="reports/data/{report}_history.csv",
-        complexity=f"complexity/{grid.scale.name}/{{report}}.json",
+        complexity=f"complexity/{scale.name}/{{report}}.json",
     output:
-        expand("reports/figures/{{report}}_{figure}.svg", figure=FIGURES),
+        expand("reports/figures/{{report}}_{figure}.svg", figure=FIGURE_NAMES),
         report(
-            expand("reports/figures/{{report}}_{figure}.png", figure=FIGURES),
+            expand("reports/figures/{{report}}_{figure}.png", figure=FIGURE_NAMES),
             category="{report}",
             labels={"kind": "figures"},
         ),
     log:
         "logs/figures/{report}.log",
     wildcard_constraints:
-        report="|".join(grid.drawn_reports),
+        report="|".join(grid.reports_with_figures),
     conda:
         "envs/environment.yml"
     params:
-        scale=grid.scale.name,
+        scale=scale.name,
     shell:
         "python -m reports.figures --scale {params.scale} --complexity {input.complexity} --results {input.results}"
-        " --history {input.history} reports/figures/{wildcards.report} 2>&1 | tee {log} >&2"
+        " --history {input.history} reports/figures/{wildcards.report}" + LOGGED
 
 
 rule latency_figure:
     input:
         "reports/figures.py",
-        metrics=grid.metrics_for_figures,
+        metrics=targets.metrics_of_figures,
         results="reports/data/{report}.csv",
-        speed=f"complexity/{grid.scale.name}/{{report}}_speed.json",
+        speed=f"complexity/{scale.name}/{{report}}_speed.json",
     output:
         "reports/figures/{report}_latency.svg",
         report("reports/figures/{report}_latency.png", category="{report}", labels={"kind": "figures"}),
@@ -367,7 +353,7 @@ rule latency_figure:
     conda:
         "envs/environment.yml"
     params:
-        scale=grid.scale.name,
+        scale=scale.name,
     shell:
         "python -m reports.figures --scale {params.scale} --speed {input.speed} --results {input.results}"
-        " reports/figures/{wildcards.report} 2>&1 | tee {log} >&2"
+        " reports/figures/{wildcards.report}" + LOGGED

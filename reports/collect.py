@@ -10,9 +10,9 @@ import pandas as pd
 
 from experiments.errors import UserError, run_or_explain
 from experiments.records.server_results import answer_file, read_answer
+from experiments.spec.fingerprint import are_current
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
-from experiments.spec.sources import source_hashes
 from experiments.spec.study import COMPLEXITY, Row, Table, load_study
 
 
@@ -112,7 +112,7 @@ def _provenance(run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
     hardware = made.get("hardware", {})
     return {
         **{key: made.get(key) for key in MADE},
-        "stale": "sources" in made and made["sources"] != source_hashes(run.models),
+        "stale": "sources" in made and not are_current(made["sources"], run.models),
         "machine": ", ".join(dict.fromkeys(hardware.get("gpus") or [hardware.get("processor")] if hardware else [])),
         "annotations": validation["annotations_sha256"],
         "images": validation["images"],

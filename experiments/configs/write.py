@@ -9,9 +9,9 @@ from typing import Any
 import jinja2
 
 from experiments.errors import run_or_explain
+from experiments.spec.neck_catalog import neck_options
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale, Schedule, load_scale
-from experiments.spec.sources import neck_options
 from experiments.spec.study import Setting
 from experiments.spec.yaml_models import validate
 

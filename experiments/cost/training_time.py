@@ -158,7 +158,7 @@ class TrainingTimes:
     def _recorded(self) -> dict[Any, _Recorded]:
         found: dict[Any, _Recorded] = defaultdict(_Recorded)
         self.hardware: set[str] = set()
-        for path in sorted(Path("runs").glob("*/metrics.json")):
+        for path in sorted(RUNS.glob("*/metrics.json")):
             content = self._records.read(path)
             try:
                 self._take(content, found)
@@ -189,7 +189,7 @@ class TrainingTimes:
     @property
     def probe_file(self) -> Path:
         """Where the probe keeps what it has measured."""
-        return Path("complexity") / self.scale.name / "probe.json"
+        return COMPLEXITY / self.scale.name / "probe.json"
 
     @cached_property
     def probed(self) -> dict[str, dict[str, Any]]:
@@ -206,7 +206,7 @@ class TrainingTimes:
         """Multiply-adds of a forward pass by run id, where the reports on cost or the figures have counted them."""
         flops: dict[str, float] = {}
         for report in self.grid.drawn_reports:
-            path = Path("complexity") / self.scale.name / f"{report}.json"
+            path = COMPLEXITY / self.scale.name / f"{report}.json"
             if not path.exists():
                 continue
             counts, runs, seeds = self._counts(path), self.grid.runs_of(report), len(self.grid.configuration.seeds)

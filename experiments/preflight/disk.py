@@ -17,6 +17,7 @@ from tqdm import tqdm
 from experiments.configs.write import config_text
 from experiments.cost.complexity import build_model
 from experiments.errors import UserError, run_or_explain
+from experiments.paths import RUNS
 from experiments.spec.run import Run
 from experiments.workflow.grid import Grid
 
@@ -24,7 +25,6 @@ BYTES_OF_VALUE = 4
 # Values that an optimiser keeps of each weight: SGD its momentum, Adam two moments.
 OPTIMIZER_VALUES = {"SGD": 1, "Adam": 2, "AdamW": 2}
 COUNTED_MODELS = 100
-RUNS_FOLDER = Path("runs")
 
 
 def check_disk(runs: Sequence[Run]) -> dict[str, Any]:
@@ -50,12 +50,12 @@ def check_disk(runs: Sequence[Run]) -> dict[str, Any]:
     # One more is written before the oldest is removed.
     largest = max((demand.checkpoint_bytes for demand in demands), default=0)
     needed = largest + sum(max(0, demand.total - there) for demand, there in zip(demands, saved, strict=True))
-    folder = RUNS_FOLDER if RUNS_FOLDER.exists() else Path()
+    folder = RUNS if RUNS.exists() else Path()
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
             f"{folder.resolve()} has {_gib(free)} GiB free, but the checkpoints of the {len(runs)} runs to train need about"
-            f" {_gib(needed)} GiB more, up to {_gib(largest)} GiB each: free space, let {RUNS_FOLDER}/ be a link to a larger"
+            f" {_gib(needed)} GiB more, up to {_gib(largest)} GiB each: free space, let {RUNS}/ be a link to a larger"
             " disk, or ask for fewer tables, studies or seeds"
         )
     return {"runs": len(runs), "needed_bytes": round(needed), "free_bytes": free}

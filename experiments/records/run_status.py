@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments.paths import RUNS
 from experiments.records.locks import is_locked
 from experiments.records.run_state import LOCK, PROGRESS
 from experiments.spec.run import Run
@@ -73,8 +74,7 @@ class Records:
         runs : iterable of Run
             Of the grid.
         """
-        folder = Path("runs")
-        begun = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        begun = {path.name for path in RUNS.iterdir()} if RUNS.is_dir() else set()
         return [self.standing(run) if run.id in begun else Standing(run, "queued", self) for run in runs]
 
 

@@ -5,9 +5,9 @@ from typing import Any, Self
 
 from pydantic import field_validator, model_validator
 
+from experiments.paths import SERVER_RESULTS
 from experiments.spec.yaml_models import StrictModel, read_yaml
 
-ANSWERS = Path("experiments/evaluation_server")
 # The server's names of COCO's metrics, and this project's.
 AVERAGE_PRECISIONS = {"AP": "AP", "AP_50": "AP50", "AP_75": "AP75", "AP_small": "APS", "AP_medium": "APM", "AP_large": "APL"}
 
@@ -63,7 +63,7 @@ def answer_file(run: str) -> Path:
     run : str
         Its id.
     """
-    return ANSWERS / f"{run}.json"
+    return SERVER_RESULTS / f"{run}.json"
 
 
 def read_answer(path: Path) -> dict[str, float]:

@@ -1,15 +1,13 @@
 """The file that a user edits: studies, scale, seeds, where the data lie."""
 
-from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import Field, field_validator
 
 from experiments.errors import UserError
+from experiments.paths import CONFIGURATION
 from experiments.spec.yaml_models import StrictModel
-
-CONFIGURATION = Path("experiments/config.yaml")
 
 
 class Configuration(StrictModel):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
+from experiments.paths import metrics_file, run_folder
 from experiments.spec.scale import Scale
 from experiments.spec.study import Setting
 
@@ -103,9 +104,9 @@ class Run:
     @cached_property
     def folder(self) -> Path:
         """Where the run lives."""
-        return Path("runs") / self.id
+        return run_folder(self.id)
 
     @cached_property
     def metrics_file(self) -> Path:
         """The one file that the run leaves for the reports."""
-        return self.folder / "metrics.json"
+        return metrics_file(self.id)

@@ -1,13 +1,11 @@
 """A scale: the dataset, image size, model width and length of training at which a study is run."""
 
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
+from experiments.paths import DATASETS, SCALES
 from experiments.spec.yaml_models import StrictModel, read_yaml
-
-SCALES = Path("experiments/scales")
 
 
 def _left_out_of_identity(default: Any) -> Any:
@@ -248,7 +246,7 @@ class Scale(StrictModel):
     @property
     def data_folder(self) -> str:
         """Where the dataset is drawn or linked, relative to the project, with a trailing slash."""
-        return f"datasets/{self.name}/"
+        return f"{DATASETS}/{self.name}/"
 
 
 def load_scale(name: str) -> Scale:

@@ -2,16 +2,15 @@
 
 from collections.abc import Iterable
 from math import isfinite
-from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from experiments.errors import UserError
-from experiments.spec.sources import known_necks, neck_options
+from experiments.paths import STUDIES
+from experiments.spec.neck_catalog import known_necks, neck_options
 from experiments.spec.yaml_models import StrictModel, read_yaml
 
-STUDIES = Path("experiments/studies")
 ACCURACY = tuple(f"{kind}_{metric}" for kind in ("box", "mask") for metric in ("AP", "AP50", "AP75", "APS", "APM", "APL"))
 # What an evaluation server answered about images whose annotations are not public.
 TEST_ACCURACY = tuple(f"test_{metric}" for metric in ACCURACY)

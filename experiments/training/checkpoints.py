@@ -37,12 +37,22 @@ def _iterations(checkpoint: Path) -> int | None:
 
 
 def origin_of(config: Config, sources: dict[str, str], dataset: dict[str, Any]) -> str:
-    """Hash of what the checkpoints depend on: the dataset, the sources, and of the config what decides the result."""
-    content = {key: value for key, value in config.to_dict().items() if key not in VALIDATION}
+    """Hash of what checkpoints depend on: the dataset, the sources, and the parts of the config that decide the result.
+
+    Parameters
+    ----------
+    config : Config
+        The run's config.
+    sources : dict
+        Path and fingerprint of the run's sources; where they lie does not matter.
+    dataset : dict
+        The dataset's identity.
+    """
+    content = {key: value for key, value in config.to_dict().items() if key not in (*VALIDATION, "custom_imports")}
     content["train_dataloader"] = {key: value for key, value in content["train_dataloader"].items() if key not in LOADING}
     content["test_dataloader"] = {key: value for key, value in content["test_dataloader"].items() if key not in LOADING}
     content["train_cfg"] = {key: value for key, value in content["train_cfg"].items() if key != "val_interval"}
-    text = json.dumps([dataset, sources, content], sort_keys=True, default=str)
+    text = json.dumps([dataset, sorted(set(sources.values())), content], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

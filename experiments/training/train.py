@@ -23,7 +23,7 @@ from experiments.errors import UserError, explain_build, run_or_explain
 from experiments.files import write_atomically
 from experiments.records import provenance
 from experiments.records.run_state import refuse_repetition, run_lock, tell_end
-from experiments.spec.sources import source_hashes
+from experiments.spec.fingerprint import fingerprints
 from experiments.spec.study import neck_types
 from experiments.training.checkpoints import (
     newest_checkpoint,
@@ -70,7 +70,7 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Seq
     torch.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     config = Config.fromfile(config_file)
     models = _models(config)
-    sources, at = source_hashes(models), provenance.commit()
+    sources, at = fingerprints(models), provenance.commit()
     origin = origin_of(config, sources, dataset)
     join_processes(config)
     use_loggers(config, loggers)

@@ -11,9 +11,10 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
 from experiments.configs.write import config_text
+from experiments.paths import STUDIES
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
-from experiments.spec.study import STUDIES, Setting, load_study
+from experiments.spec.study import Setting, load_study
 from experiments.training.hooks.bfloat16 import widen_heads
 from necks.auxiliary_loss_hook import add_auxiliary_losses
 

@@ -31,7 +31,7 @@ def test_the_default_profile_leaves_cores_and_gpus_to_another_profile(monkeypatc
     with Path("profiles/default/config.yaml").open() as file:
         profile = ProfileConfigFileParser().parse(file)
     assert ("cores" in profile, "resources" in profile) == (keys, keys)
-    assert profile["rerun-triggers"] == ["mtime", "params", "input"]
+    assert profile["rerun-triggers"] == ["mtime", "params"]
 
 
 def test_memory_and_time_grow_with_the_attempt_to_twice_the_scales():

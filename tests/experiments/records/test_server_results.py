@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import UserError
-from experiments.records.server_results import ANSWERS, read_answer
+from experiments.paths import SERVER_RESULTS
+from experiments.records.server_results import read_answer
 from experiments.workflow.grid import Grid
 
 # As COCO's evaluation server prints it.
@@ -37,7 +38,7 @@ def test_fractions_become_percent_under_the_tables_names(tmp_path):
 
 
 def test_the_example_of_the_documentation_is_an_answer(tmp_path):
-    (example,) = re.findall(r"```json\n(.*?)```", (ANSWERS / "README.md").read_text(), re.DOTALL)
+    (example,) = re.findall(r"```json\n(.*?)```", (SERVER_RESULTS / "README.md").read_text(), re.DOTALL)
     assert read_answer(write(tmp_path / "a.json", json.loads(example)))["test_box_AP"] == pytest.approx(40.2)
 
 
@@ -64,7 +65,7 @@ def test_a_wrong_answer_is_one_sentence_with_file_and_key(tmp_path, content, wor
 
 def test_an_answer_may_belong_to_a_run_of_another_study_but_not_to_none(tmp_path, monkeypatch):
     other = next(iter(Grid({**COCO, "studies": "afa"}).runs))
-    monkeypatch.setattr("experiments.workflow.grid.ANSWERS", tmp_path)
+    monkeypatch.setattr("experiments.workflow.grid.SERVER_RESULTS", tmp_path)
     write(tmp_path / f"{other}.json", {"segm": STATISTICS})
     Grid(COCO)
     write(tmp_path / "0123456789ab.json", {"segm": STATISTICS})

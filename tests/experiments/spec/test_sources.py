@@ -10,9 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from experiments.errors import UserError
-from experiments.spec import sources
 from experiments.spec.sources import (
     CONFIG_AND_MEASURE,
     SHARED_SOURCES,
@@ -22,6 +19,9 @@ from experiments.spec.sources import (
     sources_fingerprint,
     training_sources,
 )
+
+from experiments.errors import UserError
+from experiments.spec import sources
 
 
 def test_own_and_mmdets_necks_are_known():

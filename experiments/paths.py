@@ -1,0 +1,37 @@
+"""Where files lie, relative to the project's folder."""
+
+from pathlib import Path
+
+CONFIGURATION = Path("experiments/config.yaml")
+STUDIES = Path("experiments/studies")
+SCALES = Path("experiments/scales")
+SERVER_RESULTS = Path("experiments/evaluation_server")
+
+RUNS = Path("runs")
+DATASETS = Path("datasets")
+COMPLEXITY = Path("complexity")
+CHECKS = Path("checks")
+REPORTS = Path("reports")
+FIGURES = REPORTS / "figures"
+
+
+def run_folder(run: str) -> Path:
+    """The folder of a run.
+
+    Parameters
+    ----------
+    run : str
+        The run's id.
+    """
+    return RUNS / run
+
+
+def metrics_file(run: str) -> Path:
+    """The one file that a run leaves for the reports.
+
+    Parameters
+    ----------
+    run : str
+        The run's id.
+    """
+    return RUNS / run / "metrics.json"

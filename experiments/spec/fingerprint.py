@@ -1,0 +1,291 @@
+"""Which source files decide a run's result, and a hash of what each of them means.
+
+A source has changed when its meaning has. Comments, docstrings, white space, annotations of functions, the order of imports
+and the place of a file do not count; see `normal_form`. So tidying never trains a run again.
+"""
+
+import ast
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+from experiments.spec.neck_catalog import BACKBONES, NECKS, own_models, parse, registers
+
+# Where the result of a run is decided. Modules elsewhere (the spec, files, errors) act through the run's id and config.
+DECIDING = ("necks", "kernels", "experiments/training", "experiments/configs")
+PROGRAMS = (
+    Path("experiments/configs/write.py"),
+    Path("experiments/training/train.py"),
+    Path("experiments/training/hooks/__init__.py"),
+)
+CONFIG_TEMPLATES = Path("experiments/configs/templates")
+KERNELS = Path("kernels")
+KERNEL_SUFFIXES = (".py", ".cpp", ".h")
+# Recorded hash -> hashes of the sources that compute the same today, where `compare_commits` has shown that they do.
+EQUAL_SOURCES = Path(__file__).parent / "equal_sources.json"
+DIGITS = 16
+# Of records from before hashes of meaning: the first digits of the SHA-256 of a file's bytes.
+BYTE_HASH_DIGITS = 12
+
+ANNOTATION_MODULES = ("__future__", "typing", "collections.abc")
+CPP_TOKEN = re.compile(
+    r'(?P<comment>//[^\n]*|/\*.*?\*/)|(?P<space>[^\S\n]+|\\\n)|(?P<text>"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|[\w.]+|\n|.)',
+    re.S,
+)
+
+
+def fingerprints(models: Sequence[str]) -> dict[str, str]:
+    """Path and fingerprint of every source file that decides the result of a run.
+
+    Parameters
+    ----------
+    models : sequence of str
+        Registered names of the run's neck, or necks, and backbone.
+    """
+    return {str(path): fingerprint(path) for path in deciding_sources(models)}
+
+
+def are_current(recorded: dict[str, str], models: Sequence[str]) -> bool:
+    """Whether a run that recorded its sources would be trained by the same sources today.
+
+    Each source of today must be among the recorded ones. The reverse need not hold: a source that is not read any more was read
+    by one that has changed.
+
+    Parameters
+    ----------
+    recorded : dict
+        Path to hash, as in ``metrics.json``.
+    models : sequence of str
+        Registered names of the run's neck, or necks, and backbone.
+    """
+    return set(_fingerprints(frozenset(models))) <= set(_todays_hashes(recorded))
+
+
+@cache
+def _fingerprints(models: frozenset[str]) -> frozenset[str]:
+    return frozenset(fingerprint(path) for path in _deciding_sources(models))
+
+
+def _todays_hashes(recorded: dict[str, str]) -> Iterator[str]:
+    equal = _equal_sources()
+    for path, digest in recorded.items():
+        yield digest
+        yield from equal.get(digest, ())
+        if len(digest) == BYTE_HASH_DIGITS and digest not in equal and _byte_hash(path) == digest:
+            yield fingerprint(Path(path))
+
+
+@cache
+def _equal_sources() -> dict[str, list[str]]:
+    return json.loads(EQUAL_SOURCES.read_text(encoding="utf-8"))
+
+
+@cache
+def _byte_hash(path: str) -> str | None:
+    file = Path(path)
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:BYTE_HASH_DIGITS] if file.is_file() else None
+
+
+def deciding_sources(models: Sequence[str]) -> list[Path]:
+    """Files of this project that decide the result of a run, relative to the project, found by following imports.
+
+    Parameters
+    ----------
+    models : sequence of str
+        Registered names of the run's neck, or necks, and backbone; none of mmdet's has files here.
+    """
+    return list(_deciding_sources(frozenset(models)))
+
+
+@cache
+def _deciding_sources(models: frozenset[str]) -> tuple[Path, ...]:
+    roots = [*PROGRAMS, *_registered_hooks()]
+    return tuple(sorted({*_reached(roots), *model_sources(sorted(models)), *CONFIG_TEMPLATES.glob("*.j2")}))
+
+
+def model_sources(models: Sequence[str]) -> list[Path]:
+    """Files of this project that necks and backbones consist of, relative to the project.
+
+    Parameters
+    ----------
+    models : sequence of str
+        Registered names; none of mmdet's has files here.
+    """
+    own = own_models(NECKS) | own_models(BACKBONES)
+    return sorted(_reached([own[model] for model in models if model in own]))
+
+
+def program_fingerprint(programs: Iterable[str], models: Sequence[str] = ()) -> str:
+    """One fingerprint of programs, all that they import from this project, and models.
+
+    Parameters
+    ----------
+    programs : iterable of str
+        Files, relative to the project.
+    models : sequence of str
+        Registered names.
+    """
+    found = {*_reached([Path(program) for program in programs], ("experiments", *DECIDING)), *model_sources(models)}
+    return _digest("".join(sorted(fingerprint(path) for path in found)))
+
+
+def _registered_hooks() -> list[Path]:
+    """Modules of necks that register hooks: a config can name them, whatever its neck."""
+    return [
+        path
+        for path in sorted(NECKS.glob("*.py"))
+        if any(isinstance(node, ast.ClassDef) and registers(node, "HOOKS") for node in parse(path).body)
+    ]
+
+
+def _reached(roots: Sequence[Path], folders: Sequence[str] = DECIDING) -> set[Path]:
+    found: set[Path] = set()
+    pending = list(roots)
+    while pending:
+        path = pending.pop()
+        if path not in found:
+            found.add(path)
+            pending.extend(_imported_files(path, tuple(folders)))
+    if any(path.is_relative_to(KERNELS) for path in found):
+        # Backends are imported only where they compute, so imports do not lead to them.
+        found.update(path for path in KERNELS.glob("*/*") if path.suffix in KERNEL_SUFFIXES)
+    return {path for path in found if path in roots or not _says_nothing(path)}
+
+
+def _says_nothing(path: Path) -> bool:
+    """Whether a package's ``__init__`` holds a docstring alone."""
+    return path.name == "__init__.py" and not normal_form(parse(path))[1:]
+
+
+@cache
+def _imported_files(path: Path, folders: tuple[str, ...]) -> list[Path]:
+    modules = []
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+    own = [Path(*module.split(".")) for module in modules]
+    candidates = [file for module in own for file in (module.with_suffix(".py"), module / "__init__.py")]
+    inside = [file for file in candidates if any(file.is_relative_to(folder) for folder in folders)]
+    # The packages' own __init__ import every neck; a run depends on its neck alone.
+    return [file for file in inside if file.is_file() and file not in (NECKS / "__init__.py", BACKBONES / "__init__.py")]
+
+
+@cache
+def fingerprint(path: Path) -> str:
+    """Hash of the meaning of a source file, 16 hexadecimal digits; equal under every supported version of Python.
+
+    Parameters
+    ----------
+    path : Path
+        A Python, C++ or template file.
+
+    Raises
+    ------
+    UserError
+        If a Python file cannot be parsed.
+    """
+    if path.suffix == ".py":
+        return _digest(repr(normal_form(parse(path))))
+    text = path.read_text(encoding="utf-8")
+    return _digest("\0".join(_template_lines(text) if path.suffix == ".j2" else _cpp_tokens(text)))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+
+
+def _cpp_tokens(text: str) -> list[str]:
+    """Tokens without comments and white space; the end of a line counts after a directive alone."""
+    tokens, in_directive = [], False
+    for match in CPP_TOKEN.finditer(text):
+        token = match["text"]
+        if token == "\n":
+            tokens += [token] if in_directive else []
+            in_directive = False
+        elif token is not None:
+            in_directive = in_directive or token == "#"
+            tokens.append(token)
+    return tokens
+
+
+def _template_lines(text: str) -> list[str]:
+    """Lines of a config's template without comments, of Jinja or of the config, and without white space around them."""
+    lines = (line.strip() for line in re.sub(r"\{#.*?#\}", "", text, flags=re.S).splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def normal_form(tree: ast.Module) -> tuple:
+    """A syntax tree as nested tuples without what changes no result.
+
+    Left out: comments, docstrings and other strings that nothing reads; positions; annotations of functions and of variables
+    outside of classes; imports that only annotations use; the order of imports, and the modules that this project's names come
+    from.
+
+    Parameters
+    ----------
+    tree : ast.Module
+        From `ast.parse`.
+    """
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    body = _plain(tree.body, in_class=False)
+    used = set(_names(body))
+    return ("Module", *sorted({form for node in imports for form in _import_forms(node, used)}), *body)
+
+
+def _import_forms(node: ast.Import | ast.ImportFrom, used: set[str]) -> Iterator[tuple]:
+    module = node.module if isinstance(node, ast.ImportFrom) else None
+    if module in ANNOTATION_MODULES:
+        return
+    is_own = (module or "").partition(".")[0] in ("experiments", "kernels", "necks", "reports")
+    for alias in node.names:
+        bound = alias.asname or alias.name.partition(".")[0]
+        if module is None:
+            yield ("Import", alias.name, bound)
+        elif bound in used:
+            yield ("ImportFrom", "" if is_own else module, alias.name, bound)
+
+
+def _names(form: object) -> Iterator[str]:
+    """The identifiers that a normal form reads."""
+    if isinstance(form, tuple):
+        if len(form) == 2 and form[0] == "Name":
+            yield form[1][1]
+        for part in form:
+            yield from _names(part)
+
+
+def _plain(value: object, in_class: bool) -> object:
+    if isinstance(value, list):
+        return tuple(form for form in (_plain(item, in_class) for item in value) if form != ())
+    if not isinstance(value, ast.AST):
+        return repr(value)
+    if isinstance(value, ast.Import | ast.ImportFrom) or _is_idle_string(value):
+        return ()
+    if isinstance(value, ast.Constant):
+        return ("Constant", repr(value.value))
+    if isinstance(value, ast.AnnAssign) and not in_class:
+        return _plain_assignment(value)
+    inside = isinstance(value, ast.ClassDef)
+    fields = [(name, field) for name, field in ast.iter_fields(value) if _counts(value, name, field)]
+    return (type(value).__name__, *((name, _plain(field, inside)) for name, field in fields))
+
+
+def _plain_assignment(node: ast.AnnAssign) -> tuple:
+    if node.value is None:
+        return ()
+    return ("Assign", ("targets", (_plain(node.target, False),)), ("value", _plain(node.value, False)))
+
+
+def _is_idle_string(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _counts(node: ast.AST, name: str, field: object) -> bool:
+    if name in ("ctx", "kind", "type_comment", "type_ignores", "type_params", "returns") or field is None or field == []:
+        return False
+    return not (name == "annotation" and isinstance(node, ast.arg))

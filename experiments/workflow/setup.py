@@ -1,0 +1,57 @@
+"""What the Snakefile sets once for the process that reads it, and for every job."""
+
+import gc
+import os
+import signal
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+from snakemake.settings.types import DAGSettings
+
+from experiments.records.run_state import INVOCATION
+
+# What a program prints reaches the terminal and the rule's log.
+LOGGED = " 2>&1 | tee {log} >&2"
+
+
+def prepare_process(is_main: bool) -> None:
+    """Set garbage collection, signals and the name of this call of Snakemake.
+
+    Parameters
+    ----------
+    is_main : bool
+        Whether this process plans the jobs, rather than runs one of them.
+    """
+    if is_main:
+        # A graph of thousands of jobs is no garbage; looking through it repeatedly would take a fifth of planning.
+        gc.disable()
+    # Every job inherits it, on this machine or another, so that a retry can be told from a new call.
+    os.environ.setdefault(INVOCATION, uuid4().hex)
+    # Slurm's warning before a time limit reaches every process of a job step. The training handles it; a Snakemake that died
+    # of it would end the training before its checkpoint is written.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
+
+def collect_garbage_again() -> None:
+    """Turn garbage collection on when the jobs start; what planning has made is left out of it."""
+    gc.freeze()
+    gc.enable()
+
+
+def asked_targets(settings: DAGSettings | None) -> frozenset[str]:
+    """The files and rules that a call of Snakemake asks for; empty where none is named.
+
+    Parameters
+    ----------
+    settings : DAGSettings or None
+        Snakemake's settings of its graph. A job that runs in a process of its own has one target, itself.
+    """
+    if settings is None:
+        return frozenset()
+    return frozenset(str(target) for target in settings.targets or settings.target_jobs)
+
+
+def shell_prefix() -> str:
+    """The start of every shell command: jobs use the Python that runs Snakemake, whether its environment is activated or not."""
+    return f'export PATH="{Path(sys.executable).parent}:$PATH"; '

@@ -1,0 +1,286 @@
+"""The Snakefile's questions about its rules' inputs and parameters, each answered from its wildcards and the grid alone."""
+
+import hashlib
+import inspect
+import json
+import shlex
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from functools import cache, cached_property
+from typing import Any, TypeVar
+
+from experiments.paths import CHECKS, COMPLEXITY, DATASETS, FIGURES, REPORTS, RUNS, STUDIES, metrics_file
+from experiments.records.metrics_file import recorded_sources
+from experiments.records.server_results import answer_file
+from experiments.spec.fingerprint import are_current, program_fingerprint
+from experiments.spec.run import Run
+from experiments.spec.study import TEST_ACCURACY
+from experiments.workflow.grid import Grid
+
+PAPER_SCALE = "coco"
+FIGURE_NAMES = ("ap", "flops", "curves")
+# As many ids as fit into a command line.
+NAMED_RUNS = 1000
+ALL = "all"
+Function = TypeVar("Function", bound=Callable)
+
+
+def _with_cached_signature(function: Function) -> Function:
+    """Keep a function's signature with it: Snakemake asks for it several times for each job."""
+    function.__signature__ = inspect.signature(function)
+    return function
+
+
+class Targets:
+    """Input functions and parameters of the rules.
+
+    Parameters
+    ----------
+    grid : Grid
+        What the configuration asks for.
+    asked : callable
+        Gives the files and rules that the user asked for; Snakemake knows them only when it builds its graph.
+    """
+
+    def __init__(self, grid: Grid, asked: Callable[[], Iterable[str]]) -> None:
+        self.grid = grid
+        self._asked = asked
+
+    # What the user asked for.
+
+    @cached_property
+    def asked(self) -> frozenset[str]:
+        """The files and rules that the user asked for; the rule ``all`` where none is named."""
+        return frozenset(self._asked()) or frozenset({ALL})
+
+    def all_reports(self, _wildcards: object = None) -> list[str]:
+        """All tables and figures. Asking for them also asks for the trainings that a table about cost would do without."""
+        tables = [str(REPORTS / f"{report}.md") for report in self.grid.tables]
+        figures = [f"{report}_{figure}" for report in self.grid.reports_with_figures for figure in FIGURE_NAMES]
+        figures += [f"{report}_latency" for report in self.grid.reports_on_cost]
+        return tables + [str(FIGURES / f"{figure}.png") for figure in figures]
+
+    @cache  # noqa: B019 - there is one object of this class, and it lives as long as its process
+    def trains(self, report: str) -> bool:
+        """Whether what a table lacks is trained for it: not for a table about cost that is asked for alone.
+
+        Parameters
+        ----------
+        report : str
+            The table's report name.
+        """
+        figures = str(FIGURES / f"{report}_")
+        return (
+            self.grid.table(report).trains_when_alone
+            or ALL in self.asked
+            or any(target.startswith(figures) for target in self.asked)
+        )
+
+    def runs_to_store(self, _wildcards: object, input: object) -> list[str]:
+        """Ids of the missing runs that were asked for; empty, which means all, where a command line cannot hold them."""
+        missing = [run for run in self._asked_runs() if not metrics_file(run).exists()]
+        return missing if len(missing) <= NAMED_RUNS else []
+
+    def _asked_runs(self) -> list[str]:
+        by_file = {str(run.metrics_file): run.id for run in self.grid.runs.values()}
+        named = {by_file[target] for target in self.asked if target in by_file}
+        reports = [report for report in self.grid.tables if self._is_asked(report)]
+        return sorted(named | {run.id for report in reports if self.trains(report) for run in self.grid.runs_of(report)})
+
+    def _is_asked(self, report: str) -> bool:
+        starts = (str(REPORTS / f"{report}."), str(FIGURES / f"{report}_"), str(REPORTS / "data" / f"{report}"))
+        return ALL in self.asked or any(target.startswith(starts) for target in self.asked)
+
+    # A run and its training.
+
+    def run(self, identifier: str) -> Run:
+        """The run with an id.
+
+        Raises
+        ------
+        SystemExit
+            With one sentence, if there is none. Snakemake prints other exceptions of input functions with a traceback.
+        """
+        grid = self.grid
+        if identifier not in grid.runs:
+            studies, seeds = grid.configuration.studies, grid.configuration.seeds
+            raise SystemExit(
+                f"error: runs/{identifier}: {', '.join(studies)} at scale {grid.scale.name} with seeds"
+                f" {', '.join(map(str, seeds))} have no run of this id; the ids stand under each table, and --config studies=…"
+                " scale=… seeds=… chooses others"
+            )
+        return grid.runs[identifier]
+
+    @property
+    def runs_that_may_be_trained(self) -> str:
+        """Regular expression of their ids; it fits none where the configuration forbids training."""
+        return "none" if self.grid.configuration.train == "none" else "[0-9a-f]{12}"
+
+    @cache  # noqa: B019
+    def is_stale(self, identifier: str) -> bool:
+        """Whether a run has finished, with other sources than today's.
+
+        Parameters
+        ----------
+        identifier : str
+            The run's id.
+        """
+        try:
+            recorded = recorded_sources(metrics_file(identifier))
+        except OSError:
+            return False
+        return recorded is not None and not are_current(recorded, self.run(identifier).models)
+
+    def _is_done(self, identifier: str) -> bool:
+        """Whether nothing is to be trained. Such a run gets no inputs, so nothing that has gone or changed trains it again."""
+        return metrics_file(identifier).exists() and not self.is_stale(identifier)
+
+    @_with_cached_signature
+    def dataset_to_train_on(self, wildcards: Any) -> list[str]:
+        """The identity of the dataset, which was seen to be complete."""
+        return [] if self._is_done(wildcards.run) else [self.dataset_checked]
+
+    @_with_cached_signature
+    def stuff_maps(self, wildcards: Any) -> list[str]:
+        """What shows that the maps of stuff and things that a run trains on were checked."""
+        needed = self.grid.trains_on_stuff_maps(self.run(wildcards.run)) and not self._is_done(wildcards.run)
+        return [self.stuff_maps_checked] if needed else []
+
+    @_with_cached_signature
+    def outdated(self, wildcards: Any) -> list[str]:
+        """The mark that makes Snakemake train a stale run again."""
+        return [f"{RUNS}/{wildcards.run}/outdated"] if self.is_stale(wildcards.run) else []
+
+    @_with_cached_signature
+    def preflight_markers(self, wildcards: Any) -> list[str]:
+        """Files that trainings on GPUs wait for; whether a run asks for GPUs never changes."""
+        waits = self.grid.scale.resources.gpus and not self._is_done(wildcards.run)
+        return [f"{RUNS}/{wildcards.run}/ready"] if waits else []
+
+    @_with_cached_signature
+    def run_arguments(self, wildcards: Any, input: object) -> str:
+        """The arguments that name a run to `experiments.configs.write`; untracked, as the run's id stands for all of it."""
+        run = self.run(wildcards.run)
+        setting = run.setting.model_dump_json()
+        return shlex.join(["--scale", self.grid.scale.name, "--seed", str(run.seed), "--setting", setting])
+
+    def training_date(self, wildcards: Any) -> str:
+        """When a run finished: as a parameter it makes a new submission of a run that was trained again."""
+        path = metrics_file(wildcards.run)
+        return datetime.fromtimestamp(path.stat().st_mtime).isoformat() if path.exists() else "never"
+
+    # Datasets and checks.
+
+    @property
+    def expected_splits(self) -> str:
+        """What the dataset must hold to be complete, as JSON."""
+        return json.dumps({name: split.model_dump(mode="json") for name, split in self.grid.scale.expected_splits.items()})
+
+    @property
+    def dataset_checked(self) -> str:
+        """The file with the identity of the dataset."""
+        return str(DATASETS / f"{self.grid.scale.name}.json")
+
+    @property
+    def stuff_maps_checked(self) -> str:
+        """The file of the check of the maps of stuff and things."""
+        return str(DATASETS / f"{self.grid.scale.name}_stuff_maps.json")
+
+    @property
+    def gpus_checked(self) -> str:
+        """The file of the check of GPUs."""
+        return str(CHECKS / f"{self.grid.scale.name}_{self.grid.scale.resources.gpus}_gpus.json")
+
+    @property
+    def disk_checked(self) -> str:
+        """The file of the check of disk space."""
+        return str(CHECKS / f"{self.grid.scale.name}_disk.json")
+
+    @property
+    def checks(self) -> list[str]:
+        """The files of all checks."""
+        return [self.gpus_checked, self.disk_checked]
+
+    def gpus_to_check(self, _wildcards: object, input: object) -> int:
+        """Number of GPUs that are tried before any training is submitted; untracked, as it takes the input."""
+        resources = self.grid.scale.resources
+        return resources.gpus if resources.check_gpus else 0
+
+    def configuration_json(self, _wildcards: object, input: object) -> str:
+        """The configuration as JSON; untracked."""
+        return self.grid.configuration.model_dump_json()
+
+    # Reports.
+
+    def metrics_of_table(self, wildcards: Any) -> list[str]:
+        """Files that a table is made from: of all its runs, or of those that exist where none is trained for it."""
+        trains = self.trains(wildcards.report)
+        return self._metrics(wildcards.report) if trains else self._existing_metrics(wildcards.report)
+
+    def metrics_of_figures(self, wildcards: Any) -> list[str]:
+        """The trainings that a figure asks for where its table would do without them."""
+        return [] if self.grid.table(wildcards.report).trains_when_alone else self._metrics(wildcards.report)
+
+    def dataset_of_table(self, wildcards: Any) -> list[str]:
+        """The identity of the dataset, if there are metrics that must come from it."""
+        return [self.dataset_checked] if self.metrics_of_table(wildcards) else []
+
+    def state_of_runs(self, wildcards: Any) -> str:
+        """Hash of what a table is made from: as a parameter it collects again when a run has gone or become stale."""
+        metrics = self.metrics_of_table(wildcards)
+        is_kept = self.grid.configuration.train == "none"
+        stale = [run.id for run in self.grid.runs_of(wildcards.report) if self.is_stale(run.id)] if is_kept else []
+        return hashlib.sha256(json.dumps([metrics, stale]).encode()).hexdigest()[:12]
+
+    def _metrics(self, report: str) -> list[str]:
+        if self.grid.configuration.train == "none":
+            return self._existing_metrics(report)
+        return list(dict.fromkeys(str(run.metrics_file) for run in self.grid.runs_of(report)))
+
+    def _existing_metrics(self, report: str) -> list[str]:
+        files = dict.fromkeys(run.metrics_file for run in self.grid.runs_of(report))
+        return [str(file) for file in files if file.exists()]
+
+    def cost_of_table(self, wildcards: Any) -> list[str]:
+        """The files with the columns of a table about cost, always at the paper's scale."""
+        if wildcards.report not in self.grid.reports_on_cost:
+            return []
+        return [str(COMPLEXITY / PAPER_SCALE / f"{wildcards.report}{part}.json") for part in ("", "_speed")]
+
+    def server_results(self, wildcards: Any) -> list[str]:
+        """The evaluation server's results of a report's runs, if the table has columns for them."""
+        if not any(metric in TEST_ACCURACY for metric in self.grid.table(wildcards.report).columns):
+            return []
+        files = dict.fromkeys(answer_file(run.id) for run in self.grid.runs_of(wildcards.report))
+        return [str(file) for file in files if file.exists()]
+
+    def settings_json(self, wildcards: Any) -> str:
+        """The settings of a report's rows as a JSON list."""
+        return json.dumps([setting.model_dump() for setting in self.grid.table(wildcards.report).settings])
+
+    def fingerprint_of(self, *programs: str) -> str:
+        """One hash of the sources of programs; as a parameter it runs their rule again when one has changed.
+
+        Parameters
+        ----------
+        *programs : str
+            Their files.
+        """
+        return program_fingerprint(programs)
+
+    def cost_fingerprint(self, wildcards: Any) -> str:
+        """One hash of the sources that decide the cost of a report's rows."""
+        models = sorted({model for run in self.grid.runs_of(wildcards.report) for model in run.models})
+        return program_fingerprint(("experiments/cost/complexity.py", "experiments/cost/speed.py"), models)
+
+    def study_of(self, wildcards: Any) -> str:
+        """Name of a report's study."""
+        return self.grid.tables[wildcards.report][0].name
+
+    def study_file(self, wildcards: Any) -> str:
+        """File of a report's study."""
+        return str(STUDIES / f"{self.study_of(wildcards)}.yaml")
+
+    def table_of(self, wildcards: Any) -> str:
+        """Key of a report's table in its study."""
+        return self.grid.tables[wildcards.report][1]
