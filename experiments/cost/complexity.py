@@ -5,14 +5,11 @@ import json
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 from mmcv.cnn import get_model_complexity_info
 from mmdet.models.roi_heads.mask_heads import HTCMaskHead
-from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
-from mmengine.config import Config, ConfigDict
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,8 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import WeakIdKeyDictionary
 from tqdm import tqdm
 
-from experiments.configs.write import config_text
-from experiments.errors import explain_build, run_or_explain
+from experiments.configs.build import build_model
+from experiments.errors import run_or_explain
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Setting
@@ -218,37 +215,6 @@ def runs_of_settings(settings: str, scale: str) -> list[Run]:
     """One run, of seed 0, for each of a JSON list of settings."""
     loaded = load_scale(scale)
     return [Run(validate(setting, Setting, "--settings"), loaded, seed=0) for setting in json.loads(settings)]
-
-
-def build_model(run: Run, extra_classes: int = 0) -> nn.Module:
-    """The model of a run with random weights.
-
-    Parameters
-    ----------
-    run : Run
-        Whose model is built.
-    extra_classes : int
-        Added to the classes of every head of regions.
-
-    Raises
-    ------
-    UserError
-        If the neck or the backbone refuses its options.
-    """
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "config.py"
-        path.write_text(config_text(run), encoding="utf-8")
-        model = Config.fromfile(path).model
-    model.backbone.init_cfg = None
-    for head in _region_head_configs(model):
-        head.num_classes += extra_classes
-    with explain_build(f"neck {run.setting.neck}, backbone {run.setting.backbone}, scale {run.scale.name}"):
-        return MODELS.build(model)
-
-
-def _region_head_configs(model: ConfigDict) -> list[ConfigDict]:
-    heads = [model.roi_head.bbox_head, model.roi_head.get("mask_head", [])] if "roi_head" in model else []
-    return [head for stages in heads for head in (stages if isinstance(stages, list) else [stages])]
 
 
 def main() -> None:

@@ -5,20 +5,17 @@ import statistics
 import time
 from datetime import date
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from mmdet.testing import demo_mm_inputs
 from mmdet.utils import register_all_modules
-from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import nn
 from tqdm import tqdm
 
-from experiments.configs.write import config_text
-from experiments.cost.complexity import build_model
+from experiments.configs.build import build_model, load_config
 from experiments.cost.training_time import TrainingTimes, key_of_probe
 from experiments.errors import UserError
 from experiments.files import write_atomically
@@ -78,7 +75,7 @@ def measure(run: Run) -> dict[str, Any]:
     """
     device = "cuda" if run.scale.resources.gpus else "cpu"
     model = revert_sync_batchnorm(build_model(run)).to(device).train()
-    optimiser = _optimiser(run, model)
+    optimiser = build_optim_wrapper(model, load_config(run).optim_wrapper)
     images = demo_mm_inputs(
         run.batch_size,
         [(3, *run.scale.complexity_image)] * run.batch_size,
@@ -100,13 +97,6 @@ def measure(run: Run) -> dict[str, Any]:
         "machine": _machine(device),
         "date": date.today().isoformat(),
     }
-
-
-def _optimiser(run: Run, model: nn.Module) -> OptimWrapper:
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "config.py"
-        path.write_text(config_text(run), encoding="utf-8")
-        return build_optim_wrapper(model, Config.fromfile(path).optim_wrapper)
 
 
 def _seconds_of_step(model: nn.Module, optimiser: OptimWrapper, images: dict[str, Any], device: str) -> float:

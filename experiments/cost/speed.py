@@ -13,7 +13,8 @@ from mmdet.utils import register_all_modules
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from experiments.cost.complexity import build_model, first_head, region_heads, runs_of_settings
+from experiments.configs.build import build_model
+from experiments.cost.complexity import first_head, region_heads, runs_of_settings
 from experiments.errors import run_or_explain
 from experiments.machine import processor
 from experiments.spec.run import Run

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments.paths import COMPLEXITY, DATASETS, RUNS
 from experiments.records.run_status import Records, Standing, number
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale
@@ -131,7 +132,7 @@ class TrainingTimes:
 
     def _images(self) -> tuple[int, int, str]:
         """Numbers of training and validation images, and where they are from."""
-        dataset, path = self.scale.dataset, self.grid.dataset_checked
+        dataset, path = self.scale.dataset, DATASETS / f"{self.scale.name}.json"
         if dataset.kind == "synthetic":
             return dataset.train_count, dataset.val_count, "the scale's"
         identity = self._records.read(Path(path))
@@ -205,7 +206,7 @@ class TrainingTimes:
     def counted_flops(self) -> dict[str, float]:
         """Multiply-adds of a forward pass by run id, where the reports on cost or the figures have counted them."""
         flops: dict[str, float] = {}
-        for report in self.grid.drawn_reports:
+        for report in self.grid.reports_with_figures:
             path = COMPLEXITY / self.scale.name / f"{report}.json"
             if not path.exists():
                 continue
@@ -289,7 +290,9 @@ class TrainingTimes:
         if counted == len(runs):
             return [sentence, f"Multiply-adds: counted, complexity/{self.scale.name}/."]
         missing = {run.id for run in runs} - self.counted_flops.keys()
-        report = next(name for name in self.grid.drawn_reports if any(run.id in missing for run in self.grid.runs_of(name)))
+        report = next(
+            name for name in self.grid.reports_with_figures if any(run.id in missing for run in self.grid.runs_of(name))
+        )
         return [
             sentence,
             f"Multiply-adds: counted for {counted} of these runs; for {len(missing)} those of Mask R-CNN R-50-FPN, 267 G on"

@@ -6,16 +6,13 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from mmdet.utils import register_all_modules
-from mmengine.config import Config
 from tqdm import tqdm
 
-from experiments.configs.write import config_text
-from experiments.cost.complexity import build_model
+from experiments.configs.build import build_model, load_config
 from experiments.errors import UserError, run_or_explain
 from experiments.paths import RUNS
 from experiments.spec.run import Run
@@ -82,10 +79,7 @@ def demand_of(run: Run) -> Demand:
     run : Run
         Whose model is built, without memory for its weights.
     """
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "config.py"
-        path.write_text(config_text(run), encoding="utf-8")
-        config = Config.fromfile(path)
+    config = load_config(run)
     with torch.device("meta"):
         model = build_model(run)
     weights = sum(tensor.numel() for tensor in model.state_dict().values())

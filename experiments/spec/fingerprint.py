@@ -246,12 +246,12 @@ def _import_forms(node: ast.Import | ast.ImportFrom, used: set[str]) -> Iterator
         bound = alias.asname or alias.name.partition(".")[0]
         if module is None:
             yield ("Import", alias.name, bound)
-        elif bound in used:
+        elif repr(bound) in used:
             yield ("ImportFrom", "" if is_own else module, alias.name, bound)
 
 
 def _names(form: object) -> Iterator[str]:
-    """The identifiers that a normal form reads."""
+    """The identifiers that a normal form reads, in quotes."""
     if isinstance(form, tuple):
         if len(form) == 2 and form[0] == "Name":
             yield form[1][1]

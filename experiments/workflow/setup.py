@@ -53,5 +53,5 @@ def asked_targets(settings: DAGSettings | None) -> frozenset[str]:
 
 
 def shell_prefix() -> str:
-    """The start of every shell command: jobs use the Python that runs Snakemake, whether its environment is activated or not."""
+    """The start of every shell command: jobs use the Python that runs Snakemake, even if its environment is not activated."""
     return f'export PATH="{Path(sys.executable).parent}:$PATH"; '

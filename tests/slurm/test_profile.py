@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 from snakemake.profiles import ProfileConfigFileParser
 
-from experiments.workflow.grid import Grid
-
 
 def test_a_cluster_job_gets_the_cores_of_its_scale_not_those_of_the_machine_that_submits(project):
     project.configure(studies=["a2fpn"], scale="coco", data_root="/somewhere")
@@ -32,12 +30,3 @@ def test_the_default_profile_leaves_cores_and_gpus_to_another_profile(monkeypatc
         profile = ProfileConfigFileParser().parse(file)
     assert ("cores" in profile, "resources" in profile) == (keys, keys)
     assert profile["rerun-triggers"] == ["mtime", "params"]
-
-
-def test_memory_and_time_grow_with_the_attempt_to_twice_the_scales():
-    grid = Grid({"studies": "a2fpn", "scale": "coco", "seeds": 0, "data_root": "/somewhere"})
-    growing = grid.growing_resources(is_dry_run=False)
-    assert [growing["mem_mb"](None, attempt) for attempt in (1, 2, 3, 4)] == [64000, 96000, 128000, 128000]
-    assert [growing["runtime"](None, attempt) for attempt in (1, 2, 3, 4)] == [2880, 4320, 5760, 5760]
-    shown = grid.growing_resources(is_dry_run=True)
-    assert shown == {name: function(None, 1) for name, function in growing.items()} | {"tmpdir": None}

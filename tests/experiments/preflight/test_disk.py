@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from experiments import check_disk as module
-from experiments.cost.complexity import build_model
+from experiments.configs.build import build_model
 from experiments.errors import UserError
 from experiments.preflight.disk import Demand, check_disk, demand_of
 from experiments.workflow.grid import Grid

@@ -22,7 +22,6 @@ def configuration(tmp_path, **training):
 
 
 @pytest.fixture
-@pytest.fixture
 def model(tmp_path):
     torch.manual_seed(0)
     model = MODELS.build(configuration(tmp_path).model).train()

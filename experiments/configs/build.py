@@ -1,0 +1,54 @@
+"""A run as mmengine's config and as a model: the one way from a run to either, beside its training."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from mmdet.registry import MODELS
+from mmengine.config import Config, ConfigDict
+from torch import nn
+
+from experiments.configs.write import config_text
+from experiments.errors import explain_build
+from experiments.spec.run import Run
+
+
+def load_config(run: Run) -> Config:
+    """The config of a run, with all that it inherits.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "config.py"
+        path.write_text(config_text(run), encoding="utf-8")
+        return Config.fromfile(path)
+
+
+def build_model(run: Run, extra_classes: int = 0) -> nn.Module:
+    """The model of a run with random weights.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    extra_classes : int
+        Classes added to every RoI head.
+
+    Raises
+    ------
+    UserError
+        If the neck or the backbone refuses its options.
+    """
+    model = load_config(run).model
+    model.backbone.init_cfg = None
+    for head in _roi_head_configs(model):
+        head.num_classes += extra_classes
+    with explain_build(f"neck {run.setting.neck}, backbone {run.setting.backbone}, scale {run.scale.name}"):
+        return MODELS.build(model)
+
+
+def _roi_head_configs(model: ConfigDict) -> list[ConfigDict]:
+    heads = [model.roi_head.bbox_head, model.roi_head.get("mask_head", [])] if "roi_head" in model else []
+    return [head for stages in heads for head in (stages if isinstance(stages, list) else [stages])]

@@ -1,0 +1,123 @@
+"""What the Snakefile is told of its rules: the same answer whatever was asked before."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from experiments.spec.fingerprint import fingerprints
+from experiments.workflow.grid import Grid
+from experiments.workflow.targets import Targets
+
+CONFIGURATION = {"studies": "a2fpn", "scale": "demo", "seeds": 0}
+COCO = CONFIGURATION | {"scale": "coco", "data_root": "/somewhere"}
+TABLE6 = SimpleNamespace(report="table6")
+
+
+def targets_of(configuration=CONFIGURATION, *asked):
+    return Targets(Grid(configuration), lambda: asked)
+
+
+@pytest.fixture
+def targets(small_grid):
+    return Targets(small_grid(), lambda: ())
+
+
+def of_run(run):
+    return SimpleNamespace(run=run.id)
+
+
+@pytest.fixture
+def finished(targets, leave):
+    """A function that finishes the grid's first run, with today's sources or others."""
+    run = next(iter(targets.grid.runs.values()))
+
+    def finish(**changes):
+        leave(run, "metrics.json", {"made": {"sources": fingerprints(run.models) | changes}, "versions": {}})
+        return run
+
+    return finish
+
+
+@pytest.mark.parametrize(
+    ("asked", "count"),
+    [
+        (["reports/table6.md"], 0),
+        (["reports/table6.md", "reports/table60.md"], 0),
+        (["reports/table6.md", "reports/figures/table6_ap.png"], 4),
+        (["all"], 4),
+        ([], 4),
+    ],
+)
+def test_a_table_about_cost_wants_its_trainings_only_beside_everything_or_for_its_figures(tmp_path, monkeypatch, asked, count):
+    monkeypatch.setattr("experiments.workflow.targets.Targets._existing_metrics", lambda *_: [])
+    assert len(targets_of(CONFIGURATION, *asked).metrics_of_table(TABLE6)) == count
+
+
+def test_no_answer_depends_on_the_questions_before():
+    targets = targets_of(CONFIGURATION, "reports/table6.md")
+    before = targets.metrics_of_table(TABLE6)
+    targets.all_reports()
+    targets.metrics_of_figures(TABLE6)
+    assert targets.metrics_of_table(TABLE6) == before
+
+
+def test_reports_of_which_nothing_can_run_have_no_figures():
+    reports = targets_of({**CONFIGURATION, "studies": "fapn"}).all_reports()
+    assert "reports/fapn_table5.md" in reports
+    assert not [target for target in reports if "figures/fapn_table5" in target]
+
+
+def test_reports_on_cost_have_a_figure_of_latency():
+    reports = targets_of({**CONFIGURATION, "studies": ["a2fpn", "necks"]}).all_reports()
+    assert [target for target in reports if "latency" in target] == [
+        "reports/figures/table6_latency.png",
+        "reports/figures/necks_latency.png",
+    ]
+
+
+def test_only_trainings_that_ask_for_gpus_wait_for_checks():
+    demo, coco = targets_of(), targets_of(COCO)
+    assert demo.preflight_markers(of_run(next(iter(demo.grid.runs.values())))) == []
+    run = next(iter(coco.grid.runs.values()))
+    assert coco.preflight_markers(of_run(run)) == [f"runs/{run.id}/ready"]
+    assert coco.checks == ["checks/coco_4_gpus.json", "checks/coco_disk.json"]
+    assert coco.gpus_to_check(None, None) == 4
+
+
+def test_missing_runs_that_were_asked_for_are_named_until_they_are_too_many(monkeypatch):
+    first, second, *_ = Grid(CONFIGURATION).runs
+    targets = targets_of(CONFIGURATION, *(f"runs/{run}/metrics.json" for run in (second, first)))
+    assert targets.runs_to_store(None, None) == sorted([first, second])
+    assert len(targets_of(CONFIGURATION, "reports/table2.md").runs_to_store(None, None)) == len(
+        {run.id for run in Grid(CONFIGURATION).runs_of("table2")}
+    )
+    monkeypatch.setattr("experiments.workflow.targets.NAMED_RUNS", 1)
+    assert targets.runs_to_store(None, None) == []
+
+
+def test_a_run_that_is_missing_waits_for_its_dataset(targets):
+    run = next(iter(targets.grid.runs.values()))
+    assert targets.dataset_to_train_on(of_run(run)) == ["datasets/instant.json"]
+    assert targets.outdated(of_run(run)) == []
+
+
+def test_a_finished_run_of_todays_sources_has_no_inputs(targets, finished):
+    run = finished()
+    assert targets.dataset_to_train_on(of_run(run)) == targets.outdated(of_run(run)) == []
+
+
+def test_a_finished_run_of_other_sources_is_outdated(targets, finished):
+    run = finished()
+    recorded = fingerprints(run.models)
+    (path,) = [path for path in recorded if path.endswith("train.py")]
+    run = finished(**{path: "0" * 16})
+    assert targets.outdated(of_run(run)) == [f"runs/{run.id}/outdated"]
+    assert targets.dataset_to_train_on(of_run(run)) == ["datasets/instant.json"]
+
+
+@pytest.mark.parametrize("content", ["{}", "", '{"made": {"sources": {', json.dumps({"made": {}}, indent=1)])
+def test_a_run_that_has_recorded_no_sources_or_is_damaged_is_not_trained_again(targets, leave, content):
+    run = next(iter(targets.grid.runs.values()))
+    leave(run, "metrics.json", content)
+    assert targets.outdated(of_run(run)) == []
