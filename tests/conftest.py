@@ -13,6 +13,7 @@ import torch
 import yaml
 from hypothesis import HealthCheck, settings
 
+from experiments.benchmarks.project_copy import copy_project
 from experiments.data.prepare import prepare_dataset
 from experiments.spec.scale import SyntheticDataset
 
@@ -140,11 +141,7 @@ class Project:
 
 def fresh_project(folder: Path) -> Project:
     """A copy of the project with the tests' `instant` scale and `two_necks` study, nothing computed."""
-    for name in ("experiments", "necks", "kernels", "reports", "profiles", "slurm", "envs"):
-        ignored = shutil.ignore_patterns("__pycache__", "data", "figures", "examples", "*.md", "*.html", "*.tex", "*.csv")
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    # The templates of the reports end in .j2 and are kept by the patterns above.
-    shutil.copy(ROOT / "Snakefile", folder)
+    copy_project(folder)
     shutil.copytree(SCALES, folder / "experiments/scales", dirs_exist_ok=True)
     shutil.copytree(STUDIES, folder / "experiments/studies", dirs_exist_ok=True)
     project = Project(folder)

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import math
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import pandas as pd
 import yaml
 from tqdm import tqdm
 
+from experiments.benchmarks.project_copy import copy_project
 from experiments.errors import UserError, run_or_explain
 from experiments.spec.run import Run
 from experiments.spec.study import ACCURACY
@@ -30,8 +30,6 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import LogLocator
 
-PROJECT = Path(__file__).resolve().parents[2]
-COPIED = ("Snakefile", "experiments", "necks", "kernels", "reports", "profiles", "slurm", "envs")
 SIZES = (100, 300, 1000, 3000, 10_000)
 ROWS_PER_TABLE = 100
 TABLES_PER_STUDY = 10
@@ -202,16 +200,6 @@ def _progress(number: int, metrics: dict[str, float]) -> dict[str, Any]:
         "slurm_job": None,
         "updated": "2026-01-02T03:04:05+00:00",
     }
-
-
-def copy_project(folder: Path) -> None:
-    """Copy what Snakemake needs into an empty folder, without anything computed."""
-    ignored = shutil.ignore_patterns("__pycache__", "data", "figures", "examples", "*.md", "*.html", "*.tex", "*.csv")
-    for name in COPIED:
-        if (PROJECT / name).is_dir():
-            shutil.copytree(PROJECT / name, folder / name, ignore=ignored)
-        else:
-            shutil.copy(PROJECT / name, folder)
 
 
 def measure(runs: int, shape: str) -> Iterator[tuple[str, Cost]]:

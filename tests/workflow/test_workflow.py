@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -117,7 +118,8 @@ def test_all_reports_are_made_and_each_run_is_trained_once(project):
 
     # Its neck's source changes: the run is stale, and the only one that would be trained again.
     neck = project / "necks/a2fpn.py"
-    neck.write_text(neck.read_text() + "# changed\n")
+    before = neck.read_text()
+    neck.write_text(before + "CHANGED = 1\n")
     assert planned(project.snakemake("-n"), "train") == 1
     stale = project.snakemake("reports/two_necks_table2.md", "--config", "train=none")
     assert stale.returncode == 0, stale.stderr
@@ -131,33 +133,51 @@ def test_all_reports_are_made_and_each_run_is_trained_once(project):
     assert (project / "report.html").stat().st_size > 100_000
 
 
-def test_only_runs_whose_sources_have_other_content_are_trained_again(project):
-    for run in run_ids(project):
-        (project / f"runs/{run}").mkdir(parents=True)
-        for name in ("config.py", "metrics.json"):
-            (project / f"runs/{run}/{name}").write_text("{}")
-    (project / "datasets").mkdir()
-    (project / "datasets/instant.json").write_text("{}")
-    target = "reports/two_necks_table2.md"
-    assert planned(project.snakemake("-n", target), "train") == 0
-    (project / "necks/a2fpn.py").touch()
-    assert planned(project.snakemake("-n", target), "train") == 0
-    neck = project / "necks/a2fpn.py"
-    neck.write_text(neck.read_text() + "# another content\n")
-    result = project.snakemake("-n", target)
-    assert planned(result, "train") == 1
-    assert "runs/sources/A2FPN.json" in result.stdout + result.stderr
+RECORD = """
+import json, sys
+from experiments.__main__ import read_grid
+from experiments.spec.fingerprint import fingerprints
+for run in read_grid([]).runs.values():
+    run.folder.mkdir(parents=True)
+    run.metrics_file.write_text(json.dumps({"made": {"sources": fingerprints(run.models)}}, indent=1))
+"""
 
 
-def test_hashes_of_all_sources_are_there_before_snakemake_looks_for_them(project):
-    a2fpn = project / "runs/sources/A2FPN.json"
-    assert project.snakemake("-n", "datasets/instant.json").returncode == 0
-    assert a2fpn.exists()
-    changed = project / "experiments/training/evaluate.py"
-    a2fpn.write_text("{}")
-    changed.write_text(changed.read_text() + "# another content\n")
-    assert project.snakemake("-n", "datasets/instant.json").returncode == 0
-    assert "experiments/training/evaluate.py" in json.loads(a2fpn.read_text())
+def files(project) -> dict[str, int]:
+    """Every file of the project, without Snakemake's and Python's own, and when it was written."""
+    found = (path for path in project.folder.rglob("*") if not {".snakemake", "__pycache__"} & set(path.parts))
+    return {str(path): path.stat().st_mtime_ns for path in found if path.is_file()}
+
+
+def test_only_runs_whose_sources_mean_something_else_are_trained_again(project):
+    assert project.python("-c", RECORD).returncode == 0
+    target, neck = "reports/two_necks_table2.md", project / "necks/a2fpn.py"
+    before, present = neck.read_text(), files(project)
+
+    def trained_again():
+        return planned(project.snakemake("-n", target), "train")
+
+    assert trained_again() == 0
+    for command in ("plan", "status"):
+        assert project.python("-m", "experiments", command).returncode == 0
+    assert files(project) == present, "looking writes nothing"
+    neck.write_text(before + "# a comment\n")
+    assert trained_again() == 0
+    neck.write_text(before + "CHANGED = 1\n")
+    assert trained_again() == 1
+    neck.write_text(before)
+    assert trained_again() == 0, "the file is put back"
+    train = project / "experiments/training/train.py"
+    train.write_text(train.read_text() + "CHANGED = 1\n")
+    assert trained_again() == 2
+
+
+def test_runs_that_were_moved_to_another_folder_stay_finished(project, tmp_path_factory):
+    assert project.python("-c", RECORD).returncode == 0
+    moved = type(project)(tmp_path_factory.mktemp("moved") / "project")
+    shutil.copytree(project.folder, moved.folder, copy_function=shutil.copyfile)
+    for _ in range(2):
+        assert planned(moved.snakemake("-n", "reports/two_necks_table2.md"), "train") == 0
 
 
 def test_a_training_writes_its_config_and_the_config_can_be_had_before(project):

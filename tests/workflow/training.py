@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 
 GRID = """
-import yaml
-from experiments.workflow.grid import Grid
-grid = Grid(yaml.safe_load(open("experiments/config.yaml")))
-print(grid.launcher, list(grid.runs)[-1])
+from experiments.__main__ import read_grid
+from experiments.workflow.resources import launcher
+grid = read_grid([])
+print(launcher(grid.scale), list(grid.runs)[-1])
 """
 
 

@@ -11,7 +11,7 @@ import pytest
 from experiments.cli import status
 from experiments.cli.status import duration
 from experiments.errors import UserError
-from experiments.records import run_status as records
+from experiments.records import locks
 from experiments.records.locks import is_locked
 from experiments.records.run_status import Records
 
@@ -108,7 +108,7 @@ def test_without_locks_the_age_of_the_progress_decides(small_grid, leave, monkey
     def no_locks(*_):
         raise OSError(errno.ENOLCK, "no locks available")
 
-    monkeypatch.setattr(records.fcntl, "lockf", no_locks)
+    monkeypatch.setattr(locks.fcntl, "lockf", no_locks)
     assert Records().standing(run).state == "running"
     os.utime(path, (0, 0))
     assert Records().standing(run).state == "interrupted"

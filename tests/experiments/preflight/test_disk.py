@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from experiments import check_disk as module
 from experiments.configs.build import build_model
 from experiments.errors import UserError
+from experiments.preflight import disk as module
 from experiments.preflight.disk import Demand, check_disk, demand_of
 from experiments.workflow.grid import Grid
 
