@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -211,3 +212,19 @@ def test_the_grid_is_computed_without_torch():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert result.stdout.strip() == "False"
+
+
+# What runs recorded before sources were hashed by their meaning, by model.
+RECORDED = json.loads((Path(__file__).parent / "recorded_sources.json").read_text())
+
+
+@pytest.mark.parametrize("model", RECORDED)
+def test_runs_that_recorded_the_bytes_of_their_sources_stay_finished(model):
+    """If a source is meant to compute something else, take its model out of recorded_sources.json; else run
+    ``python -m experiments.benchmarks.equal_sources`` after `compare_commits`."""
+    assert are_current(RECORDED[model], [model] if model else [])
+
+
+def test_a_recorded_source_that_is_unknown_makes_a_run_stale():
+    assert not are_current(RECORDED["A2FPN"] | {"necks/a2fpn.py": "0" * 12}, ["A2FPN"])
+    assert not are_current(RECORDED[""], ["A2FPN"])
