@@ -1,0 +1,143 @@
+"""Whether two commits train alike: the losses of the first steps of every setting, compared to the last bit."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from experiments.benchmarks.equal_sources import worktree
+from experiments.errors import UserError, run_or_explain
+
+Losses = dict[str, list[dict[str, str]]]
+PROGRAM = Path(__file__).with_name("step_losses.py")
+# Draws the demo scale's dataset and writes a config for every distinct setting, with a commit's own modules, which have moved.
+WRITE_CONFIGS = """
+import json, sys
+from pathlib import Path
+if Path("experiments/run.py").exists():
+    from experiments.dataset import prepare_dataset
+    from experiments.run import Run
+    from experiments.scale import load_scale
+    from experiments.study import load_study
+    from experiments.write_config import config_text
+else:
+    from experiments.configs.write import config_text
+    from experiments.data.prepare import prepare_dataset
+    from experiments.spec.run import Run
+    from experiments.spec.scale import load_scale
+    from experiments.spec.study import load_study
+folder, only = Path(sys.argv[1]), sys.argv[2]
+scale, written = load_scale("demo"), {}
+prepare_dataset(scale.dataset, folder / scale.data_folder, None)
+for study in sorted(path.stem for path in Path("experiments/studies").glob("*.yaml")):
+    for table in load_study(study).tables.values():
+        for setting in table.settings:
+            shown = {"neck": setting.neck, "detector": setting.detector, "backbone": setting.backbone, "schedule": setting.schedule}
+            name = json.dumps(shown, ensure_ascii=False)
+            if only in name and name not in written:
+                written[name] = str(folder / f"config_{len(written)}.py")
+                Path(written[name]).write_text(config_text(Run(setting, scale, 0)), encoding="utf-8")
+(folder / "configs.json").write_text(json.dumps(written))
+"""
+
+
+def losses_of(project: Path, only: str = "") -> Losses:
+    """The losses of the first steps of every distinct setting of a project's studies at scale demo.
+
+    Parameters
+    ----------
+    project : Path
+        The project's folder.
+    only : str
+        Text that must occur in the JSON of a setting.
+
+    Raises
+    ------
+    UserError
+        If the project cannot train, or no setting holds the text.
+    """
+    with tempfile.TemporaryDirectory(prefix="losses_") as name:
+        folder = Path(name)
+        environment = {**os.environ, "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
+        _run([sys.executable, "-c", WRITE_CONFIGS, str(folder), only], project, environment)
+        if not json.loads((folder / "configs.json").read_text()):
+            raise UserError(f"--only {only}: no setting of {project} holds this text")
+        _run([sys.executable, "-P", str(PROGRAM), "configs.json", "losses.json"], folder, environment)
+        return json.loads((folder / "losses.json").read_text())
+
+
+def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
+    result = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=3600,
+    )
+    if result.returncode:
+        raise UserError(f"{folder}: {(result.stderr.strip() or 'no message').splitlines()[-1]}")
+
+
+def difference(one: list[dict[str, str]], other: list[dict[str, str]]) -> float:
+    """Largest relative difference of two courses of losses; 0.0 if they are equal to the last bit, infinite if they do not fit.
+
+    Parameters
+    ----------
+    one, other : list of dict
+        Losses of each step by name, as hexadecimal floats.
+    """
+    if one == other:
+        return 0.0
+    if [sorted(step) for step in one] != [sorted(step) for step in other]:
+        return float("inf")
+    pairs = [(float.fromhex(a[name]), float.fromhex(b[name])) for a, b in zip(one, other, strict=True) for name in a]
+    return max(abs(a - b) / max(abs(a), abs(b), 1e-30) for a, b in pairs)
+
+
+def table(one: Losses, other: Losses) -> list[tuple[str, str, bool]]:
+    """A line for each setting: its name, what is said of it, whether it is equal.
+
+    Parameters
+    ----------
+    one, other : dict
+        Losses by name of the setting.
+    """
+    lines = []
+    for name in sorted(one.keys() | other.keys()):
+        if name not in one or name not in other:
+            lines.append((name, f"only in {'the second' if name in other else 'the first'}", False))
+            continue
+        distance = difference(one[name], other[name])
+        lines.append((name, "equal" if distance == 0 else f"differs by {distance:.1e}", distance == 0))
+    return lines
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Compare the losses of two commits; exit code 1 if any differs."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("first", help="a commit")
+    parser.add_argument("second", help="a commit")
+    parser.add_argument("--only", default="", help="only settings whose JSON holds this text, such as A2FPN")
+    chosen = parser.parse_args(arguments)
+    measured = []
+    for commit in (chosen.first, chosen.second):
+        with worktree(commit) as folder:
+            print(f"{commit}:", file=sys.stderr)
+            measured.append(losses_of(folder, chosen.only))
+    lines = table(*measured)
+    for name, word, _ in lines:
+        print(f"{word:16} {name}")
+    unequal = sum(not is_equal for _, _, is_equal in lines)
+    print(f"{len(lines)} settings, {unequal} of them differ")
+    if unequal:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run_or_explain(main)
