@@ -27,7 +27,7 @@ try:
     grid = Grid(config)
 except UserError as error:
     sys.exit(f"error: {error}")
-targets = Targets(grid, lambda: asked_targets(workflow.dag_settings))
+targets = Targets(grid, lambda: asked_targets(workflow.dag_settings), lambda file: workflow.dag.forcefiles.add(file))
 scale = grid.scale
 if workflow.is_main_process:
     logger.info(grid.summary)
@@ -51,7 +51,6 @@ localrules:
     figures,
     latency_figure,
     preflight_passed,
-    outdated,
 
 
 rule all:
@@ -124,12 +123,6 @@ rule preflight_passed:
         touch("runs/{run}/ready"),
 
 
-# Makes Snakemake train a stale run again: a finished run of which a source file computes something else today.
-rule outdated:
-    output:
-        temp(touch("runs/{run}/outdated")),
-
-
 rule stuff_maps:
     output:
         targets.stuff_maps_checked,
@@ -173,7 +166,8 @@ rule train:
         stuff_maps=ancient(targets.stuff_maps if grid.needs_stuff_maps else []),
         # Whether GPUs and disk are fit; no reason to train again either.
         ready=ancient(targets.preflight_markers if scale.resources.gpus else []),
-        outdated=targets.outdated,
+        # No file: a finished run whose sources have changed is marked as one to train again.
+        stale=targets.train_again_if_stale,
     output:
         "runs/{run}/metrics.json",
     log:

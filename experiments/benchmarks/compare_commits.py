@@ -35,8 +35,7 @@ prepare_dataset(scale.dataset, folder / scale.data_folder, None)
 for study in sorted(path.stem for path in Path("experiments/studies").glob("*.yaml")):
     for table in load_study(study).tables.values():
         for setting in table.settings:
-            shown = {"neck": setting.neck, "detector": setting.detector, "backbone": setting.backbone, "schedule": setting.schedule}
-            name = json.dumps(shown, ensure_ascii=False)
+            name = json.dumps(setting.model_dump(), ensure_ascii=False)
             if only in name and name not in written:
                 written[name] = str(folder / f"config_{len(written)}.py")
                 Path(written[name]).write_text(config_text(Run(setting, scale, 0)), encoding="utf-8")
@@ -62,26 +61,18 @@ def losses_of(project: Path, only: str = "") -> Losses:
     with tempfile.TemporaryDirectory(prefix="losses_") as name:
         folder = Path(name)
         environment = {**os.environ, "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
-        _run([sys.executable, "-c", WRITE_CONFIGS, str(folder), only], project, environment)
+        _run([sys.executable, "-c", WRITE_CONFIGS, str(folder), only], project, environment, errors=subprocess.DEVNULL)
         if not json.loads((folder / "configs.json").read_text()):
             raise UserError(f"--only {only}: no setting of {project} holds this text")
-        _run([sys.executable, "-P", str(PROGRAM), "configs.json", "losses.json"], folder, environment)
+        _run([sys.executable, "-P", str(PROGRAM), "configs.json", "losses.json"], folder, environment, errors=None)
         return json.loads((folder / "losses.json").read_text())
 
 
-def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
-    result = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-        timeout=3600,
-    )
-    if result.returncode:
-        raise UserError(f"{folder}: {(result.stderr.strip() or 'no message').splitlines()[-1]}")
+def _run(command: list[str], folder: Path, environment: dict[str, str], errors: int | None) -> None:
+    try:
+        subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=errors, check=True, timeout=3600)
+    except subprocess.CalledProcessError as error:
+        raise UserError(f"{folder}: {' '.join(command[:3])} … ended with exit code {error.returncode}") from None
 
 
 def difference(one: list[dict[str, str]], other: list[dict[str, str]]) -> float:

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cache, cached_property
 from typing import Any, TypeVar
 
-from experiments.paths import CHECKS, COMPLEXITY, DATASETS, FIGURES, REPORTS, RUNS, STUDIES, metrics_file
+from experiments.paths import CHECKS, COMPLEXITY, DATASETS, FIGURES, REPORTS, STUDIES, metrics_file, run_folder
 from experiments.records.metrics_file import recorded_sources
 from experiments.records.server_results import answer_file
 from experiments.spec.fingerprint import are_current, program_fingerprint
@@ -40,11 +40,14 @@ class Targets:
         What the configuration asks for.
     asked : callable
         Gives the files and rules that the user asked for; Snakemake knows them only when it builds its graph.
+    force : callable
+        Tells Snakemake to make a file again though it exists.
     """
 
-    def __init__(self, grid: Grid, asked: Callable[[], Iterable[str]]) -> None:
+    def __init__(self, grid: Grid, asked: Callable[[], Iterable[str]], force: Callable[[str], object]) -> None:
         self.grid = grid
         self._asked = asked
+        self._force = force
 
     # What the user asked for.
 
@@ -147,15 +150,20 @@ class Targets:
         return [self.stuff_maps_checked] if needed else []
 
     @_with_cached_signature
-    def outdated(self, wildcards: Any) -> list[str]:
-        """The mark that makes Snakemake train a stale run again."""
-        return [f"{RUNS}/{wildcards.run}/outdated"] if self.is_stale(wildcards.run) else []
+    def train_again_if_stale(self, wildcards: Any) -> list[str]:
+        """No files; tells Snakemake to train a stale run again, as ``--forcerun`` does.
+
+        Neither times nor recorded parameters would do: a run may have been moved from another folder, and a source put back.
+        """
+        if self.is_stale(wildcards.run):
+            self._force(str(metrics_file(wildcards.run)))
+        return []
 
     @_with_cached_signature
     def preflight_markers(self, wildcards: Any) -> list[str]:
         """Files that trainings on GPUs wait for; whether a run asks for GPUs never changes."""
         waits = self.grid.scale.resources.gpus and not self._is_done(wildcards.run)
-        return [f"{RUNS}/{wildcards.run}/ready"] if waits else []
+        return [f"{run_folder(wildcards.run)}/ready"] if waits else []
 
     @_with_cached_signature
     def run_arguments(self, wildcards: Any, input: object) -> str:
@@ -226,11 +234,11 @@ class Targets:
         return [self.dataset_checked] if self.metrics_of_table(wildcards) else []
 
     def state_of_runs(self, wildcards: Any) -> str:
-        """Hash of what a table is made from: as a parameter it collects again when a run has gone or become stale."""
+        """Hash of what a table is made from: as a parameter it collects again when a file has gone or a run become stale."""
         metrics = self.metrics_of_table(wildcards)
         is_kept = self.grid.configuration.train == "none"
         stale = [run.id for run in self.grid.runs_of(wildcards.report) if self.is_stale(run.id)] if is_kept else []
-        return hashlib.sha256(json.dumps([metrics, stale]).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps([metrics, stale, self.server_results(wildcards)]).encode()).hexdigest()[:12]
 
     def _metrics(self, report: str) -> list[str]:
         if self.grid.configuration.train == "none":

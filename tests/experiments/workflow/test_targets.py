@@ -14,13 +14,23 @@ COCO = CONFIGURATION | {"scale": "coco", "data_root": "/somewhere"}
 TABLE6 = SimpleNamespace(report="table6")
 
 
+def refuse(file):
+    raise AssertionError(f"{file} need not be made again")
+
+
 def targets_of(configuration=CONFIGURATION, *asked):
-    return Targets(Grid(configuration), lambda: asked)
+    return Targets(Grid(configuration), lambda: asked, refuse)
 
 
 @pytest.fixture
-def targets(small_grid):
-    return Targets(small_grid(), lambda: ())
+def forced():
+    """The files that Snakemake was told to make again."""
+    return []
+
+
+@pytest.fixture
+def targets(small_grid, forced):
+    return Targets(small_grid(), lambda: (), lambda file: forced.append(file))
 
 
 def of_run(run):
@@ -96,28 +106,29 @@ def test_missing_runs_that_were_asked_for_are_named_until_they_are_too_many(monk
     assert targets.runs_to_store(None, None) == []
 
 
-def test_a_run_that_is_missing_waits_for_its_dataset(targets):
+def test_a_run_that_is_missing_waits_for_its_dataset(targets, forced):
     run = next(iter(targets.grid.runs.values()))
     assert targets.dataset_to_train_on(of_run(run)) == ["datasets/instant.json"]
-    assert targets.outdated(of_run(run)) == []
+    assert targets.train_again_if_stale(of_run(run)) == forced == []
 
 
-def test_a_finished_run_of_todays_sources_has_no_inputs(targets, finished):
+def test_a_finished_run_of_todays_sources_has_no_inputs(targets, finished, forced):
     run = finished()
-    assert targets.dataset_to_train_on(of_run(run)) == targets.outdated(of_run(run)) == []
+    assert targets.dataset_to_train_on(of_run(run)) == targets.train_again_if_stale(of_run(run)) == forced == []
 
 
-def test_a_finished_run_of_other_sources_is_outdated(targets, finished):
+def test_a_finished_run_of_other_sources_is_trained_again(targets, finished, forced):
     run = finished()
     recorded = fingerprints(run.models)
     (path,) = [path for path in recorded if path.endswith("train.py")]
     run = finished(**{path: "0" * 16})
-    assert targets.outdated(of_run(run)) == [f"runs/{run.id}/outdated"]
+    assert targets.train_again_if_stale(of_run(run)) == []
+    assert forced == [f"runs/{run.id}/metrics.json"]
     assert targets.dataset_to_train_on(of_run(run)) == ["datasets/instant.json"]
 
 
 @pytest.mark.parametrize("content", ["{}", "", '{"made": {"sources": {', json.dumps({"made": {}}, indent=1)])
-def test_a_run_that_has_recorded_no_sources_or_is_damaged_is_not_trained_again(targets, leave, content):
+def test_a_run_that_has_recorded_no_sources_or_is_damaged_is_not_trained_again(targets, leave, forced, content):
     run = next(iter(targets.grid.runs.values()))
     leave(run, "metrics.json", content)
-    assert targets.outdated(of_run(run)) == []
+    assert targets.train_again_if_stale(of_run(run)) == forced == []
