@@ -29,29 +29,29 @@ else:
     from experiments.spec.run import Run
     from experiments.spec.scale import load_scale
     from experiments.spec.study import load_study
-folder, only = Path(sys.argv[1]), sys.argv[2]
+folder, only = Path(sys.argv[1]), json.load(sys.stdin)
 scale, written = load_scale("demo"), {}
 prepare_dataset(scale.dataset, folder / scale.data_folder, None)
 for study in sorted(path.stem for path in Path("experiments/studies").glob("*.yaml")):
     for table in load_study(study).tables.values():
         for setting in table.settings:
             name = json.dumps(setting.model_dump(), ensure_ascii=False)
-            if only in name and name not in written:
+            if name not in written and (name in only if isinstance(only, list) else only in name):
                 written[name] = str(folder / f"config_{len(written)}.py")
                 Path(written[name]).write_text(config_text(Run(setting, scale, 0)), encoding="utf-8")
 (folder / "configs.json").write_text(json.dumps(written))
 """
 
 
-def losses_of(project: Path, only: str = "") -> Losses:
+def losses_of(project: Path, only: str | list[str] = "") -> Losses:
     """The losses of the first steps of every distinct setting of a project's studies at scale demo.
 
     Parameters
     ----------
     project : Path
         The project's folder.
-    only : str
-        Text that must occur in the JSON of a setting.
+    only : str or list of str
+        Text that must occur in the JSON of a setting, or the settings as JSON.
 
     Raises
     ------
@@ -61,16 +61,17 @@ def losses_of(project: Path, only: str = "") -> Losses:
     with tempfile.TemporaryDirectory(prefix="losses_") as name:
         folder = Path(name)
         environment = {**os.environ, "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
-        _run([sys.executable, "-c", WRITE_CONFIGS, str(folder), only], project, environment, errors=subprocess.DEVNULL)
+        _run([sys.executable, "-c", WRITE_CONFIGS, str(folder)], project, environment, subprocess.DEVNULL, json.dumps(only))
         if not json.loads((folder / "configs.json").read_text()):
             raise UserError(f"--only {only}: no setting of {project} holds this text")
-        _run([sys.executable, "-P", str(PROGRAM), "configs.json", "losses.json"], folder, environment, errors=None)
+        _run([sys.executable, "-P", str(PROGRAM), "configs.json", "losses.json"], folder, environment, None)
         return json.loads((folder / "losses.json").read_text())
 
 
-def _run(command: list[str], folder: Path, environment: dict[str, str], errors: int | None) -> None:
+def _run(command: list[str], folder: Path, environment: dict[str, str], errors: int | None, text: str = "") -> None:
+    where = {"cwd": folder, "env": environment, "stdout": subprocess.DEVNULL, "stderr": errors}
     try:
-        subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=errors, check=True, timeout=3600)
+        subprocess.run(command, **where, input=text, text=True, check=True, timeout=3600)
     except subprocess.CalledProcessError as error:
         raise UserError(f"{folder}: {' '.join(command[:3])} … ended with exit code {error.returncode}") from None
 
@@ -119,7 +120,8 @@ def main(arguments: list[str] | None = None) -> None:
     measured = []
     for commit in (chosen.first, chosen.second):
         with worktree(commit) as folder:
-            print(f"{commit}:", file=sys.stderr)
+            print(f"{commit}: compiling its operators, half a minute", file=sys.stderr)
+            _run([sys.executable, "-m", "kernels.cpu.build"], folder, {**os.environ, "PYTHONPATH": str(folder)}, None)
             measured.append(losses_of(folder, chosen.only))
     lines = table(*measured)
     for name, word, _ in lines:

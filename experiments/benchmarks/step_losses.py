@@ -34,7 +34,11 @@ class RecordLosses(Hook):
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
         """Keep the losses of the step."""
-        self.steps.append({name: float(value).hex() for name, value in (outputs or {}).items() if "loss" in name})
+        self.steps.append({name: _hex(value) for name, value in (outputs or {}).items() if "loss" in name})
+
+
+def _hex(value: torch.Tensor | float) -> str:
+    return float(torch.as_tensor(value).detach()).hex()
 
 
 def step_losses(path: Path) -> list[dict[str, str]]:
