@@ -1,20 +1,23 @@
 """Shared fixtures: temporary projects to run the real Snakemake in, real photos, one thread."""
 
+import ast
+import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 from hypothesis import HealthCheck, settings
 
 from experiments.benchmarks.project_copy import copy_project
 from experiments.data.prepare import prepare_dataset
+from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.scale import SyntheticDataset
 
 # The machines of continuous integration are slow at times; that is no fault of what is tested.
@@ -36,18 +39,70 @@ SHAPES = SyntheticDataset(
 )
 
 
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+# Importing one of these imports torch, or needs what is installed beside it.
+HEAVY = {"torch", "mmdet", "mmengine", "mmcv", "mmseg", "faster_coco_eval"}
+PROJECT = {"experiments", "necks", "kernels", "reports", "tests"}
+# Run programs of the project that need torch.
+HEAVY_FOLDERS = ("envs", "kernels", "losses", "slurm", "workflow")
+
+
+@cache
+def imports_torch(path: Path) -> bool:
+    """Whether importing a file of this project imports torch, directly or through other files of it.
+
+    Parameters
+    ----------
+    path : Path
+        A Python file.
+    """
+    modules: list[str] = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+    if HEAVY & {module.partition(".")[0] for module in modules}:
+        return True
+    own = [ROOT.joinpath(*module.split(".")) for module in modules if module.partition(".")[0] in PROJECT]
+    files = [file for module in own for file in (module.with_suffix(".py"), module / "__init__.py")]
+    return any(imports_torch(file) for file in files if file.is_file() and file != path)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Without torch, leave out the test files that need it."""
+    if HAS_TORCH or not collection_path.is_relative_to(ROOT / "tests"):
+        return None
+    parts = collection_path.relative_to(ROOT / "tests").parts
+    if parts and parts[0] in HEAVY_FOLDERS:
+        return True
+    file = collection_path / "conftest.py" if collection_path.is_dir() else collection_path
+    return True if file.suffix == ".py" and file.is_file() and imports_torch(file) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without torch, skip the single tests that need it."""
+    for item in items:
+        if not HAS_TORCH and item.get_closest_marker("torch"):
+            item.add_marker(pytest.mark.skip(reason="needs torch: make test"))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
-    torch.set_num_threads(1)
+    if HAS_TORCH:
+        import torch
+
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _registered():
     """Make mmdet's and this project's modules known, with mmdet's scope as the default."""
-    from mmdet.utils import register_all_modules
+    if HAS_TORCH:
+        from mmdet.utils import register_all_modules
 
-    register_all_modules()
-    import necks  # noqa: F401
+        register_all_modules()
+        import necks  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
@@ -67,15 +122,12 @@ def tiny_coco() -> Path:
 @pytest.fixture
 def coco(tmp_path):
     """A folder in COCO's layout with COCO's 80 categories, made from drawn images."""
-    from mmdet.datasets import CocoDataset
-
     folder = tmp_path / "coco"
     prepare_dataset(SHAPES, tmp_path / "drawn", None)
     for split in ("train", "val"):
         shutil.copytree(tmp_path / "drawn" / split, folder / f"{split}2017")
         content = json.loads((tmp_path / f"drawn/annotations/{split}.json").read_text())
-        names = CocoDataset.METAINFO["classes"]
-        content["categories"] = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
+        content["categories"] = [{"id": index, "name": name} for index, name in enumerate(COCO_CLASSES, start=1)]
         (folder / "annotations").mkdir(exist_ok=True)
         (folder / f"annotations/instances_{split}2017.json").write_text(json.dumps(content))
     return folder
@@ -124,7 +176,13 @@ class Project:
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run Snakemake and capture what it says."""
         return subprocess.run(
-            self.command(*arguments), cwd=self.folder, env=self.environment, text=True, capture_output=True, check=False
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment,
+            text=True,
+            capture_output=True,
+            check=False,
+            timeout=600,
         )
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -136,6 +194,7 @@ class Project:
             text=True,
             capture_output=True,
             check=False,
+            timeout=600,
         )
 
 

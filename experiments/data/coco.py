@@ -11,6 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from experiments.errors import UserError
+from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.scale import ExpectedSplit
 
 TAIL_BYTES = 64
@@ -41,7 +42,7 @@ def describe_split(
     with explain_annotations(path):
         text = path.read_bytes()
         content = json.loads(text)
-        _check_annotations(path, content, classes or _coco_classes())
+        _check_annotations(path, content, classes or list(COCO_CLASSES))
         files = [folder / images / image["file_name"] for image in content["images"]]
     identity = {
         "annotations_sha256": hashlib.sha256(text).hexdigest(),
@@ -83,13 +84,6 @@ def explain_annotations(path: Path) -> Iterator[None]:
         raise UserError(f"annotation file {path} is not JSON: {error}") from None
     except (KeyError, TypeError) as error:
         raise UserError(f"annotation file {path} is not in COCO's instances format: {error}") from None
-
-
-def _coco_classes() -> list[str]:
-    # mmdet brings torch with it, and only datasets with COCO's classes need the list.
-    from mmdet.datasets import CocoDataset
-
-    return list(CocoDataset.METAINFO["classes"])
 
 
 def _check_annotations(path: Path, content: dict[str, Any], classes: list[str]) -> None:

@@ -62,6 +62,7 @@ class Machine:
             text=True,
             capture_output=True,
             check=False,
+            timeout=600,
         )
 
     @property

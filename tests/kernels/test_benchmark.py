@@ -65,7 +65,11 @@ def test_wrong_arguments_end_in_one_sentence(arguments, message):
     if torch.cuda.is_available() and "cuda" in arguments:
         pytest.skip("needs a machine without CUDA")
     result = subprocess.run(
-        [sys.executable, "-m", "kernels.benchmark", *arguments], text=True, capture_output=True, check=False
+        [sys.executable, "-m", "kernels.benchmark", *arguments],
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=600,
     )
     assert result.returncode != 0
     assert message in result.stderr

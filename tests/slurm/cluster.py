@@ -58,7 +58,7 @@ def why_not() -> str | None:
         return f"needs Slurm ({', '.join(missing)} not found): apt-get install slurm-wlm munge"
     if os.geteuid() != 0:
         return "needs root, to start the programs of a Slurm of its own"
-    ping = subprocess.run(["scontrol", "ping"], text=True, capture_output=True, check=False)
+    ping = subprocess.run(["scontrol", "ping"], text=True, capture_output=True, check=False, timeout=600)
     if " is UP" in ping.stdout:
         return "a Slurm already runs on this machine and stays untouched"
     return None
@@ -176,11 +176,14 @@ class Cluster:
                 daemon.wait(20)
             except subprocess.TimeoutExpired:
                 daemon.kill()
-                daemon.wait()
+                daemon.wait(timeout=300)
 
     def _idle(self) -> bool:
         environment = os.environ | self.environment
-        return "idle" in subprocess.run(["sinfo", "-h", "-o", "%T"], env=environment, capture_output=True, text=True).stdout
+        return (
+            "idle"
+            in subprocess.run(["sinfo", "-h", "-o", "%T"], env=environment, capture_output=True, text=True, timeout=600).stdout
+        )
 
     def _until(self, what: str, condition: Callable[[], object]) -> None:
         def ready() -> object:

@@ -60,5 +60,5 @@ def undisturbed(cluster, tmp_path_factory) -> Iterator[Head]:
         with Head(project, cluster, "second") as second:
             second.process.wait(60)
         head.refused = second
-        head.wait()
+        head.finish()
         yield head

@@ -64,9 +64,9 @@ class Head:
         """SIGKILL, as the kernel does it when memory runs out."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.wait(timeout=300)
 
-    def wait(self, seconds: float = 300) -> str:
+    def finish(self, seconds: float = 300) -> str:
         """What it has said, once it has ended well."""
         wait_for(f"the end of {self.name}", lambda: self.process.poll() is not None, seconds, self.evidence)
         assert self.process.returncode == 0, self.evidence()

@@ -34,7 +34,7 @@ def test_a_killed_training_and_a_cancelled_job_are_retried_and_resumed(cluster, 
         os.kill(head.trainings()[killed], signal.SIGKILL)
         cluster.command("scancel", cancelled_job)
         retries = {killed: head.next_job(killed, killed_job), cancelled: head.next_job(cancelled, cancelled_job)}
-        head.wait()
+        head.finish()
     assert (cluster.job(killed_job)["JobState"], cluster.job(cancelled_job)["JobState"]) == ("FAILED", "CANCELLED")
     for run, job in retries.items():
         assert (job["TimeLimit"], job["MinMemoryNode"]) == ("00:15:00", "3000M")
@@ -68,7 +68,7 @@ def test_jobs_outlive_their_head_and_another_head_trains_no_run_twice_at_the_sam
         logs = cluster_project / f"logs/slurm/rule_train/{other}"
         second.until("a training that waits", lambda: any("waiting: " in log.read_text() for log in logs.glob("*.log")), 60)
         os.kill(running, signal.SIGCONT)
-        second.wait()
+        second.finish()
     assert cluster.job(job)["JobState"] == "COMPLETED"
     assert second.resumed_from(other) == f"epoch_{EPOCHS}.pth", "it went on where the first job ended"
     assert second.results() == undisturbed.results()
@@ -84,7 +84,7 @@ def test_a_training_is_warned_before_its_time_limit_and_gets_more_time(cluster, 
         job = head.train_job(one)
         os.kill(head.trainings()[one], signal.SIGSTOP)  # Slurm wakes it up before it signals
         retry = head.next_job(one, job)
-        head.wait()
+        head.finish()
     warned = cluster.job(job)
     assert warned["JobState"] == "FAILED", "it has ended by itself, not at its time limit"
     assert warned["TimeLimit"] == "00:01:00"
@@ -99,7 +99,7 @@ def test_a_requeued_job_resumes(cluster, cluster_project, undisturbed):
         job = head.train_job(one)
         cluster.command("scontrol", "requeue", job)
         head.until("the same job again", lambda: cluster.job(job)["Restarts"] == "1" and head.job_of(one) == job)
-        head.wait()
+        head.finish()
     assert cluster.job(job)["JobState"] == "COMPLETED"
     assert head.resumed_from(one) is not None
     assert head.results() == undisturbed.results()

@@ -67,13 +67,15 @@ def test_a_full_disk_leaves_the_checkpoint_before(training):
 def small_disk(folder: Path):
     """Mount at a folder a disk with room for one checkpoint; hand out a function that makes it large."""
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", folder], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", folder], capture_output=True, check=False, timeout=600
+    )
     if mounted.returncode != 0:
         pytest.skip("needs the right to mount a small disk")
     try:
-        yield lambda: subprocess.run(["mount", "-o", "remount,size=100m", folder], check=True)
+        yield lambda: subprocess.run(["mount", "-o", "remount,size=100m", folder], check=True, timeout=600)
     finally:
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", folder], check=True, timeout=600)
 
 
 @pytest.mark.slow

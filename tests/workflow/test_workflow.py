@@ -267,7 +267,7 @@ def test_a_killed_training_resumes_and_ends_bit_for_bit_as_an_undisturbed_one(pr
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.wait(timeout=300)
     assert not (project / target).exists()
 
     unlocked = project.snakemake("--unlock")

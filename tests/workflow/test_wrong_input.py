@@ -71,7 +71,7 @@ def test_wrong_value_of_a_necks_option(project):
 def photos(project, tiny_coco: Path) -> Path:
     folder = project / "photos"
     shutil.copytree(tiny_coco, folder, copy_function=shutil.copyfile)
-    subprocess.run(["chmod", "-R", "u+w", str(folder)], check=True)
+    subprocess.run(["chmod", "-R", "u+w", str(folder)], check=True, timeout=600)
     project.configure(scale="tiny_coco", data_root=str(folder))
     return folder
 
@@ -128,11 +128,13 @@ def test_no_write_permission(project):
     if os.geteuid() == 0:
         # The capability by which root overrides permissions is dropped: root is then an owner like any other.
         owner = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override", "--"]
-        if subprocess.run([*owner, "true"], capture_output=True, check=False).returncode != 0:
+        if subprocess.run([*owner, "true"], capture_output=True, check=False, timeout=600).returncode != 0:
             pytest.skip("root cannot give up its right to write everywhere on this machine")
     project.folder.chmod(0o555)
     command = [*owner, *project.command("-n")]
-    result = subprocess.run(command, cwd=project.folder, env=project.environment, text=True, capture_output=True, check=False)
+    result = subprocess.run(
+        command, cwd=project.folder, env=project.environment, text=True, capture_output=True, check=False, timeout=600
+    )
     project.folder.chmod(0o755)
     refused(result, "no permission to write", str(project.folder))
 

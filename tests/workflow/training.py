@@ -63,7 +63,7 @@ class Training:
         """Wait for the first iteration after the start of a process."""
         progress, started = self.folder / "progress.json", time.monotonic()
         while not (progress.exists() and "iteration" in json.loads(progress.read_text())):
-            assert process.poll() is None, process.communicate()[1]
+            assert process.poll() is None, process.communicate(timeout=300)[1]
             assert time.monotonic() < started + 120
             time.sleep(0.01)
 

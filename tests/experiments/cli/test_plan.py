@@ -14,7 +14,7 @@ from experiments.cli import plan
 from experiments.cli.plan import makespan
 from experiments.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def planned(grid, capsys, *options):
@@ -185,7 +185,10 @@ def test_a_runtime_that_is_too_short_is_told(small_grid, capsys):
         ("instant", ["--gpus", "4"], "--gpus: scale instant trains on the CPU; say --cores"),
         ("instant", ["--cores", "0"], "--cores 0: one run at scale instant asks for 1"),
         ("instant", ["--teraflops", "-2"], "--teraflops -2: expected a number above 0"),
-        ("coco", ["--probe"], "--probe: scale coco trains on GPUs and torch sees none here; call it on a node with a GPU"),
+        pytest.param(
+            *("coco", ["--probe"], "--probe: scale coco trains on GPUs and torch sees none here; call it on a node with a GPU"),
+            marks=pytest.mark.torch,
+        ),
     ],
 )
 def test_wrong_options(small_grid, capsys, scale, options, sentence):
@@ -235,11 +238,12 @@ def test_neither_verb_needs_torch_or_the_lock_of_snakemake(small_grid, verb):
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[1:] = [{verb!r}]; from experiments.__main__ import main;"
         "main(); sys.exit('torch' in sys.modules)"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=600)
     assert result.returncode == 0, result.stderr
     assert "two_necks_table" in result.stdout
 
 
+@pytest.mark.torch
 def test_a_probe_measures_each_model_once(small_grid, capsys):
     grid = small_grid(seeds=[0, 1])
     lines, _ = planned(grid, capsys, "--probe")
@@ -254,6 +258,7 @@ def test_a_probe_measures_each_model_once(small_grid, capsys):
     assert total(lines)["seconds_per_iteration"] == [pytest.approx(min(expected)), pytest.approx(max(expected))]
 
 
+@pytest.mark.torch
 def test_a_stopped_probe_keeps_what_it_has_and_goes_on(small_grid, capsys, monkeypatch):
     calls = []
 

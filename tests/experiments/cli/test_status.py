@@ -55,7 +55,7 @@ def hold():
     yield start
     for process in processes:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=300)
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def test_a_run_is_running_as_long_as_a_process_holds_its_lock(small_grid, leave,
     assert "running 2/3 3 h 2 min 31.2 28.0 on node7, Slurm job 4711" in " ".join(line_of(fpn, text))
     assert "queued" in line_of(mgc, text)
     process.kill()
-    process.wait()
+    process.wait(timeout=300)
     text = shown(grid, capsys)
     assert "1 interrupted" in text
     assert "last seen 2026-01-02T03:04:05+00:00" in text

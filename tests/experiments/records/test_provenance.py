@@ -14,12 +14,12 @@ def repository(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
     for command in (["init", "-q"], [*identity, "commit", "-q", "--allow-empty", "-m", "one"]):
-        subprocess.run(["git", *command], check=True)
+        subprocess.run(["git", *command], check=True, timeout=600)
     return tmp_path
 
 
 def test_a_commit_is_clean_until_a_file_is_added(repository):
-    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=600).stdout.strip()
     assert provenance.commit() == {"commit": head, "clean": True}
     (repository / "neck.py").write_text("")
     assert provenance.commit() == {"commit": head, "clean": False}

@@ -42,9 +42,9 @@ def test_a_second_process_waits_and_says_for_whom(tmp_path):
     assert second.poll() is None
     first.send_signal(signal.SIGKILL)
     assert second.stdout.readline() == "held\n"
-    assert (first.wait(), second.wait()) == (-signal.SIGKILL, 0)
+    assert (first.wait(timeout=300), second.wait(timeout=300)) == (-signal.SIGKILL, 0)
     for process in (first, second):
-        process.communicate()
+        process.communicate(timeout=300)
 
 
 def test_the_other_processes_of_a_training_wait_for_its_first(tmp_path):
@@ -54,7 +54,7 @@ def test_the_other_processes_of_a_training_wait_for_its_first(tmp_path):
     time.sleep(1.5)
     assert other.poll() is None
     first = hold(tmp_path, 0, RANK="0", **launch)
-    assert [first.communicate()[0], other.communicate()[0]] == ["held\n", "held\n"]
+    assert [first.communicate(timeout=300)[0], other.communicate(timeout=300)[0]] == ["held\n", "held\n"]
 
 
 def test_what_is_not_told_anew_stays(tmp_path):

@@ -68,6 +68,7 @@ def test_machines_that_can_less_compute_the_same():
         text=True,
         capture_output=True,
         check=False,
+        timeout=600,
     )
     assert "equal" in result.stdout, result.stderr
     assert machine_capability() in CAPABILITIES
@@ -76,7 +77,7 @@ def test_machines_that_can_less_compute_the_same():
 def test_the_library_is_that_of_the_source_and_the_build_is_done_once():
     assert library_path(machine_capability()).exists()
     before = {path: path.stat().st_mtime_ns for path in library_path("default").parent.iterdir()}
-    subprocess.run([sys.executable, "-m", "kernels.cpu.build"], check=True)
+    subprocess.run([sys.executable, "-m", "kernels.cpu.build"], check=True, timeout=600)
     assert {path: path.stat().st_mtime_ns for path in library_path("default").parent.iterdir()} == before
 
 
@@ -91,6 +92,7 @@ def test_a_missing_compiler_is_one_clear_sentence(project):
         text=True,
         capture_output=True,
         check=False,
+        timeout=600,
     )
     assert result.returncode != 0
     assert result.stderr.strip().splitlines()[-1].startswith("error: the C++ operators were not built: ")

@@ -60,7 +60,7 @@ def resources(binary: bytes) -> tuple[str, str]:
         file.write(binary)
         file.flush()
         command = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", file.name]
-        usage = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        usage = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600).stdout
     return re.search(r"REG:(\d+) STACK:(\d+)", usage).groups()
 
 

@@ -20,7 +20,7 @@ def compile_kernels(cache, *arguments):
     """Name, registers and bytes of stack of every compiled kernel."""
     environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(cache)}
     command = [sys.executable, "-m", "tests.kernels.triton.compile_kernels", *arguments]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
     assert run.returncode == 0, run.stderr
     return [(name, int(registers), int(stack)) for name, registers, stack in map(str.split, run.stdout.splitlines())]
 
