@@ -143,8 +143,7 @@ class TransformerBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.query_norm = nn.LayerNorm(channels)
-        if cross:
-            self.source_norm = nn.LayerNorm(channels)
+        self.source_norm = nn.LayerNorm(channels) if cross else None
         self.attention = PooledAttention(channels, heads, pool, pool_norm)
         self.mlp_norm = nn.LayerNorm(channels)
         self.mlp = ConvolutionalMLP(channels, int(mlp_ratio * channels), use_dwconv)
@@ -153,7 +152,9 @@ class TransformerBlock(nn.Module):
         """Process a map (N, C, H, W) that attends to a source of the same shape; without cross-attention, to itself."""
         tokens = features.permute(0, 2, 3, 1)
         queries = self.query_norm(tokens)
-        keys = self.source_norm(source.permute(0, 2, 3, 1)) if hasattr(self, "source_norm") else queries
+        keys = queries
+        if self.source_norm is not None and source is not None:
+            keys = self.source_norm(source.permute(0, 2, 3, 1))
         tokens = tokens + self.attention(queries, keys)
         tokens = tokens + self.mlp(self.mlp_norm(tokens))
         return tokens.permute(0, 3, 1, 2)

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +53,8 @@ def build_fusion(
     check_choice("attentional fusion", "scale", scale, (1, 2))
     if not 1 <= reduction <= channels:
         raise ValueError(f"attentional fusion: reduction is {reduction}; allowed: 1 to the width, {channels}")
-    attention = {"reduction": reduction, "context": context, "norm_cfg": norm_cfg, "global_norm_cfg": global_norm_cfg}
+    norms = {"norm_cfg": norm_cfg, "global_norm_cfg": global_norm_cfg}
+    attention: dict[str, Any] = {"reduction": reduction, "context": context, **norms}
     builders: dict[str, Callable[[], nn.Module]] = {
         "aff": lambda: AttentionalFusion(channels, scale, **attention),
         "iaff": lambda: IterativeAttentionalFusion(channels, share_second_global, **attention),
@@ -135,7 +137,7 @@ class AttentionalFusion(nn.Module):
         Options of `MultiScaleAttention`.
     """
 
-    def __init__(self, channels: int, scale: float, **attention: object) -> None:
+    def __init__(self, channels: int, scale: float, **attention: Any) -> None:
         super().__init__()
         self.scale = scale
         self.attention = MultiScaleAttention(channels, **attention)
@@ -158,7 +160,7 @@ class IterativeAttentionalFusion(nn.Module):
         Options of `MultiScaleAttention`.
     """
 
-    def __init__(self, channels: int, share_second_global: bool, **attention: object) -> None:
+    def __init__(self, channels: int, share_second_global: bool, **attention: Any) -> None:
         super().__init__()
         self.share_second_global = share_second_global
         self.first_attention = MultiScaleAttention(channels, **attention)
@@ -222,7 +224,7 @@ class WeightedSum(nn.Module):
     """
 
     def __init__(
-        self, formula: Callable[[MultiScaleAttention, Tensor, Tensor], Tensor], channels: int, **attention: object
+        self, formula: Callable[[MultiScaleAttention, Tensor, Tensor], Tensor], channels: int, **attention: Any
     ) -> None:
         super().__init__()
         self.formula = formula

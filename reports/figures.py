@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -157,7 +158,7 @@ def plot_training_curves(history: pd.DataFrame, scale: Scale) -> Figure:
     return figure
 
 
-def _style(row: int, marker: bool) -> dict[str, str]:
+def _style(row: int, marker: bool) -> dict[str, Any]:
     colour = PALETTE[row % len(PALETTE)]
     if marker:
         return {"color": colour, "marker": MARKERS[row % len(MARKERS)], "linestyle": "none"}
@@ -185,7 +186,7 @@ def main() -> None:
         figures["ap"] = lambda: plot_average_precision(results, scale)
         figures["flops"] = lambda: plot_against_flops(results, flops, scale)
         figures["curves"] = lambda: plot_training_curves(history, scale)
-    plt.rcParams.update(STYLE)
+    plt.rcParams.update(STYLE)  # type: ignore[arg-type]
     for name, plot in figures.items():
         figure = plot()
         for extension in ("png", "svg"):

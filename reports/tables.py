@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -184,7 +185,7 @@ def _values(results: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
         fps = values.loc["fps"]
         rates = fps[["mean", "published"]].astype(float)
         ratio = rates / rates.bfill().iloc[0]
-        ratio = ratio.assign(std=float("nan"), count=fps["count"], finished=0)
+        ratio = ratio.assign(std=math.nan, count=fps["count"], finished=0)
         values = pd.concat([values, pd.concat({"fps_ratio": ratio}, names=["metric"])])
     return values
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from experiments.benchmarks.equal_sources import worktree
 from experiments.errors import UserError, run_or_explain
@@ -17,6 +18,7 @@ PROGRAM = Path(__file__).with_name("step_losses.py")
 WRITE_CONFIGS = """
 import json, sys
 from pathlib import Path
+from typing import Any
 if Path("experiments/run.py").exists():
     from experiments.dataset import prepare_dataset
     from experiments.run import Run
@@ -69,7 +71,7 @@ def losses_of(project: Path, only: str | list[str] = "") -> Losses:
 
 
 def _run(command: list[str], folder: Path, environment: dict[str, str], errors: int | None, text: str = "") -> None:
-    where = {"cwd": folder, "env": environment, "stdout": subprocess.DEVNULL, "stderr": errors}
+    where: dict[str, Any] = {"cwd": folder, "env": environment, "stdout": subprocess.DEVNULL, "stderr": errors}
     try:
         subprocess.run(command, **where, input=text, text=True, check=True, timeout=3600)
     except subprocess.CalledProcessError as error:

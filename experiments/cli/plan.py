@@ -256,7 +256,7 @@ def _table(grid: Grid, lines: list[Line], slots: int, is_narrow: bool) -> Table:
 
 
 def _cells(line: Line) -> list[str]:
-    if line.runs == 0:
+    if line.seconds_per_iteration is None:
         return [line.name, str(line.rows), "0", "0", "0", "–", "–", "–", "–", "nothing can run"]
     return [
         line.name,

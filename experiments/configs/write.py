@@ -161,7 +161,7 @@ def _model(run: Run) -> dict[str, Any]:
 
 def _neck(run: Run) -> dict[str, Any] | list[dict[str, Any]]:
     scale, neck = run.scale, run.setting.neck
-    widths = {"out_channels": scale.out_channels, "num_outs": scale.num_outs}
+    widths: dict[str, Any] = {"out_channels": scale.out_channels, "num_outs": scale.num_outs}
     first = {"in_channels": scale.backbones[run.setting.backbone].in_channels, **widths}
     if isinstance(neck, dict):
         return {"_delete_": True, **neck, **first}
@@ -178,7 +178,7 @@ def _accepted(neck: str, widths: dict[str, Any]) -> dict[str, Any]:
 def _train_dataloader(run: Run) -> dict[str, Any]:
     scale, detector = run.scale, run.scale.detectors[run.setting.detector]
     stuff_maps = {"with_seg": True} if detector.stuff_maps else {}
-    pipeline = [
+    pipeline: list[dict[str, Any]] = [
         {"type": "LoadImageFromFile"},
         {"type": "LoadAnnotations", "with_bbox": True, "with_mask": detector.masks, **stuff_maps},
         _training_resize(run),
@@ -203,7 +203,7 @@ def _training_resize(run: Run) -> dict[str, Any]:
 
 def _measurement(scale: Scale) -> dict[str, Any]:
     """Validation during training, and the test after it, which decides the metrics; both on the validation images."""
-    pipeline = [
+    pipeline: list[dict[str, Any]] = [
         {"type": "LoadImageFromFile"},
         {"type": "Resize", "scale": scale.image_scale, "keep_ratio": True},
         {"type": "PackDetInputs", "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")},

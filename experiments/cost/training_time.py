@@ -108,7 +108,7 @@ class TrainingTimes:
         own = standing.number("seconds_per_iteration")
         recorded = self._recorded_for(run)
         if own is not None or recorded:
-            per_image = own / run.batch_size if own is not None else statistics.median(recorded.per_image)
+            per_image = own / run.batch_size if own is not None else statistics.median(recorded.per_image if recorded else [])
             of_one = statistics.median(recorded.per_evaluation) if recorded and recorded.per_evaluation else None
             source: Source = "recorded"
         elif self.probed and key_of_probe(run) in self.probed:
@@ -137,15 +137,15 @@ class TrainingTimes:
             return dataset.train_count, dataset.val_count, "the scale's"
         identity = self._records.read(Path(path))
         counts = [number((identity.get(split) or {}).get("images")) for split in ("train", "val")]
-        if None not in counts:
-            train, val = map(int, counts)
+        if counts[0] is not None and counts[1] is not None:
+            train, val = map(int, (counts[0], counts[1]))
             if train == COCO_IMAGES:
                 return COCO_IMAGES_WITH_OBJECTS, val, f"{path}, without the images of train2017 that have no objects"
             return train, val, f"{path}, images without objects among them"
         root = Path(self.grid.configuration.data_root or ".")
         small = [_images_with_objects(root / name) for name in (dataset.train_annotations, dataset.val_annotations)]
-        if None not in small:
-            return *small, f"the annotations in {root}, those with objects"
+        if small[0] is not None and small[1] is not None:
+            return small[0], small[1], f"the annotations in {root}, those with objects"
         return COCO_IMAGES_WITH_OBJECTS, COCO_VAL_IMAGES, "COCO 2017's, train2017 without those that have no objects"
 
     def _recorded_for(self, run: Run) -> _Recorded | None:
@@ -212,7 +212,8 @@ class TrainingTimes:
                 continue
             counts, runs, seeds = self._counts(path), self.grid.runs_of(report), len(self.grid.configuration.seeds)
             if len(counts) * seeds == len(runs):
-                flops |= {run.id: counts[index // seeds] for index, run in enumerate(runs) if counts[index // seeds]}
+                of_runs = ((run.id, counts[index // seeds]) for index, run in enumerate(runs))
+                flops |= {identifier: count for identifier, count in of_runs if count}
         return flops
 
     def _counts(self, path: Path) -> list[float | None]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,18 @@ TAIL_BYTES = 64
 END_MARKS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}
 
 
-def check_root(data_root: Path | None) -> None:
+def check_root(data_root: Path | None) -> Path:
     """Refuse a data root that is no folder.
 
     Parameters
     ----------
     data_root : Path or None
         The key ``data_root`` of the configuration.
+
+    Returns
+    -------
+    Path
+        The folder.
 
     Raises
     ------
@@ -33,10 +38,11 @@ def check_root(data_root: Path | None) -> None:
     """
     if data_root is None or not data_root.is_dir():
         raise UserError(f"experiments/config.yaml: data_root: {data_root} is not a folder")
+    return data_root
 
 
 def describe_split(
-    folder: Path, annotations: str, images: str, classes: list[str] | None, expected: ExpectedSplit | None
+    folder: Path, annotations: str, images: str, classes: Sequence[str] | None, expected: ExpectedSplit | None
 ) -> dict[str, Any]:
     path = folder / annotations
     with explain_annotations(path):
@@ -86,7 +92,7 @@ def explain_annotations(path: Path) -> Iterator[None]:
         raise UserError(f"annotation file {path} is not in COCO's instances format: {error}") from None
 
 
-def _check_annotations(path: Path, content: dict[str, Any], classes: list[str]) -> None:
+def _check_annotations(path: Path, content: dict[str, Any], classes: Sequence[str]) -> None:
     names = {category["id"]: category["name"] for category in content["categories"]}
     missing = [name for name in classes if name not in names.values()]
     if missing:

@@ -64,8 +64,7 @@ def _remove(folder: Path) -> None:
 
 
 def _link(folder: Path, data_root: Path | None) -> None:
-    check_root(data_root)
-    target = data_root.resolve()
+    target = check_root(data_root).resolve()
     if target == folder.resolve():
         return
     if folder.exists() and not folder.is_symlink():
@@ -87,7 +86,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
     dataset = TypeAdapter(Dataset).validate_json(arguments.dataset)
-    if arguments.stuff_maps:
+    if arguments.stuff_maps and dataset.kind == "coco":
         found = check_stuff_maps(dataset, arguments.data_root)
     else:
         expected = TypeAdapter(dict[str, ExpectedSplit]).validate_json(arguments.expected)

@@ -1,7 +1,7 @@
 """A synthetic instance-segmentation set in COCO format: drawn shapes over clutter, deterministic in its settings."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -64,7 +64,8 @@ def write_synthetic_dataset(folder: Path, settings: SyntheticDataset) -> None:
         maps = folder / "stuffthingmaps" / split
         for place in (folder / split, maps):
             place.mkdir(parents=True, exist_ok=True)
-        images, annotations = [], []
+        images: list[dict] = []
+        annotations: list[dict] = []
         for index in range(number):
             generator = np.random.default_rng([settings.seed, stream, index])
             picture, objects, labels = _draw_scene(generator, settings)
@@ -77,7 +78,7 @@ def write_synthetic_dataset(folder: Path, settings: SyntheticDataset) -> None:
         _write_annotations(folder / "annotations" / f"{split}.json", settings.classes, images, annotations)
 
 
-def _write_annotations(path: Path, classes: list[str], images: list[dict], annotations: list[dict]) -> None:
+def _write_annotations(path: Path, classes: Sequence[str], images: list[dict], annotations: list[dict]) -> None:
     categories = [{"id": i, "name": name, "supercategory": "shape"} for i, name in enumerate(classes, start=1)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
@@ -139,7 +140,7 @@ def _draw_clutter(generator: np.random.Generator, picture: np.ndarray) -> None:
             cv2.ellipse(picture, start, axes, generator.uniform(0, 180), 0, generator.uniform(40, 200), colour, 1, cv2.LINE_AA)
 
 
-def _draw_object(generator: np.random.Generator, picture: np.ndarray, classes: list[str]) -> tuple[int, np.ndarray]:
+def _draw_object(generator: np.random.Generator, picture: np.ndarray, classes: Sequence[str]) -> tuple[int, np.ndarray]:
     """Draw one textured shape; return its category (from 1) and its whole mask (H, W)."""
     size = len(picture)
     category = int(generator.integers(len(classes)))

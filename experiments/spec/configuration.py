@@ -32,7 +32,7 @@ class Configuration(StrictModel):
 
     @field_validator("studies", "seeds")
     @classmethod
-    def _no_duplicates(cls, value: list) -> list:
+    def _no_duplicates(cls, value: list[Any]) -> list[Any]:
         if len(set(value)) < len(value):
             raise ValueError(f"names one twice: {', '.join(map(str, value))}")
         return value

@@ -157,7 +157,7 @@ def _reached(roots: Sequence[Path], folders: Sequence[str] = DECIDING) -> set[Pa
 
 def _says_nothing(path: Path) -> bool:
     """Whether a package's ``__init__`` holds a docstring alone."""
-    return path.name == "__init__.py" and not normal_form(parse(path))[1:]
+    return path.name == "__init__.py" and normal_form(parse(path)) == normal_form(ast.Module([], []))
 
 
 @cache
@@ -219,7 +219,7 @@ def _template_lines(text: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def normal_form(tree: ast.Module) -> tuple:
+def normal_form(tree: ast.Module) -> tuple[object, ...]:
     """A syntax tree as nested tuples without what changes no result.
 
     Left out: comments, docstrings and other strings that nothing reads; positions; annotations of functions and of variables
@@ -234,10 +234,10 @@ def normal_form(tree: ast.Module) -> tuple:
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     body = _plain(tree.body, in_class=False)
     used = set(_names(body))
-    return ("Module", *sorted({form for node in imports for form in _import_forms(node, used)}), *body)
+    return ("Module", *sorted({form for node in imports for form in _import_forms(node, used)}), body)
 
 
-def _import_forms(node: ast.Import | ast.ImportFrom, used: set[str]) -> Iterator[tuple]:
+def _import_forms(node: ast.Import | ast.ImportFrom, used: set[str]) -> Iterator[tuple[object, ...]]:
     module = node.module if isinstance(node, ast.ImportFrom) else None
     if module in ANNOTATION_MODULES:
         return
@@ -275,7 +275,7 @@ def _plain(value: object, in_class: bool) -> object:
     return (type(value).__name__, *((name, _plain(field, inside)) for name, field in fields))
 
 
-def _plain_assignment(node: ast.AnnAssign) -> tuple:
+def _plain_assignment(node: ast.AnnAssign) -> tuple[object, ...]:
     if node.value is None:
         return ()
     return ("Assign", ("targets", (_plain(node.target, False),)), ("value", _plain(node.value, False)))

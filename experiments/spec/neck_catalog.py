@@ -86,6 +86,9 @@ def parse(path: Path) -> ast.Module:
 
 @cache
 def _mmdet_necks() -> dict[str, Path]:
-    package = Path(importlib.util.find_spec("mmdet").origin).parent / "models" / "necks"
+    found = importlib.util.find_spec("mmdet")
+    if found is None or found.origin is None:
+        raise UserError("mmdetection is not installed: run make setup")
+    package = Path(found.origin).parent / "models" / "necks"
     imports = [node for node in parse(package / "__init__.py").body if isinstance(node, ast.ImportFrom)]
     return {alias.name: package / f"{node.module}.py" for node in imports for alias in node.names}

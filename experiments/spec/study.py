@@ -73,7 +73,9 @@ def _check_neck(neck: dict[str, Any]) -> None:
     if name not in necks:
         raise ValueError(f"unknown neck {name!r}; allowed: {', '.join(necks)}")
     options = neck_options(name)
-    for option in neck.keys() - {"type"} if options is not None else ():
+    if options is None:
+        return
+    for option in neck.keys() - {"type"}:
         allowed = [allowed for allowed in options if allowed not in SCALE_GIVES]
         if option not in allowed:
             raise ValueError(f"neck {name} has no option {option!r}; allowed: {', '.join(allowed)}")
@@ -248,18 +250,18 @@ class Study(StrictModel):
         return self.report_prefix + table
 
 
-def _with_defaults(setting: Any, defaults: dict) -> Any:
+def _with_defaults(setting: Any, defaults: dict[str, Any]) -> Any:
     return {**defaults, **setting} if isinstance(setting, dict) else setting
 
 
-def _resolve_table(table: Any, settings: dict, defaults: dict, place: str) -> Any:
+def _resolve_table(table: Any, settings: dict[str, Any], defaults: dict[str, Any], place: str) -> Any:
     if not isinstance(table, dict) or not isinstance(table.get("rows"), list):
         return table
     columns = list(table["columns"]) if isinstance(table.get("columns"), dict) else []
     return {**table, "rows": [_resolve_row(row, columns, settings, defaults, place) for row in table["rows"]]}
 
 
-def _resolve_row(row: Any, columns: list, settings: dict, defaults: dict, place: str) -> Any:
+def _resolve_row(row: Any, columns: list[str], settings: dict[str, Any], defaults: dict[str, Any], place: str) -> Any:
     if not isinstance(row, dict):
         return row
     name, setting, published = (row.get(key) for key in ("name", "setting", "published"))

@@ -51,10 +51,10 @@ class PrintedNumber(float):
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _UniqueKeyLoader(_SafeLoader):
+class _UniqueKeyLoader(_SafeLoader):  # type: ignore[misc, valid-type]
     """A loader that refuses a key that stands twice in one mapping, where YAML would keep the last silently."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for position, key in enumerate(keys if _has_duplicates(keys) else ()):
             if key in keys[:position]:
@@ -64,7 +64,7 @@ class _UniqueKeyLoader(_SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _has_duplicates(keys: list) -> bool:
+def _has_duplicates(keys: list[Any]) -> bool:
     try:
         return len(set(keys)) < len(keys)
     except TypeError:
@@ -117,7 +117,7 @@ def read_yaml(path: Path, model: type[Model], **extra: Any) -> Model:
     return validate(data | extra, model, str(path))
 
 
-def validate(data: dict, model: type[Model], source: str) -> Model:
+def validate(data: dict[str, Any], model: type[Model], source: str) -> Model:
     """Build a model from plain data; `source` names the data in the error.
 
     Raises

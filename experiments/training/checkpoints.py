@@ -25,7 +25,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     """
     found = {path: _iterations(path) for path in [*folder.glob("epoch_*.pth"), *folder.glob(CHECKPOINT)]}
     whole = {path: iterations for path, iterations in found.items() if iterations is not None}
-    return max(whole, key=whole.get, default=None)
+    return max(whole, key=whole.__getitem__, default=None)
 
 
 def _iterations(checkpoint: Path) -> int | None:

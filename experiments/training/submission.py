@@ -53,16 +53,18 @@ def write_submission(run: Path, scale: Scale, output: Path, threads: int) -> lis
     """
     torch.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     _check_finished(run)
-    _check_test_set(scale)
+    test_set = _check_test_set(scale)
     config = _finished_config(run, scale)
     join_processes(config)
     with TemporaryDirectory() as folder:
         detections = Path(folder) / "detections"
-        _point_to_test_set(config, scale, detections)
+        _point_to_test_set(config, scale, test_set, detections)
         runner = Runner.from_cfg(config)
-        runner.register_hook(_ProgressHook(f"run {config.run_id} on {scale.test_set.name}", sys.__stderr__), priority="LOWEST")
+        runner.register_hook(
+            _ProgressHook(f"run {config.run_id} on {test_set.name}", sys.__stderr__ or sys.stderr), priority="LOWEST"
+        )
         runner.test()
-        return _write_archives(detections, output, _stem(config, scale.test_set)) if is_main_process() else []
+        return _write_archives(detections, output, _stem(config, test_set)) if is_main_process() else []
 
 
 def _check_finished(run: Path) -> None:
@@ -88,13 +90,14 @@ def _finished_config(run: Path, scale: Scale) -> Config:
     return config
 
 
-def _check_test_set(scale: Scale) -> None:
-    if scale.test_set is None:
+def _check_test_set(scale: Scale) -> TestSet:
+    test_set = scale.test_set
+    if test_set is None:
         raise UserError(
             f"experiments/scales/{scale.name}.yaml: test_set: scale {scale.name} has none, so nothing can be submitted;"
             " coco has one"
         )
-    folder, path = Path(scale.data_folder), Path(scale.data_folder) / scale.test_set.image_info
+    folder, path = Path(scale.data_folder), Path(scale.data_folder) / test_set.image_info
     remedy = "it comes in image_info_test2017.zip of COCO"
     try:
         content = json.loads(path.read_bytes())
@@ -104,7 +107,7 @@ def _check_test_set(scale: Scale) -> None:
         raise UserError(f"list of test images {path} ({path.parent.resolve()}) does not exist; {remedy}") from None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not COCO's list of images: {type(error).__name__} {error}; {remedy}") from None
-    images = folder / scale.test_set.images
+    images = folder / test_set.images
     present = {file.name for file in os.scandir(images)} if images.is_dir() else set()
     missing = [name for name in names if name not in present]
     if missing:
@@ -112,10 +115,10 @@ def _check_test_set(scale: Scale) -> None:
             f"test images: {len(missing)} of {len(names)} are missing, such as {images / missing[0]} ({images.resolve()});"
             " they come in test2017.zip of COCO"
         )
+    return test_set
 
 
-def _point_to_test_set(config: Config, scale: Scale, detections: Path) -> None:
-    test_set = scale.test_set
+def _point_to_test_set(config: Config, scale: Scale, test_set: TestSet, detections: Path) -> None:
     # What mmengine logs stays out of the run's folder.
     config.work_dir = str(detections.parent / "work")
     config.test_dataloader.dataset.update(ann_file=test_set.image_info, data_prefix={"img": test_set.images})

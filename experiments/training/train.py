@@ -80,7 +80,7 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Seq
     barrier()
     checkpoint = newest_checkpoint(checkpoints)
     config.resume, config.load_from = checkpoint is not None, checkpoint and str(checkpoint)
-    progress = ProgressHook(sys.__stderr__, config_file.parent)
+    progress = ProgressHook(sys.__stderr__ or sys.stderr, config_file.parent)
     with TemporaryDirectory() as folder:
         detections = Path(folder) / "detections"
         config.test_evaluator.update(format_only=True, outfile_prefix=str(detections))

@@ -27,7 +27,7 @@ Function = TypeVar("Function", bound=Callable)
 
 def _with_cached_signature(function: Function) -> Function:
     """Keep a function's signature with it: Snakemake asks for it several times for each job."""
-    function.__signature__ = inspect.signature(function)
+    function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
     return function
 
 

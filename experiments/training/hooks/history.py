@@ -1,6 +1,7 @@
 """The course of every loss, kept in the checkpoint."""
 
 import math
+from typing import Any
 
 import torch
 from mmengine.hooks import Hook
@@ -8,8 +9,15 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 
-def losses_of(outputs: dict[str, torch.Tensor]) -> dict[str, float]:
-    return {name: float(torch.as_tensor(value).detach()) for name, value in outputs.items() if "loss" in name}
+def losses_of(outputs: dict[str, Any] | None) -> dict[str, float]:
+    """The losses among what a training step has returned, by name.
+
+    Parameters
+    ----------
+    outputs : dict or None
+        As mmengine hands it to hooks.
+    """
+    return {name: float(torch.as_tensor(value).detach()) for name, value in (outputs or {}).items() if "loss" in name}
 
 
 @HOOKS.register_module()

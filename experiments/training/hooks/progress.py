@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from experiments.records.run_state import write_progress
 from experiments.spec.study import neck_types
+from experiments.training.hooks.history import losses_of
 
 SECONDS_BETWEEN_NEWS = 30.0
 
@@ -50,7 +51,7 @@ class ProgressHook(Hook):
         runner.message_hub.update_info("training_seconds", spent)
         self.last = now
         if now - self.written > SECONDS_BETWEEN_NEWS:
-            self._write(runner, runner.epoch, runner.iter + 1, float(outputs["loss"]))
+            self._write(runner, runner.epoch, runner.iter + 1, losses_of(outputs)["loss"])
 
     @master_only
     def after_train_epoch(self, runner: Runner) -> None:
@@ -69,7 +70,7 @@ class ProgressHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Tell the validation's average precisions, in percent."""
         names = {"coco/bbox_mAP": "box_AP", "coco/segm_mAP": "mask_AP"}
-        self.metrics = {short: 100 * metrics[name] for name, short in names.items() if name in (metrics or {})}
+        self.metrics = {names[name]: 100 * value for name, value in (metrics or {}).items() if name in names}
         write_progress(self.folder, metrics=self.metrics)
 
     @master_only
