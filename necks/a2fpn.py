@@ -8,7 +8,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from necks.fusion import (
+from necks.layers.fusion import (
     ACTIVATIONS,
     CapAdd,
     CarafeAdd,
@@ -17,9 +17,9 @@ from necks.fusion import (
     NearestAdd,
     StridedConvAdd,
 )
-from necks.global_context import MultiLevelGlobalContext
-from necks.levels import with_pooled_levels
-from necks.options import check_choice, check_num_outs
+from necks.layers.global_context import MultiLevelGlobalContext
+from necks.layers.levels import with_pooled_levels
+from necks.layers.options import check_choice, check_num_outs
 
 LATERALS = ("conv", "mgc")
 TOP_DOWNS = ("nearest", "carafe", "gacarafe")

@@ -9,7 +9,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from necks.context_attention import (
+from necks.layers.context_attention import (
     ContextResampler,
     IntraScaleContentAttention,
     Layers,
@@ -17,8 +17,8 @@ from necks.context_attention import (
     RepVGGBlock,
     ResamplerOptions,
 )
-from necks.levels import with_pooled_levels
-from necks.options import check_choice
+from necks.layers.levels import with_pooled_levels
+from necks.layers.options import check_choice
 
 DIRECTIONS = ("top_down", "bottom_up", "single")
 EXTRA_LEVELS = ("conv", "pool")

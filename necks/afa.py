@@ -8,8 +8,8 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from necks.levels import enlarge, with_pooled_levels
-from necks.options import check_choice, check_num_outs
+from necks.layers.levels import enlarge, with_pooled_levels
+from necks.layers.options import check_choice, check_num_outs
 
 MODES = ("self", "cross")
 TWO_SCALE = "two_scale"

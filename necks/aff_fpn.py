@@ -6,9 +6,9 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from necks.attentional_fusion import build_fusion
-from necks.levels import enlarge, with_pooled_levels
-from necks.options import check_num_outs
+from necks.layers.attentional_fusion import build_fusion
+from necks.layers.levels import enlarge, with_pooled_levels
+from necks.layers.options import check_num_outs
 
 
 @MODELS.register_module()
@@ -32,7 +32,7 @@ class AFFFPN(BaseModule):
     num_outs : int
         Number of outputs, at least the number of inputs; levels above them are subsampled from the highest output.
     fusion : {'aff', 'iaff', 'add', 'concat', 'ms_gau', 'ms_se', 'ms_sa'}
-        Of a lateral (x) and the enlarged level above it (y); formulas in `necks.attentional_fusion.build_fusion`.
+        Of a lateral (x) and the enlarged level above it (y); formulas in `necks.layers.attentional_fusion.build_fusion`.
     reduction : int
         By how much the attention's hidden layer is narrower than the map.
     context : {'global+local', 'global+global', 'local+local'}

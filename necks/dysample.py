@@ -9,8 +9,8 @@ from mmengine.model import BaseModule, ModuleList, constant_init, normal_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from necks.levels import with_pooled_levels
-from necks.options import check_choice, check_num_outs
+from necks.layers.levels import with_pooled_levels
+from necks.layers.options import check_choice, check_num_outs
 
 STYLES = ("lp", "pl")
 SCALE = 2

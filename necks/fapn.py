@@ -11,9 +11,9 @@ from mmengine.model import BaseModule, caffe2_xavier_init, constant_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from necks.levels import enlarge, with_pooled_levels
-from necks.modulated_deform_conv import modulated_deform_conv
-from necks.options import check_choice, check_num_outs
+from necks.layers.levels import enlarge, with_pooled_levels
+from necks.layers.modulated_deform_conv import modulated_deform_conv
+from necks.layers.options import check_choice, check_num_outs
 
 EXTRA_LEVELS = ("pool", "conv_c5", "conv_p5")
 

@@ -7,8 +7,8 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from necks.levels import enlarge, with_pooled_levels
-from necks.options import check_num_outs
+from necks.layers.levels import enlarge, with_pooled_levels
+from necks.layers.options import check_num_outs
 
 
 @MODELS.register_module()

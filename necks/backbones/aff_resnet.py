@@ -7,7 +7,7 @@ from mmdet.models.backbones.resnext import ResNeXt
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from necks.attentional_fusion import build_fusion
+from necks.layers.attentional_fusion import build_fusion
 
 
 class _FusingBlock:
@@ -74,7 +74,7 @@ class AFFResNet(_FusingStages, ResNet):
     Parameters
     ----------
     fusion : str
-        Of a block's branch (x) and shortcut (y), see `necks.attentional_fusion.build_fusion`.
+        Of a block's branch (x) and shortcut (y), see `necks.layers.attentional_fusion.build_fusion`.
     reduction : int
         By how much the attention's hidden layer is narrower than the stage.
     first_fusing_stage : int

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from necks.a2fpn import A2FPN
-from necks.fusion import ChannelAttention, GlobalAttentionCap, GlobalAttentionCarafe
-from necks.global_context import ContextCollector, ContextDistributor, ContextGraph
+from necks.layers.fusion import ChannelAttention, GlobalAttentionCap, GlobalAttentionCarafe
+from necks.layers.global_context import ContextCollector, ContextDistributor, ContextGraph
 
 
 def literal_forward(neck: A2FPN, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -8,7 +8,7 @@ from mmdet.registry import MODELS
 
 from experiments.spec.study import load_study
 from necks.a2fpn import A2FPN, BOTTOM_UPS, EXTRA_LEVELS, LATERALS, TOP_DOWNS
-from necks.attention import normalise
+from necks.layers.attention import normalise
 from tests.necks.literal_a2fpn import literal_forward
 
 RESNET50 = [256, 512, 1024, 2048]

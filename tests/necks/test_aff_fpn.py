@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from necks.aff_fpn import AFFFPN
-from necks.attentional_fusion import FUSIONS, build_fusion
+from necks.layers.attentional_fusion import FUSIONS, build_fusion
 from tests.necks.helpers import SMALL, assert_computes, build, levels, randomise, without_gradient
 from tests.necks.literal_aff_fpn import aff_fpn
 

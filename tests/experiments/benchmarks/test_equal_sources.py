@@ -15,7 +15,7 @@ def stands_for_all(before, after, model):
 
 
 def test_a_file_that_was_moved_or_split_stands_for_what_it_became():
-    before = {"": SHARED, "A": SHARED | {"necks/a.py": "a1", "necks/levels.py": "l1"}}
+    before = {"": SHARED, "A": SHARED | {"necks/a.py": "a1", "necks/layers/levels.py": "l1"}}
     shared = {"a/hooks/seeding.py": "s2", "a/hooks/history.py": "y2", "b/train.py": "t1"}
     after = {"": shared, "A": shared | {"necks/a.py": "a2", "necks/layers/levels.py": "l2", "necks/layers/new.py": "n2"}}
     assert equal_sources(before, after) == {"h1": ["s2", "y2"], "a1": ["a2", "n2"], "l1": ["l2"]}

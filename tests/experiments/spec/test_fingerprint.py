@@ -27,7 +27,7 @@ SHARED = {
 A2FPN = Path("necks/a2fpn.py")
 MODULE = '''
 import os
-from necks.levels import enlarge
+from necks.layers.levels import enlarge
 
 WIDTH = 3
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from necks.attentional_fusion import Addition
+from necks.layers.attentional_fusion import Addition
 from tests.necks.helpers import randomise, without_gradient
 
 SMALL = {"depth": 50, "base_channels": 8, "stem_channels": 8}

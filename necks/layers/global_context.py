@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from necks.attention import attend, normalise
-from necks.parallel_convs import parallel_convs
+from necks.layers.attention import attend, normalise
+from necks.layers.parallel_convs import parallel_convs
 
 
 class ContextCollector(nn.Module):

@@ -5,7 +5,7 @@ import torch
 from mmcv.ops import modulated_deform_conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
-from necks.modulated_deform_conv import modulated_deform_conv
+from necks.layers.modulated_deform_conv import modulated_deform_conv
 from tests.necks import literal_fapn
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
-from necks.options import check_choice
+from necks.layers.options import check_choice
 
 FUSIONS = ("aff", "iaff", "add", "concat", "ms_gau", "ms_se", "ms_sa")
 CONTEXTS = {"global+local": ("global", "local"), "global+global": ("global", "global"), "local+local": ("local", "local")}
