@@ -100,6 +100,8 @@ rule check_gpus:
 
 
 rule check_disk:
+    input:
+        ancient(targets.dataset_of_classes),
     output:
         # Space is taken and freed: it is looked at again for each run that was not looked at before.
         temp(targets.disk_checked),
@@ -146,6 +148,7 @@ rule config:
     input:
         "experiments/configs/templates/config.py.j2",
         "experiments/configs/write.py",
+        ancient(targets.dataset_of_classes),
     output:
         "runs/{run}/config.py",
     log:
@@ -220,6 +223,7 @@ rule submission:
 rule complexity:
     input:
         "experiments/scales/{at}.yaml",
+        ancient(targets.dataset_of_classes),
     output:
         "complexity/{at}/{report}.json",
     log:
@@ -236,6 +240,7 @@ rule complexity:
 rule speed:
     input:
         "experiments/scales/{at}.yaml",
+        ancient(targets.dataset_of_classes),
     output:
         "complexity/{at}/{report}_speed.json",
     log:

@@ -18,7 +18,7 @@ from necks.layers.fusion import (
     StridedConvAdd,
 )
 from necks.layers.global_context import MultiLevelGlobalContext
-from necks.layers.levels import with_pooled_levels
+from necks.layers.levels import append_pooled_levels, top_down
 from necks.layers.options import check_choice, check_num_outs
 
 LATERALS = ("conv", "mgc")
@@ -105,13 +105,13 @@ class A2FPN(BaseModule):
         self.channels_last = lateral == "mgc" or top_down != "nearest" or bottom_up in ("cap", "gacap")
         levels = len(in_channels) + (extra_level == "conv" and num_outs > len(in_channels))
 
+        self.context = self.lateral_convs = None
         if lateral == "mgc":
             numbers = _numbers_of_contexts(contexts, len(in_channels), context_channels)
             self.context = MultiLevelGlobalContext(in_channels, out_channels, context_channels, numbers, gcn)
         else:
             self.lateral_convs = nn.ModuleList(_conv(channels, out_channels, 1) for channels in in_channels)
-        if levels > len(in_channels):
-            self.extra_conv = _conv(in_channels[-1], out_channels, 3, stride=2)
+        self.extra_conv = _conv(in_channels[-1], out_channels, 3, stride=2) if levels > len(in_channels) else None
         top_down_fusion = {
             "nearest": NearestAdd,
             "carafe": lambda: CarafeAdd(out_channels),
@@ -125,6 +125,7 @@ class A2FPN(BaseModule):
         }[bottom_up]
         self.top_down_fusions = nn.ModuleList(top_down_fusion() for _ in range(levels - 1))
         self.fpn_convs = nn.ModuleList(_conv(out_channels, out_channels, 3) for _ in range(levels))
+        self.bottom_up_fusions = self.pafpn_convs = None
         if bottom_up_fusion:
             self.bottom_up_fusions = nn.ModuleList(bottom_up_fusion() for _ in range(levels - 1))
             second_convs = levels - 1 if extra_level == "pool" else levels
@@ -143,31 +144,27 @@ class A2FPN(BaseModule):
 
     def _fuse(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         laterals = self._laterals(inputs)
-        outputs = [conv(level) for conv, level in zip(self.fpn_convs, self._top_down(laterals), strict=True)]
-        if hasattr(self, "bottom_up_fusions"):
+        outputs = [
+            conv(level) for conv, level in zip(self.fpn_convs, top_down(laterals, self.top_down_fusions, _merge), strict=True)
+        ]
+        if self.bottom_up_fusions is not None:
             outputs = self._second_convs(self._bottom_up(outputs))
-        return with_pooled_levels(outputs, self.num_outs)
+        return append_pooled_levels(outputs, self.num_outs)
 
     def auxiliary_losses(self) -> dict[str, Tensor]:
         """Loss terms that depend on the parameters alone: the orthogonal regularisation of 'mgc', weighted."""
-        if not hasattr(self, "context"):
+        if self.context is None:
             return {}
         return {"loss_orthogonal": self.orthogonal_weight * self.context.orthogonality()}
 
     def _laterals(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        if hasattr(self, "context"):
+        if self.context is not None:
             laterals = self.context(inputs)
         else:
             laterals = [conv(features) for conv, features in zip(self.lateral_convs, inputs, strict=True)]
-        if hasattr(self, "extra_conv"):
+        if self.extra_conv is not None:
             laterals.append(self.extra_conv(inputs[-1]))
         return laterals
-
-    def _top_down(self, laterals: Sequence[Tensor]) -> list[Tensor]:
-        merged = [laterals[-1]]
-        for fusion, lateral in zip(reversed(self.top_down_fusions), reversed(laterals[:-1]), strict=True):
-            merged.append(fusion(merged[-1], lateral))
-        return merged[::-1]
 
     def _bottom_up(self, levels: Sequence[Tensor]) -> list[Tensor]:
         merged = [levels[0]]
@@ -179,6 +176,10 @@ class A2FPN(BaseModule):
         untouched = len(levels) - len(self.pafpn_convs)
         convolved = [conv(level) for conv, level in zip(self.pafpn_convs, levels[untouched:], strict=True)]
         return levels[:untouched] + convolved
+
+
+def _merge(fusion: nn.Module, upper: Tensor, lateral: Tensor) -> Tensor:
+    return fusion(upper, lateral)
 
 
 def _conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> ConvModule:

@@ -17,7 +17,7 @@ from necks.layers.context_attention import (
     RepVGGBlock,
     ResamplerOptions,
 )
-from necks.layers.levels import with_pooled_levels
+from necks.layers.levels import append_pooled_levels
 from necks.layers.options import check_choice
 
 DIRECTIONS = ("top_down", "bottom_up", "single")
@@ -227,7 +227,7 @@ class A3FPN(BaseModule):
         outputs = [self.output_convs[level](features) for level, features in zip(kept, last, strict=True)]
         for conv in self.extra_convs:
             outputs.append(conv(outputs[-1]))
-        return with_pooled_levels(outputs, self.num_outs)
+        return append_pooled_levels(outputs, self.num_outs)
 
     def _update(self, levels: list[Tensor], nodes: nn.ModuleDict) -> None:
         """Replace the levels of a column by what its nodes give."""

@@ -8,7 +8,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from necks.layers.levels import enlarge, with_pooled_levels
+from necks.layers.levels import append_pooled_levels, top_down, upsample_like
 from necks.layers.options import check_choice, check_num_outs
 
 MODES = ("self", "cross")
@@ -106,14 +106,13 @@ class AFA(BaseModule):
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Map the backbone's levels (N, C_i, H_i, W_i) to `num_outs` levels (N, C_out, H, W), finest first."""
         laterals = [conv(features) for conv, features in zip(self.lateral_convs, inputs, strict=True)]
-        outputs = [self.blocks[-1](laterals[-1], laterals[-1])]
-        for block, lateral in zip(reversed(self.blocks[:-1]), reversed(laterals[:-1]), strict=True):
-            upper = enlarge(outputs[-1], lateral)
-            if self.mode == "self":
-                outputs.append(block(lateral + upper, None))
-            else:
-                outputs.append(lateral + block(upper, lateral))
-        return with_pooled_levels(outputs[::-1], self.num_outs)
+        top = self.blocks[-1](laterals[-1], laterals[-1])
+        outputs = top_down([*laterals[:-1], top], self.blocks[:-1], self._merge)
+        return append_pooled_levels(outputs, self.num_outs)
+
+    def _merge(self, block: nn.Module, upper: Tensor, lateral: Tensor) -> Tensor:
+        upper = upsample_like(upper, lateral)
+        return block(lateral + upper, None) if self.mode == "self" else lateral + block(upper, lateral)
 
 
 class TransformerBlock(nn.Module):

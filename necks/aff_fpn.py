@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from necks.layers.attentional_fusion import build_fusion
-from necks.layers.levels import enlarge, with_pooled_levels
+from necks.layers.levels import append_pooled_levels, top_down, upsample_like
 from necks.layers.options import check_num_outs
 
 
@@ -83,8 +83,10 @@ class AFFFPN(BaseModule):
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Map the backbone's levels (N, C_i, H_i, W_i) to `num_outs` levels (N, C_out, H, W), finest first."""
         laterals = [conv(features) for conv, features in zip(self.lateral_convs, inputs, strict=True)]
-        merged = [laterals[-1]]
-        for fusion, lateral in zip(reversed(self.fusions), reversed(laterals[:-1]), strict=True):
-            merged.append(fusion(lateral, enlarge(merged[-1], lateral)))
-        outputs = [conv(level) for conv, level in zip(self.output_convs, reversed(merged), strict=True)]
-        return with_pooled_levels(outputs, self.num_outs)
+        merged = top_down(laterals, self.fusions, _merge)
+        outputs = [conv(level) for conv, level in zip(self.output_convs, merged, strict=True)]
+        return append_pooled_levels(outputs, self.num_outs)
+
+
+def _merge(fusion: nn.Module, upper: Tensor, lateral: Tensor) -> Tensor:
+    return fusion(lateral, upsample_like(upper, lateral))

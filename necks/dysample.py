@@ -9,7 +9,7 @@ from mmengine.model import BaseModule, ModuleList, constant_init, normal_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from necks.layers.levels import with_pooled_levels
+from necks.layers.levels import append_pooled_levels, top_down
 from necks.layers.options import check_choice, check_num_outs
 
 STYLES = ("lp", "pl")
@@ -64,12 +64,14 @@ class DySampleFPN(BaseModule):
         Each level may have at most twice the height and width of the one above it.
         """
         laterals = [conv(features) for conv, features in zip(self.lateral_convs, inputs, strict=True)]
-        merged = [laterals[-1]]
-        for upsampler, lateral in zip(reversed(self.upsamplers), reversed(laterals[:-1]), strict=True):
-            height, width = lateral.shape[2:]
-            merged.append(lateral + upsampler(merged[-1])[..., :height, :width])
-        outputs = [conv(level) for conv, level in zip(self.output_convs, reversed(merged), strict=True)]
-        return with_pooled_levels(outputs, self.num_outs)
+        merged = top_down(laterals, self.upsamplers, _merge)
+        outputs = [conv(level) for conv, level in zip(self.output_convs, merged, strict=True)]
+        return append_pooled_levels(outputs, self.num_outs)
+
+
+def _merge(upsampler: nn.Module, upper: Tensor, lateral: Tensor) -> Tensor:
+    height, width = lateral.shape[2:]
+    return lateral + upsampler(upper)[..., :height, :width]
 
 
 class DySample(BaseModule):
@@ -105,8 +107,7 @@ class DySample(BaseModule):
         self.groups = groups
         read, written = (channels // SCALE**2, 2 * groups) if style == "pl" else (channels, 2 * groups * SCALE**2)
         self.offset = nn.Conv2d(read, written, 1)
-        if dyscope:
-            self.scope = nn.Conv2d(read, written, 1, bias=False)
+        self.scope = nn.Conv2d(read, written, 1, bias=False) if dyscope else None
         self._initialise()
 
     def init_weights(self) -> None:
@@ -115,7 +116,7 @@ class DySample(BaseModule):
 
     def _initialise(self) -> None:
         normal_init(self.offset, std=0.001)
-        if hasattr(self, "scope"):
+        if self.scope is not None:
             constant_init(self.scope, 0)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -148,6 +149,6 @@ class DySample(BaseModule):
         return F.pixel_shuffle(self._ranged(features), SCALE)
 
     def _ranged(self, features: Tensor) -> Tensor:
-        if hasattr(self, "scope"):
+        if self.scope is not None:
             return self.offset(features) * (0.5 * self.scope(features).sigmoid())
         return self.offset(features) * 0.25

@@ -11,7 +11,7 @@ from mmengine.model import BaseModule, caffe2_xavier_init, constant_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from necks.layers.levels import enlarge, with_pooled_levels
+from necks.layers.levels import append_pooled_levels, top_down, upsample_like
 from necks.layers.modulated_deform_conv import modulated_deform_conv
 from necks.layers.options import check_choice, check_num_outs
 
@@ -91,10 +91,10 @@ class FaPN(BaseModule):
 
         self.lateral_convs = nn.ModuleList(lateral_conv(width, out_channels) for width in widths[:-1])
         self.top_lateral_conv = ConvModule(widths[-1], out_channels, 1, norm_cfg=norm_cfg, act_cfg=None)
-        if use_fam:
-            self.alignments = nn.ModuleList(
-                FeatureAlignment(out_channels, deform_groups, offset_feat_scale, norm_cfg) for _ in widths[:-1]
-            )
+        self.alignments = nn.ModuleList(
+            FeatureAlignment(out_channels, deform_groups, offset_feat_scale, norm_cfg) if use_fam else KeptFeatures()
+            for _ in widths[:-1]
+        )
         self.output_convs = nn.ModuleList(output_conv() for _ in range(len(widths) - 1 + conv_on_p5))
         if extra_levels != "pool":
             first = widths[-1] if extra_levels == "conv_c5" else out_channels
@@ -112,18 +112,12 @@ class FaPN(BaseModule):
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Map the backbone's levels (N, C_i, H_i, W_i) to `num_outs` levels (N, C_out, H, W), finest first."""
         inputs = inputs[self.start_level :]
-        merged = [self.top_lateral_conv(inputs[-1])]
-        for number in reversed(range(len(inputs) - 1)):
-            lateral = self.lateral_convs[number](inputs[number])
-            upper = enlarge(merged[-1], lateral, mode="bilinear")
-            if hasattr(self, "alignments"):
-                upper = self.alignments[number](upper, lateral)
-            merged.append(upper + lateral)
-        merged.reverse()
+        laterals = [conv(features) for conv, features in zip(self.lateral_convs, inputs[:-1], strict=True)]
+        merged = top_down([*laterals, self.top_lateral_conv(inputs[-1])], self.alignments, _merge)
         outputs = [conv(level) for conv, level in zip(self.output_convs, merged, strict=False)]
         outputs += merged[len(outputs) :]
         if self.extra_levels == "pool":
-            return with_pooled_levels(outputs, self.num_outs)
+            return append_pooled_levels(outputs, self.num_outs)
         return (*outputs, *self._convolved_levels(inputs[-1] if self.extra_levels == "conv_c5" else outputs[-1]))
 
     def _convolved_levels(self, source: Tensor) -> list[Tensor]:
@@ -138,8 +132,21 @@ class FaPN(BaseModule):
                 module.reset_parameters() if name.startswith("top_lateral_conv") else caffe2_xavier_init(module)
             elif isinstance(module, ModulatedDeformConv2d):
                 module.init_weights()
-        for alignment in getattr(self, "alignments", ()):
-            constant_init(alignment.sampling_conv, 0)
+        for alignment in self.alignments:
+            if isinstance(alignment, FeatureAlignment):
+                constant_init(alignment.sampling_conv, 0)
+
+
+def _merge(alignment: nn.Module, upper: Tensor, lateral: Tensor) -> Tensor:
+    return alignment(upsample_like(upper, lateral, mode="bilinear"), lateral) + lateral
+
+
+class KeptFeatures(nn.Module):
+    """The place of a `FeatureAlignment` that is left out."""
+
+    def forward(self, upper: Tensor, lateral: Tensor) -> Tensor:
+        """The upper level (N, C, H, W) as it is."""
+        return upper
 
 
 class FeatureSelection(nn.Module):

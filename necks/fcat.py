@@ -7,7 +7,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from necks.layers.levels import enlarge, with_pooled_levels
+from necks.layers.levels import append_pooled_levels, top_down, upsample_like
 from necks.layers.options import check_num_outs
 
 
@@ -48,7 +48,9 @@ class FCAT(BaseModule):
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Map the backbone's levels (N, C_i, H_i, W_i) to `num_outs` levels (N, C_out, H, W), finest first."""
         laterals = [conv(features) for conv, features in zip(self.lateral_convs, inputs, strict=True)]
-        merged = [laterals[-1]]
-        for conv, lateral in zip(reversed(self.fusion_convs), reversed(laterals[:-1]), strict=True):
-            merged.append(conv(torch.cat([lateral, enlarge(merged[-1], lateral)], dim=1)))
-        return with_pooled_levels([*reversed(merged[1:]), self.top_conv(merged[0])], self.num_outs)
+        merged = top_down(laterals, self.fusion_convs, _merge)
+        return append_pooled_levels([*merged[:-1], self.top_conv(merged[-1])], self.num_outs)
+
+
+def _merge(conv: nn.Module, upper: Tensor, lateral: Tensor) -> Tensor:
+    return conv(torch.cat([lateral, upsample_like(upper, lateral)], dim=1))

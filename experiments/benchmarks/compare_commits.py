@@ -75,7 +75,7 @@ def _run(command: list[str], folder: Path, environment: dict[str, str], errors: 
     try:
         subprocess.run(command, **where, input=text, text=True, check=True, timeout=3600)
     except subprocess.CalledProcessError as error:
-        raise UserError(f"{folder}: {' '.join(command[:3])} … ended with exit code {error.returncode}") from None
+        raise UserError(f"{folder}: a program that trains five steps ended with exit code {error.returncode}") from None
 
 
 def difference(one: list[dict[str, str]], other: list[dict[str, str]]) -> float:

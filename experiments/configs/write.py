@@ -4,11 +4,13 @@ import argparse
 import json
 import keyword
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jinja2
 
 from experiments.errors import run_or_explain
+from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.neck_catalog import neck_options
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale, Schedule, load_scale
@@ -156,7 +158,37 @@ def _model(run: Run) -> dict[str, Any]:
     model = {"backbone": backbone.config, "neck": _neck(run), **scale.detectors[run.setting.detector].config}
     if backbone.data_preprocessor:
         model["data_preprocessor"] = {**model.get("data_preprocessor", {}), **backbone.data_preprocessor}
-    return model
+    has_other_classes = scale.dataset.kind == "coco" and len(scale.classes) != len(COCO_CLASSES)
+    return _sized_by_classes(model, run) if has_other_classes else model
+
+
+def _sized_by_classes(model: dict[str, Any], run: Run) -> dict[str, Any]:
+    """The model with every head that has COCO's number of classes sized by the dataset's, whatever the detector."""
+    # Only a dataset of one's own needs the detector's whole config, whose reading takes a second.
+    from mmengine.config import Config
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "base.py"
+        base = run.scale.detectors[run.setting.detector].base
+        path.write_text(f"_base_ = [{base!r}]\nmodel = {to_python(model)}\n", encoding="utf-8")
+        whole = Config.fromfile(path).model.to_dict()
+    return _merged(model, _resized(whole, len(run.scale.classes)))
+
+
+def _resized(value: dict[str, Any], classes: int) -> dict[str, Any]:
+    """What changes in a config; a list, such as the heads of a cascade's stages, is replaced as a whole."""
+    changes: dict[str, Any] = {"num_classes": classes} if value.get("num_classes") == len(COCO_CLASSES) else {}
+    for key, part in value.items():
+        if isinstance(part, dict):
+            changes |= {key: changed} if (changed := _resized(part, classes)) else {}
+        elif isinstance(part, list) and any(isinstance(stage, dict) and _resized(stage, classes) for stage in part):
+            changes[key] = [_merged(stage, _resized(stage, classes)) for stage in part]
+    return changes
+
+
+def _merged(value: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    both = {key for key in changes.keys() & value.keys() if isinstance(changes[key], dict) and isinstance(value[key], dict)}
+    return value | changes | {key: _merged(value[key], changes[key]) for key in both}
 
 
 def _neck(run: Run) -> dict[str, Any] | list[dict[str, Any]]:
@@ -219,7 +251,7 @@ def _measurement(scale: Scale) -> dict[str, Any]:
 
 
 def _dataset(scale: Scale, annotations: str, images: str, pipeline: list[dict[str, Any]]) -> dict[str, Any]:
-    classes = {"metainfo": {"classes": scale.dataset.classes}} if scale.dataset.classes else {}
+    classes = {"metainfo": {"classes": scale.classes}} if scale.classes != list(COCO_CLASSES) else {}
     return {
         "data_root": scale.data_folder,
         "ann_file": annotations,

@@ -80,7 +80,7 @@ def measure(run: Run) -> dict[str, Any]:
         run.batch_size,
         [(3, *run.scale.complexity_image)] * run.batch_size,
         num_items=[OBJECTS_PER_IMAGE] * run.batch_size,
-        num_classes=len(run.scale.dataset.classes or range(80)),
+        num_classes=len(run.scale.classes),
         sem_seg_output_strides=8,
         with_mask=run.scale.detectors[run.setting.detector].masks,
         with_semantic=bool(getattr(getattr(model, "roi_head", None), "with_semantic", False)),

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.paths import COMPLEXITY, DATASETS, RUNS
+from experiments.paths import COMPLEXITY, RUNS
 from experiments.records.run_status import Records, Standing, number
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale
@@ -132,7 +132,7 @@ class TrainingTimes:
 
     def _images(self) -> tuple[int, int, str]:
         """Numbers of training and validation images, and where they are from."""
-        dataset, path = self.scale.dataset, DATASETS / f"{self.scale.name}.json"
+        dataset, path = self.scale.dataset, self.scale.dataset_file
         if dataset.kind == "synthetic":
             return dataset.train_count, dataset.val_count, "the scale's"
         identity = self._records.read(Path(path))

@@ -92,11 +92,39 @@ def explain_annotations(path: Path) -> Iterator[None]:
         raise UserError(f"annotation file {path} is not in COCO's instances format: {error}") from None
 
 
+def classes_of(path: Path) -> list[str]:
+    """Names of the categories of an annotation file, in its order.
+
+    Parameters
+    ----------
+    path : Path
+        The file, in COCO's instances format.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or has another format, or has no categories.
+    """
+    with explain_annotations(path):
+        names = [str(category["name"]) for category in json.loads(path.read_bytes())["categories"]]
+    if not names:
+        raise UserError(f"{path}: categories: there are none; needed: at least one, with id and name")
+    return names
+
+
 def _check_annotations(path: Path, content: dict[str, Any], classes: Sequence[str]) -> None:
     names = {category["id"]: category["name"] for category in content["categories"]}
     missing = [name for name in classes if name not in names.values()]
     if missing:
-        raise UserError(f"{path}: categories: lacks {missing[0]!r}; needed: {', '.join(classes)}")
+        raise UserError(
+            f"{path}: categories: lacks {missing[0]!r}; needed: {', '.join(classes)}. A dataset with other classes says"
+            " dataset.classes: annotations in its scale"
+        )
+    if list(names.values()) != list(classes):
+        raise UserError(
+            f"{path}: categories: {', '.join(names.values())}; expected the classes of the scale, or of the training split, in"
+            f" their order: {', '.join(classes)}"
+        )
     images = {image["id"] for image in content["images"]}
     for annotation in content["annotations"]:
         if annotation["category_id"] not in names:

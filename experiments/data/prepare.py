@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from experiments.data.coco import check_root, describe_split
+from experiments.data.coco import check_root, classes_of, describe_split
 from experiments.data.stuff_maps import check_stuff_maps
 from experiments.data.synthetic import write_synthetic_dataset
 from experiments.errors import UserError, run_or_explain
@@ -36,7 +36,8 @@ def prepare_dataset(
     Returns
     -------
     dict
-        Per split, the SHA-256 of the annotation file and the numbers of images and annotations.
+        Per split, the SHA-256 of the annotation file and the numbers of images and annotations; and the names of the classes,
+        where they come from the annotations.
 
     Raises
     ------
@@ -52,7 +53,11 @@ def prepare_dataset(
         "train": (dataset.train_annotations, dataset.train_images),
         "val": (dataset.val_annotations, dataset.val_images),
     }
-    return {name: describe_split(folder, *paths, dataset.classes, expected.get(name)) for name, paths in splits.items()}
+    classes = dataset.classes
+    if classes == "annotations":
+        classes = classes_of(folder / dataset.train_annotations)
+    identity = {name: describe_split(folder, *paths, classes, expected.get(name)) for name, paths in splits.items()}
+    return {**identity, "classes": classes} if dataset.classes == "annotations" else identity
 
 
 def _remove(folder: Path) -> None:

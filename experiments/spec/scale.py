@@ -1,11 +1,20 @@
 """A scale: the dataset, image size, model width and length of training at which a study is run."""
 
+import json
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
+from experiments.errors import UserError
 from experiments.paths import DATASETS, SCALES
-from experiments.spec.yaml_models import StrictModel, read_yaml
+from experiments.spec.coco_classes import COCO_CLASSES
+from experiments.spec.yaml_models import StrictModel, load_yaml, validate
+
+# A scale that inherits from the paper's setting is another setting.
+NOT_INHERITED = ("paper_setting",)
+# What is known of a dataset says nothing about another one.
+OF_A_DATASET = ("expected_splits", "test_set")
 
 
 def _left_out_of_identity(default: Any) -> Any:
@@ -41,10 +50,12 @@ class SyntheticDataset(StrictModel):
 
 
 class CocoDataset(StrictModel):
-    """A folder in COCO format with COCO's 80 classes, chosen by `data_root` in the configuration; paths are relative to it.
+    """A folder in COCO format, chosen by `data_root` in the configuration; paths are relative to it.
 
     Attributes
     ----------
+    classes : list of str, 'annotations' or None
+        Names of the classes in the order of the annotation files, or 'annotations' to take them from there. None: COCO's 80.
     train_stuff_maps : str
         Folder of the maps of stuff and things, for detectors that need them.
     """
@@ -56,7 +67,7 @@ class CocoDataset(StrictModel):
     val_images: str
     train_stuff_maps: str = _left_out_of_identity("stuffthingmaps/train2017/")
 
-    classes: ClassVar[None] = None
+    classes: list[str] | Literal["annotations"] | None = _left_out_of_identity(None)
 
     @property
     def description(self) -> str:
@@ -200,6 +211,8 @@ class Scale(StrictModel):
 
     Attributes
     ----------
+    base : str or None
+        Another scale, from which this one inherits what it does not say itself.
     image_scale : (int, int)
         Width and height in pixels into which images are fitted with kept aspect ratio.
     paper_setting : bool
@@ -223,6 +236,7 @@ class Scale(StrictModel):
     """
 
     name: str
+    base: str | None = None
     title: str
     paper_setting: bool = False
     image_scale: tuple[PositiveInt, PositiveInt]
@@ -248,13 +262,67 @@ class Scale(StrictModel):
         """Where the dataset is drawn or linked, relative to the project, with a trailing slash."""
         return f"{DATASETS}/{self.name}/"
 
+    @property
+    def dataset_file(self) -> Path:
+        """The file with the identity of the dataset, which was seen to be complete."""
+        return DATASETS / f"{self.name}.json"
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the dataset's classes, in the order of their labels.
+
+        Raises
+        ------
+        UserError
+            If they come from annotations that have not been read yet.
+        """
+        classes = self.dataset.classes
+        if classes == "annotations":
+            return self._recorded_classes()
+        return list(COCO_CLASSES) if classes is None else list(classes)
+
+    def _recorded_classes(self) -> list[str]:
+        try:
+            return list(json.loads(self.dataset_file.read_text(encoding="utf-8"))["classes"])
+        except FileNotFoundError:
+            raise UserError(
+                f"scale {self.name} takes its classes from the annotations, which have not been read yet: run"
+                f" snakemake {self.dataset_file} first"
+            ) from None
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{self.dataset_file} holds no classes: delete it and run snakemake {self.dataset_file}") from None
+
 
 def load_scale(name: str) -> Scale:
-    """Read ``experiments/scales/<name>.yaml``.
+    """Read ``experiments/scales/<name>.yaml``, over the scale that its key `base` names.
 
     Raises
     ------
     UserError
         If there is no such scale or its file is wrong.
     """
-    return read_yaml(SCALES / f"{name}.yaml", Scale, name=name)
+    return validate(_with_inherited(name, ()) | {"name": name}, Scale, str(SCALES / f"{name}.yaml"))
+
+
+def _with_inherited(name: str, heirs: tuple[str, ...]) -> dict[str, Any]:
+    """The keys of a scale's file, and those that it inherits from its `base`."""
+    path = SCALES / f"{name}.yaml"
+    data = load_yaml(path)
+    base = data.get("base")
+    if base is None:
+        return data
+    if not isinstance(base, str):
+        raise UserError(f"{path}: base: expected the name of a scale, found {base!r}")
+    if base in (name, *heirs):
+        raise UserError(f"{path}: base: {base} inherits from itself")
+    left_out = {*NOT_INHERITED, *(OF_A_DATASET if "dataset" in data else ())}
+    inherited = {key: value for key, value in _with_inherited(base, (name, *heirs)).items() if key not in left_out}
+    if "kind" in (data.get("dataset") or {}):
+        inherited.pop("dataset", None)
+    return _merged(inherited, data)
+
+
+def _merged(inherited: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Own values over inherited ones, mapping by mapping; a list replaces a list as a whole."""
+    both = {key for key in own.keys() & inherited.keys() if isinstance(own[key], dict) and isinstance(inherited[key], dict)}
+    return inherited | own | {key: _merged(inherited[key], own[key]) for key in both}

@@ -103,6 +103,22 @@ def read_yaml(path: Path, model: type[Model], **extra: Any) -> Model:
     UserError
         If the file is missing, is not YAML, or does not fit the model.
     """
+    return validate(load_yaml(path) | extra, model, str(path))
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is not YAML, or holds something else.
+    """
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeyLoader)
     except FileNotFoundError:
@@ -114,7 +130,7 @@ def read_yaml(path: Path, model: type[Model], **extra: Any) -> Model:
         raise UserError(f"{path}{place}: {getattr(error, 'problem', None) or error}") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected keys and values, found {type(data).__name__}")
-    return validate(data | extra, model, str(path))
+    return data
 
 
 def validate(data: dict[str, Any], model: type[Model], source: str) -> Model:

@@ -187,7 +187,13 @@ class Targets:
     @property
     def dataset_checked(self) -> str:
         """The file with the identity of the dataset."""
-        return str(DATASETS / f"{self.grid.scale.name}.json")
+        return str(self.grid.scale.dataset_file)
+
+    def dataset_of_classes(self, wildcards: Any) -> list[str]:
+        """The identity of the dataset, if the classes that size a model are read from it."""
+        scale = self.grid.scale
+        is_own = getattr(wildcards, "at", scale.name) == scale.name
+        return [self.dataset_checked] if is_own and scale.dataset.classes == "annotations" else []
 
     @property
     def stuff_maps_checked(self) -> str:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def normalise(features: Tensor) -> Tensor:
+def l2_normalize(features: Tensor) -> Tensor:
     """Scale the vector over dimension 1 at each location to unit length, in float32 at least.
 
     Parameters
@@ -23,7 +23,7 @@ def normalise(features: Tensor) -> Tensor:
     return F.normalize(features, dim=1)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def cosine_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Mix the values by a softmax over the keys of the scaled similarity: CF(Q, K, d) V of A²-FPN (arXiv 2105.03186).
 
     Parameters

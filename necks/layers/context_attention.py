@@ -124,8 +124,7 @@ class ContextResampler(nn.Module):
         self.value = nn.Identity() if options.without_pointwise else nn.Conv2d(channels, channels, 1)
         self.depthwise = nn.Conv2d(channels, channels, size, padding=size // 2, groups=channels) if size else nn.Identity()
         self.sampling = nn.Conv2d(channels, sampling_channels, 1)
-        if options.center_feature_scale:
-            self.center_gate = nn.Conv2d(channels, groups, 1)
+        self.center_gate = nn.Conv2d(channels, groups, 1) if options.center_feature_scale else None
         self.output = nn.Identity() if options.without_pointwise else nn.Conv2d(channels, channels, 1, bias=options.output_bias)
         self.norm = _resampler_norm(options.norm, channels)
         self.initialise()
@@ -133,7 +132,7 @@ class ContextResampler(nn.Module):
     def initialise(self) -> None:
         """No deformation and no weight at first; Xavier (uniform) for the projections."""
         constant_init(self.sampling, 0)
-        if hasattr(self, "center_gate"):
+        if self.center_gate is not None:
             constant_init(self.center_gate, 0)
         for layer in (self.value, self.output):
             if isinstance(layer, nn.Conv2d):
@@ -149,7 +148,7 @@ class ContextResampler(nn.Module):
         if self.options.remove_center:
             offsets, modulation = _with_silent_center(offsets), _with_silent_center(modulation)
         result = deformable_aggregate(values, offsets, modulation, self.options.offset_scale)
-        if hasattr(self, "center_gate"):
+        if self.center_gate is not None:
             gate = self.center_gate(result).sigmoid().repeat_interleave(features.shape[1] // self.groups, dim=1)
             result = torch.lerp(result, values, gate)
         return F.gelu(self.norm(self.output(result)))
@@ -185,10 +184,11 @@ class RepVGGBlock(nn.Module):
         self.conv1 = layers.plain_conv(channels, channels, 1)
         self.norm1 = layers.norm(channels)
         self.activation = layers.activation()
+        self.fused_conv: nn.Conv2d | None = None
 
     def forward(self, features: Tensor) -> Tensor:
         """Process (N, C, H, W)."""
-        if hasattr(self, "fused_conv"):
+        if self.fused_conv is not None:
             return self.activation(self.fused_conv(features))
         return self.activation(self.norm3(self.conv3(features)) + self.norm1(self.conv1(features)))
 
@@ -201,7 +201,7 @@ class RepVGGBlock(nn.Module):
         ValueError
             If the normalisation depends on its input, as GroupNorm does.
         """
-        if hasattr(self, "fused_conv"):
+        if self.fused_conv is not None:
             return
         weight3, bias3 = _folded(self.conv3, self.norm3)
         weight1, bias1 = _folded(self.conv1, self.norm1)
@@ -291,6 +291,7 @@ class MultiScaleContextAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.weights = weights
+        self.context_conv = self.resamplers = None
         if resampler:
             self.context_conv = layers.conv(operands * channels, (operands - 1) * channels, 1)
             self.resamplers = nn.ModuleList(ContextResampler(channels, groups, resampler) for _ in range(operands - 1))
@@ -299,7 +300,7 @@ class MultiScaleContextAttention(nn.Module):
 
     def forward(self, operands: Sequence[Tensor]) -> Tensor:
         """Fuse maps (N, C, H, W), the node's own last."""
-        if hasattr(self, "resamplers"):
+        if self.resamplers is not None:
             operands = [*self._resampled(operands), operands[-1]]
         compressed = [conv(operand) for conv, operand in zip(self.compressions, operands, strict=True)]
         logits = self.weight_generator(torch.cat(compressed, dim=1))

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from necks.layers.attention import attend, normalise
-from necks.layers.parallel_convs import parallel_convs
+from necks.layers.attention import cosine_attention, l2_normalize
+from necks.layers.fused_conv1x1 import fused_conv1x1
 
 
 class ContextCollector(nn.Module):
@@ -36,7 +36,7 @@ class ContextCollector(nn.Module):
         """
         locations = features.flatten(2).transpose(1, 2)
         entities = self.entities.weight.flatten(1).expand(len(features), -1, -1)
-        pooled = attend(entities, normalise(features).flatten(2).transpose(1, 2), locations)
+        pooled = cosine_attention(entities, l2_normalize(features).flatten(2).transpose(1, 2), locations)
         contexts = F.linear(pooled, self.embedding.weight.flatten(1), self.embedding.bias)
         # The same at all locations of an entity, the entities' bias drops out of the softmax. It stays a part of the graph,
         # because distributed training waits for the gradient of every parameter.
@@ -65,7 +65,7 @@ class ContextGraph(nn.Module):
     def forward(self, contexts: Tensor) -> Tensor:
         """Map (N, C, n) to the same shape."""
         query, key, value = (layer(contexts).transpose(1, 2) for layer in (self.query, self.key, self.value))
-        return attend(query, normalise(key.transpose(1, 2)).transpose(1, 2), value).transpose(1, 2) + contexts
+        return cosine_attention(query, l2_normalize(key.transpose(1, 2)).transpose(1, 2), value).transpose(1, 2) + contexts
 
 
 class ContextDistributor(nn.Module):
@@ -89,13 +89,15 @@ class ContextDistributor(nn.Module):
 
     def forward(self, features: Tensor, contexts: Tensor) -> Tensor:
         """Map (N, C_i, H, W) and contexts (N, C, n) to (N, C_out, H, W)."""
-        query, lateral = parallel_convs(features, [self.query, self.lateral])
-        key, value = normalise(contexts).transpose(1, 2).contiguous(), contexts.transpose(1, 2).contiguous()
+        query, lateral = fused_conv1x1(features, [self.query, self.lateral])
+        key, value = l2_normalize(contexts).transpose(1, 2).contiguous(), contexts.transpose(1, 2).contiguous()
         early = self._projects_contexts(contexts.shape[2])
         if early:
             # The bias too, because a location's weights of the contexts sum to 1.
             value = F.linear(value, self.output.weight.flatten(1), self.output.bias)
-        mixture = attend(query.flatten(2).transpose(1, 2), key, value).transpose(1, 2).unflatten(2, features.shape[2:])
+        mixture = (
+            cosine_attention(query.flatten(2).transpose(1, 2), key, value).transpose(1, 2).unflatten(2, features.shape[2:])
+        )
         return lateral + (mixture if early else F.conv2d(mixture, self.output.weight, self.output.bias))
 
     def _projects_contexts(self, num_contexts: int) -> bool:

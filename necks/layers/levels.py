@@ -1,10 +1,37 @@
 """Steps between a pyramid's levels that need no parameters and that many necks share."""
 
+from collections.abc import Callable, Sequence
+
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
-def enlarge(upper: Tensor, lower: Tensor, mode: str = "nearest") -> Tensor:
+def top_down(
+    laterals: Sequence[Tensor], layers: Sequence[nn.Module], merge: Callable[[nn.Module, Tensor, Tensor], Tensor]
+) -> list[Tensor]:
+    """Walk from the coarsest level to the finest, merging each level into the one below it.
+
+    Parameters
+    ----------
+    laterals : sequence of Tensor
+        (N, C, H_i, W_i), finest first.
+    layers : sequence of nn.Module
+        One fewer than levels, finest first.
+    merge : callable
+        Takes a layer, the merged level above, and the lateral of the level; returns the merged level (N, C, H_i, W_i).
+
+    Returns
+    -------
+    list of Tensor
+        (N, C, H_i, W_i), finest first; the coarsest is its lateral.
+    """
+    merged = [laterals[-1]]
+    for layer, lateral in zip(reversed(layers), reversed(laterals[:-1]), strict=True):
+        merged.append(merge(layer, merged[-1], lateral))
+    return merged[::-1]
+
+
+def upsample_like(upper: Tensor, lower: Tensor, mode: str = "nearest") -> Tensor:
     """Bring a level to the exact size of the one below it.
 
     Parameters
@@ -27,7 +54,7 @@ def enlarge(upper: Tensor, lower: Tensor, mode: str = "nearest") -> Tensor:
     return F.interpolate(upper, size=lower.shape[2:], mode=mode, align_corners=align_corners).to(upper.dtype)
 
 
-def with_pooled_levels(levels: list[Tensor], num_outs: int) -> tuple[Tensor, ...]:
+def append_pooled_levels(levels: list[Tensor], num_outs: int) -> tuple[Tensor, ...]:
     """Add levels above the highest one, each a subsample of the one below it (max-pooling of kernel 1, stride 2).
 
     Parameters

@@ -8,8 +8,8 @@ from mmdet.registry import MODELS
 
 from experiments.spec.study import load_study
 from necks.a2fpn import A2FPN, BOTTOM_UPS, EXTRA_LEVELS, LATERALS, TOP_DOWNS
-from necks.layers.attention import normalise
-from tests.necks.literal_a2fpn import literal_forward
+from necks.layers.attention import l2_normalize
+from tests.necks.equations_a2fpn import literal_forward
 
 RESNET50 = [256, 512, 1024, 2048]
 SMALL = [8, 16, 24, 32]
@@ -151,7 +151,7 @@ def test_compiles_to_one_graph():
 def test_normalising_large_half_precision_vectors_does_not_overflow():
     features = 300 * levels(dtype=torch.float16)[0]
     assert torch.isinf((features * features).sum(1)).any()
-    norms = normalise(features).float().norm(dim=1)
+    norms = l2_normalize(features).float().norm(dim=1)
     torch.testing.assert_close(norms, torch.ones_like(norms), rtol=1e-2, atol=1e-2)
 
 

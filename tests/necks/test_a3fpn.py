@@ -9,8 +9,8 @@ from mmdet.registry import MODELS
 from experiments.spec.study import load_study
 from necks.a3fpn import A3FPN, DIRECTIONS
 from necks.layers.context_attention import ContextResampler, IntraScaleContentAttention
+from tests.necks.equations_a3fpn import literal_forward
 from tests.necks.helpers import SMALL, assert_computes, build, level_sizes, levels, randomise, without_gradient
-from tests.necks.literal_a3fpn import literal_forward
 
 RESNET50 = [256, 512, 1024, 2048]
 SETTINGS = load_study("a3fpn").settings

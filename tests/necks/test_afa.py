@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from necks.afa import AFA
+from tests.necks.equations_afa import afa
 from tests.necks.helpers import SMALL, assert_computes, assert_uniform, build, levels, randomise, without_gradient
-from tests.necks.literal_afa import afa
 
 FORMS = [
     *({"mode": mode, "pool": pool} for mode, pool in product(("self", "cross"), ("two_scale", [7], [7, 14]))),

@@ -7,8 +7,8 @@ import torch
 
 from necks.aff_fpn import AFFFPN
 from necks.layers.attentional_fusion import FUSIONS, build_fusion
+from tests.necks.equations_aff_fpn import aff_fpn
 from tests.necks.helpers import SMALL, assert_computes, build, levels, randomise, without_gradient
-from tests.necks.literal_aff_fpn import aff_fpn
 
 LAYER_NORM = {"type": "GN", "num_groups": 1}
 FORMS = [

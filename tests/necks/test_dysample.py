@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from necks.dysample import DySample, DySampleFPN
+from tests.necks.equations_dysample import dysample_fpn
 from tests.necks.helpers import SMALL, assert_computes, assert_uniform, build, levels, randomise, without_gradient
-from tests.necks.literal_dysample import dysample_fpn
 
 FORMS = [
     {},

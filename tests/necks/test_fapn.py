@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from necks.fapn import FaPN
+from tests.necks.equations_fapn import fapn
 from tests.necks.helpers import SMALL, assert_computes, assert_uniform, build, levels, randomise, without_gradient
-from tests.necks.literal_fapn import fapn
 
 FORMS = [
     {},

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from tests.necks.equations_afa import fcat
 from tests.necks.helpers import assert_computes, assert_uniform, build, levels, randomise, without_gradient
-from tests.necks.literal_afa import fcat
 
 
 @pytest.mark.parametrize("size", [(32, 40), (33, 27)])

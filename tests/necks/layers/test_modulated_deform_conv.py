@@ -6,7 +6,7 @@ from mmcv.ops import modulated_deform_conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
 from necks.layers.modulated_deform_conv import modulated_deform_conv
-from tests.necks import literal_fapn
+from tests.necks import equations_fapn
 
 
 def arguments(dtype, groups=2, size=3, shape=(2, 4, 7, 6), width=5):
@@ -30,7 +30,7 @@ def outputs_and_gradients(function, tensors):
 def test_computes_what_the_equation_says(groups, size):
     tensors = arguments(torch.float64, groups, size)
     ours = outputs_and_gradients(lambda *tensors: modulated_deform_conv(*tensors, groups), tensors)
-    literal = outputs_and_gradients(literal_fapn.modulated_deform_conv, tensors)
+    literal = outputs_and_gradients(equations_fapn.modulated_deform_conv, tensors)
     torch.testing.assert_close(ours, literal, rtol=1e-10, atol=1e-10)
 
 

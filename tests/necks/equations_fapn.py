@@ -4,7 +4,7 @@ from itertools import product
 
 import torch
 
-from tests.necks.literal_layers import conv, enlarge_bilinear, grid, norm, sample, with_subsampled
+from tests.necks.equations_layers import conv, enlarge_bilinear, grid, norm, sample, with_subsampled
 
 
 def fapn(

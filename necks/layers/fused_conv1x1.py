@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def parallel_convs(features: Tensor, convs: Sequence[nn.Conv2d]) -> tuple[Tensor, ...]:
+def fused_conv1x1(features: Tensor, convs: Sequence[nn.Conv2d]) -> tuple[Tensor, ...]:
     """Apply several 1x1 convolutions to one map, which is then read only once.
 
     Parameters

@@ -2,7 +2,7 @@
 
 import torch
 
-from tests.necks.literal_layers import conv, grid, sample_inside, with_subsampled
+from tests.necks.equations_layers import conv, grid, sample_inside, with_subsampled
 
 
 def dysample_fpn(state, inputs, style="lp", groups=4, dyscope=False, num_outs=5):

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from tests.necks.literal_layers import conv, enlarge_nearest, layer_norm, linear, with_subsampled
+from tests.necks.equations_layers import conv, enlarge_nearest, layer_norm, linear, with_subsampled
 
 
 def afa(state, inputs, mode="self", pool="two_scale", heads=4, use_dwconv=True, pool_norm=True, num_outs=5):

@@ -2,7 +2,7 @@
 
 import torch
 
-from tests.necks.literal_layers import conv, enlarge_nearest, norm, with_subsampled
+from tests.necks.equations_layers import conv, enlarge_nearest, norm, with_subsampled
 
 
 def aff_fpn(

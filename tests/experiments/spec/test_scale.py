@@ -1,0 +1,102 @@
+"""Scales: what one inherits from another, and the classes of its dataset."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from experiments.errors import UserError
+from experiments.spec.coco_classes import COCO_CLASSES
+from experiments.spec.scale import load_scale
+
+OWN_DATASET = {
+    "base": "tiny_coco",
+    "title": "shelves",
+    "dataset": {
+        "kind": "coco",
+        "train_annotations": "train.json",
+        "train_images": "photos/",
+        "val_annotations": "val.json",
+        "val_images": "photos/",
+        "classes": "annotations",
+    },
+}
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """A function that writes a scale beside those of the project; the working folder is a project's."""
+    (tmp_path / "experiments").mkdir()
+    folder = tmp_path / "experiments/scales"
+    folder.mkdir()
+    for path in Path("experiments/scales").glob("*.yaml"):
+        (folder / path.name).write_text(path.read_text())
+    monkeypatch.chdir(tmp_path)
+    return lambda name, content: (folder / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def test_a_dataset_of_ones_own_takes_fifteen_lines(write):
+    write("shelves", OWN_DATASET)
+    assert len(Path("experiments/scales/shelves.yaml").read_text().splitlines()) <= 15
+    scale, base = load_scale("shelves"), load_scale("tiny_coco")
+    assert scale.dataset.train_annotations == "train.json"
+    assert (scale.detectors, scale.backbones, scale.schedules) == (base.detectors, base.backbones, base.schedules)
+
+
+def test_mappings_are_merged_and_lists_replaced(write):
+    write("short", {"base": "demo", "title": "short", "schedules": {"1x": {"epochs": 1}}, "image_scale": [64, 64]})
+    short, demo = load_scale("short"), load_scale("demo")
+    assert short.schedules["1x"].epochs == 1
+    assert short.schedules["1x"].param_scheduler == demo.schedules["1x"].param_scheduler
+    assert short.schedules["20e"] == demo.schedules["20e"]
+    assert short.image_scale == (64, 64)
+    assert short.dataset == demo.dataset
+
+
+def test_what_is_known_of_cocos_files_and_the_papers_setting_is_not_inherited(write):
+    write("shelves", OWN_DATASET | {"base": "coco"})
+    write("longer", {"base": "coco", "title": "longer"})
+    shelves, longer, coco = (load_scale(name) for name in ("shelves", "longer", "coco"))
+    assert coco.paper_setting
+    assert coco.expected_splits
+    assert (shelves.paper_setting, shelves.expected_splits, shelves.test_set) == (False, {}, None)
+    assert (longer.paper_setting, longer.expected_splits) == (False, coco.expected_splits)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"base": "own"}, "own.yaml: base: own inherits from itself"),
+        ({"base": "nowhere"}, r"nowhere.yaml does not exist; there are: .*demo"),
+        ({"base": ["demo"]}, "own.yaml: base: expected the name of a scale, found \\['demo'\\]"),
+        ({"base": "demo", "epoch": 3}, "own.yaml: unknown key 'epoch'; allowed: name, base, title"),
+    ],
+)
+def test_a_wrong_base_is_one_sentence(write, content, words):
+    write("own", content)
+    with pytest.raises(UserError, match=words):
+        load_scale("own")
+
+
+def test_two_scales_that_inherit_from_each_other_are_one_sentence(write):
+    write("one", {"base": "other"})
+    write("other", {"base": "one"})
+    with pytest.raises(UserError, match="inherits from itself"):
+        load_scale("one")
+
+
+def test_classes_are_cocos_the_scales_or_those_that_were_read_from_the_annotations(write):
+    assert load_scale("tiny_coco").classes == list(COCO_CLASSES)
+    assert load_scale("demo").classes[0] == "disc"
+    write("listed", OWN_DATASET | {"dataset": OWN_DATASET["dataset"] | {"classes": ["box", "can"]}})
+    assert load_scale("listed").classes == ["box", "can"]
+    write("shelves", OWN_DATASET)
+    with pytest.raises(UserError, match=r"have not been read yet: run snakemake datasets/shelves.json first"):
+        _ = load_scale("shelves").classes
+    Path("datasets").mkdir()
+    Path("datasets/shelves.json").write_text(json.dumps({"classes": ["can", "box"]}))
+    assert load_scale("shelves").classes == ["can", "box"]
+    Path("datasets/shelves.json").write_text("{}")
+    with pytest.raises(UserError, match=r"datasets/shelves.json holds no classes"):
+        _ = load_scale("shelves").classes
