@@ -105,7 +105,8 @@ class A2FPN(BaseModule):
         self.channels_last = lateral == "mgc" or top_down != "nearest" or bottom_up in ("cap", "gacap")
         levels = len(in_channels) + (extra_level == "conv" and num_outs > len(in_channels))
 
-        self.context = self.lateral_convs = None
+        self.context: MultiLevelGlobalContext | None = None
+        self.lateral_convs = nn.ModuleList()
         if lateral == "mgc":
             numbers = _numbers_of_contexts(contexts, len(in_channels), context_channels)
             self.context = MultiLevelGlobalContext(in_channels, out_channels, context_channels, numbers, gcn)
@@ -125,7 +126,7 @@ class A2FPN(BaseModule):
         }[bottom_up]
         self.top_down_fusions = nn.ModuleList(top_down_fusion() for _ in range(levels - 1))
         self.fpn_convs = nn.ModuleList(_conv(out_channels, out_channels, 3) for _ in range(levels))
-        self.bottom_up_fusions = self.pafpn_convs = None
+        self.bottom_up_fusions, self.pafpn_convs = nn.ModuleList(), nn.ModuleList()
         if bottom_up_fusion:
             self.bottom_up_fusions = nn.ModuleList(bottom_up_fusion() for _ in range(levels - 1))
             second_convs = levels - 1 if extra_level == "pool" else levels
@@ -144,10 +145,9 @@ class A2FPN(BaseModule):
 
     def _fuse(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         laterals = self._laterals(inputs)
-        outputs = [
-            conv(level) for conv, level in zip(self.fpn_convs, top_down(laterals, self.top_down_fusions, _merge), strict=True)
-        ]
-        if self.bottom_up_fusions is not None:
+        merged = top_down(laterals, self.top_down_fusions, _merge)
+        outputs = [conv(level) for conv, level in zip(self.fpn_convs, merged, strict=True)]
+        if self.bottom_up_fusions:
             outputs = self._second_convs(self._bottom_up(outputs))
         return append_pooled_levels(outputs, self.num_outs)
 

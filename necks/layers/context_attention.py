@@ -291,7 +291,8 @@ class MultiScaleContextAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.weights = weights
-        self.context_conv = self.resamplers = None
+        self.context_conv: nn.Module = nn.Identity()
+        self.resamplers = nn.ModuleList()
         if resampler:
             self.context_conv = layers.conv(operands * channels, (operands - 1) * channels, 1)
             self.resamplers = nn.ModuleList(ContextResampler(channels, groups, resampler) for _ in range(operands - 1))
@@ -300,7 +301,7 @@ class MultiScaleContextAttention(nn.Module):
 
     def forward(self, operands: Sequence[Tensor]) -> Tensor:
         """Fuse maps (N, C, H, W), the node's own last."""
-        if self.resamplers is not None:
+        if self.resamplers:
             operands = [*self._resampled(operands), operands[-1]]
         compressed = [conv(operand) for conv, operand in zip(self.compressions, operands, strict=True)]
         logits = self.weight_generator(torch.cat(compressed, dim=1))

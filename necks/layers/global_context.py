@@ -95,9 +95,8 @@ class ContextDistributor(nn.Module):
         if early:
             # The bias too, because a location's weights of the contexts sum to 1.
             value = F.linear(value, self.output.weight.flatten(1), self.output.bias)
-        mixture = (
-            cosine_attention(query.flatten(2).transpose(1, 2), key, value).transpose(1, 2).unflatten(2, features.shape[2:])
-        )
+        mixture = cosine_attention(query.flatten(2).transpose(1, 2), key, value)
+        mixture = mixture.transpose(1, 2).unflatten(2, features.shape[2:])
         return lateral + (mixture if early else F.conv2d(mixture, self.output.weight, self.output.bias))
 
     def _projects_contexts(self, num_contexts: int) -> bool:
