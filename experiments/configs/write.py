@@ -19,6 +19,8 @@ from experiments.spec.yaml_models import validate
 
 TEMPLATES = Path(__file__).parent / "templates"
 LINE_LENGTH = 120
+# Heads of detectors with an output for each class; those of proposals and of stuff have their own numbers.
+CLASS_HEADS = ("bbox_head", "mask_head")
 CUSTOM_IMPORTS = ["necks", "experiments.training.hooks"]
 
 
@@ -158,12 +160,14 @@ def _model(run: Run) -> dict[str, Any]:
     model = {"backbone": backbone.config, "neck": _neck(run), **scale.detectors[run.setting.detector].config}
     if backbone.data_preprocessor:
         model["data_preprocessor"] = {**model.get("data_preprocessor", {}), **backbone.data_preprocessor}
-    has_other_classes = scale.dataset.kind == "coco" and len(scale.classes) != len(COCO_CLASSES)
-    return _sized_by_classes(model, run) if has_other_classes else model
+    return _sized_by_classes(model, run) if scale.dataset.kind == "coco" else model
 
 
 def _sized_by_classes(model: dict[str, Any], run: Run) -> dict[str, Any]:
-    """The model with every head that has COCO's number of classes sized by the dataset's, whatever the detector."""
+    """The model with every head that tells classes apart sized by the dataset, whatever the detector."""
+    classes = len(run.scale.classes)
+    if classes == len(COCO_CLASSES) and "'num_classes'" not in repr(model):
+        return model  # as mmdetection has it
     # Only a dataset of one's own needs the detector's whole config, whose reading takes a second.
     from mmengine.config import Config
 
@@ -172,17 +176,17 @@ def _sized_by_classes(model: dict[str, Any], run: Run) -> dict[str, Any]:
         base = run.scale.detectors[run.setting.detector].base
         path.write_text(f"_base_ = [{base!r}]\nmodel = {to_python(model)}\n", encoding="utf-8")
         whole = Config.fromfile(path).model.to_dict()
-    return _merged(model, _resized(whole, len(run.scale.classes)))
+    return _merged(model, _resized(whole, classes))
 
 
-def _resized(value: dict[str, Any], classes: int) -> dict[str, Any]:
-    """What changes in a config; a list, such as the heads of a cascade's stages, is replaced as a whole."""
-    changes: dict[str, Any] = {"num_classes": classes} if value.get("num_classes") == len(COCO_CLASSES) else {}
-    for key, part in value.items():
-        if isinstance(part, dict):
-            changes |= {key: changed} if (changed := _resized(part, classes)) else {}
-        elif isinstance(part, list) and any(isinstance(stage, dict) and _resized(stage, classes) for stage in part):
-            changes[key] = [_merged(stage, _resized(stage, classes)) for stage in part]
+def _resized(model: dict[str, Any], classes: int) -> dict[str, Any]:
+    """What changes in a model; a list, such as the heads of a cascade's stages, is replaced as a whole."""
+    changes: dict[str, Any] = {"roi_head": _resized(model["roi_head"], classes)} if "roi_head" in model else {}
+    for name in CLASS_HEADS:
+        if isinstance(model.get(name), dict):
+            changes[name] = {"num_classes": classes}
+        elif name in model:
+            changes[name] = [{**stage, "num_classes": classes} for stage in model[name]]
     return changes
 
 

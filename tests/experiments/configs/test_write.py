@@ -37,7 +37,8 @@ def test_python_source_means_the_data(value):
 
 def load(tmp_path, setting, scale, seed=0):
     path = tmp_path / "config.py"
-    path.write_text(config_text(Run(setting, load_scale(scale), seed)))
+    scale = load_scale(scale) if isinstance(scale, str) else scale
+    path.write_text(config_text(Run(setting, scale, seed)))
     return Config.fromfile(path)
 
 
@@ -167,3 +168,36 @@ def test_masks_are_loaded_where_the_detector_has_them(tmp_path):
     for detector, masks in (("mask_rcnn", True), ("faster_rcnn", False)):
         pipeline = load(tmp_path, settings_of({"type": "FPN"}, detector=detector), "demo").train_dataloader.dataset.pipeline
         assert pipeline[1]["with_mask"] is masks
+
+
+def heads(model):
+    """Every head of a detector's config that tells classes apart."""
+    roi_head = model.get("roi_head")
+    found = [roi_head.bbox_head, roi_head.get("mask_head", [])] if roi_head else [model.bbox_head]
+    return [head for stages in found for head in (stages if isinstance(stages, list) else [stages])]
+
+
+def test_heads_are_sized_where_the_scale_inherits_from_one_with_other_classes(tmp_path):
+    demo, photos = load_scale("demo"), load_scale("tiny_coco").dataset
+    for classes, count in ((["can", "box"], 2), (None, 80)):
+        scale = demo.replace(dataset=photos.replace(classes=classes))
+        for detector in ("mask_rcnn", "cascade_mask_rcnn"):
+            config = load(tmp_path, SETTINGS["fpn"].replace(detector=detector), scale)
+            assert {head.num_classes for head in heads(config.model)} == {count}
+
+
+@pytest.mark.parametrize("detector", list(load_scale("tiny_coco").detectors))
+def test_every_head_of_every_detector_is_sized_by_the_classes_of_the_dataset(tmp_path, detector):
+    base = load_scale("tiny_coco")
+    own = base.replace(dataset=base.dataset.replace(classes=["can", "box", "jar"]))
+    setting = SETTINGS["fpn"].replace(detector=detector)
+    before, after = (load(tmp_path, setting, scale) for scale in (base, own))
+    assert {head.num_classes for head in heads(before.model)} == {80}
+    assert {head.num_classes for head in heads(after.model)} == {3}
+    assert len(heads(after.model)) == len(heads(before.model))
+    for head in heads(after.model):
+        head.num_classes = 80
+    assert after.model == before.model, "nothing else has changed"
+    for dataloader in (after.train_dataloader, after.test_dataloader):
+        assert dataloader.dataset.metainfo.classes == ["can", "box", "jar"]
+    assert "metainfo" not in before.train_dataloader.dataset
