@@ -11,9 +11,10 @@ import pandas as pd
 from experiments.errors import UserError, run_or_explain
 from experiments.records.server_results import answer_file, read_answer
 from experiments.spec.fingerprint import are_current
+from experiments.spec.metrics import COMPLEXITY
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
-from experiments.spec.study import COMPLEXITY, Row, Table, load_study
+from experiments.spec.study import Row, Table, load_study
 
 
 @dataclass(frozen=True)

@@ -13,24 +13,13 @@ import jinja2
 import pandas as pd
 
 from experiments.errors import run_or_explain
+from experiments.spec.metrics import METRICS
 from experiments.spec.scale import Scale, load_scale
-from experiments.spec.study import ACCURACY, TEST_ACCURACY, Study, Table, load_study
+from experiments.spec.study import Study, Table, load_study
 
 TEMPLATES = Path(__file__).parent / "templates"
 FORMATS = ("md", "tex", "html", "csv")
 STALE = "†"
-LOWER_IS_BETTER = (
-    *("parameters", "all_parameters", "flops", "all_flops", "training_memory"),
-    *("quoted_parameters", "quoted_flops", "quoted_memory", "top1_error", "top1_error_best_epoch", "top1_error_last_epoch"),
-)
-# What the report adds beside a printed column: metric -> (metric, heading).
-ADDED_COLUMNS = {
-    "parameters": ("all_parameters", "all #Params (M)"),
-    "flops": ("all_flops", "all #FLOPs (G)"),
-    "fps": ("fps_ratio", "FPS ratio to the first row"),
-}
-UNITS = {"parameters": 1e6, "all_parameters": 1e6, "flops": 1e9, "all_flops": 1e9, "training_memory": 2**30}
-DECIMALS = {"parameters": 2, "all_parameters": 2, "flops": 2, "all_flops": 2, "fps_ratio": 3, "training_memory": 2}
 
 
 @dataclass(frozen=True)
@@ -162,16 +151,15 @@ def _columns(table: Table) -> dict[str, str]:
     columns: dict[str, str] = {}
     for metric, heading in table.columns.items():
         columns[metric] = heading
-        if metric in ADDED_COLUMNS:
-            added, added_heading = ADDED_COLUMNS[metric]
-            columns[added] = added_heading
+        added = METRICS[metric].adds
+        columns |= {added[0]: added[1]} if added else {}
     return columns
 
 
 def _values(results: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
     """Mean, deviation, count and published number of each (metric, row), in the unit of the heading."""
     frame = results[results.metric.isin([*columns, "fps"])].copy()
-    unit = frame.metric.map(UNITS).fillna(1.0)
+    unit = frame.metric.map({name: metric.unit for name, metric in METRICS.items()})
     frame["measured"] = frame.measured.astype(float) / unit
     grouped = frame.groupby(["metric", "row"], sort=False)
     values = grouped.agg(
@@ -197,14 +185,14 @@ def _cells(values: pd.DataFrame, metric: str, table: Table, scale: Scale) -> lis
         if metric in values.index
         else pd.DataFrame(index=rows, columns=["mean", "std", "count", "published", "finished"], dtype=float)
     )
-    decimals = _decimals(table, metric)
-    is_accuracy = metric in ACCURACY
-    compared = scale.paper_setting and (is_accuracy or metric in TEST_ACCURACY)
-    # Frames per second span orders of magnitude between a CPU and a GPU: three significant digits.
-    measured_format = ".3g" if metric == "fps" else f".{decimals}f"
-    means = numbers["mean"].astype(float) if metric == "fps" else numbers["mean"].astype(float).round(decimals)
+    known, decimals = METRICS[metric], _decimals(table, metric)
+    is_accuracy = known.origin == "run"
+    compared = scale.paper_setting and known.origin in ("run", "server")
+    measured_format = f".{known.significant}g" if known.significant else f".{decimals}f"
+    means = numbers["mean"].astype(float)
+    means = means if known.significant else means.round(decimals)
     published = numbers["published"].astype(float)
-    lead = "min" if metric in LOWER_IS_BETTER else "max"
+    lead = "min" if known.lower_is_better else "max"
     runnable = bool(table.settings)
     leader, published_leader = getattr(means, lead)(), getattr(published, lead)()
 
@@ -239,9 +227,12 @@ def _printed(number: float | None, value: float, decimals: int) -> str | None:
 
 
 def _decimals(table: Table, metric: str) -> int:
-    """As many as the column was printed with, one at least."""
+    """The metric's own, or as many as the column was printed with, one at least."""
+    decimals = METRICS[metric].decimals
+    if decimals is not None:
+        return decimals
     printed = [_printed(row.published.get(metric), float("nan"), 1) for row in table.rows]
-    return DECIMALS.get(metric, max([1, *(len(text.partition(".")[2]) for text in printed if text)]))
+    return max([1, *(len(text.partition(".")[2]) for text in printed if text)])
 
 
 def _runs(trained: pd.DataFrame) -> list[tuple[str, str]]:

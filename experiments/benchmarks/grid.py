@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from experiments.benchmarks.project_copy import copy_project
 from experiments.errors import UserError, run_or_explain
+from experiments.spec.metrics import ACCURACY
 from experiments.spec.run import Run
-from experiments.spec.study import ACCURACY
 from experiments.workflow.grid import Grid
 
 matplotlib.use("Agg")

@@ -8,20 +8,10 @@ from pydantic import Field, field_validator, model_validator
 
 from experiments.errors import UserError
 from experiments.paths import STUDIES
+from experiments.spec.metrics import COMPLEXITY, METRICS
 from experiments.spec.neck_catalog import known_necks, neck_options
 from experiments.spec.yaml_models import StrictModel, read_yaml
 
-ACCURACY = tuple(f"{kind}_{metric}" for kind in ("box", "mask") for metric in ("AP", "AP50", "AP75", "APS", "APM", "APL"))
-# What an evaluation server answered about images whose annotations are not public.
-TEST_ACCURACY = tuple(f"test_{metric}" for metric in ACCURACY)
-COMPLEXITY = ("parameters", "all_parameters", "flops", "all_flops", "fps", "fps_ratio", "training_memory")
-# Printed in papers, but measured by nothing here yet.
-QUOTED = (
-    *("PQ", "PQ_things", "PQ_stuff", "mIoU", "mIoU_multi_scale"),
-    *("iIoU", "category_IoU", "category_iIoU", "accuracy", "top1_error", "top1_error_best_epoch", "top1_error_last_epoch"),
-    *("quoted_parameters", "quoted_flops", "quoted_memory", "quoted_fps"),
-)
-METRICS = ACCURACY + TEST_ACCURACY + COMPLEXITY + QUOTED
 SCALE_GIVES = ("in_channels", "out_channels", "num_outs")
 
 

@@ -13,8 +13,8 @@ from experiments.paths import CHECKS, COMPLEXITY, DATASETS, FIGURES, REPORTS, ST
 from experiments.records.metrics_file import recorded_sources
 from experiments.records.server_results import answer_file
 from experiments.spec.fingerprint import are_current, program_fingerprint
+from experiments.spec.metrics import TEST_ACCURACY
 from experiments.spec.run import Run
-from experiments.spec.study import TEST_ACCURACY
 from experiments.workflow.grid import Grid
 
 PAPER_SCALE = "coco"

@@ -1,6 +1,7 @@
 """Tables as printed: values, deviations, differences, bold, gaps."""
 
 import io
+import json
 
 import pandas as pd
 import pytest
@@ -225,3 +226,19 @@ def test_a_run_whose_sources_have_changed_is_marked(finished, study, monkeypatch
     assert line(text, "| PAFPN |")
     assert "**Stale runs** (†), trained with sources of neck or training that have changed since: FPN (seed 0);" in text
     assert r"FPN $\dagger$" in render(table(study), "tex")
+
+
+def test_a_new_metric_is_a_line_of_the_table_of_metrics_and_a_column_of_a_study(finished, study, monkeypatch):
+    monkeypatch.setitem(METRICS, "sharpness", Metric("sharpness", "run", unit=10.0, decimals=2, lower_is_better=True))
+    columns = {"box_AP": "AP", "sharpness": "Blur"}
+    rows = [row.replace(published={}) for row in study.tables["table2"].rows]
+    changed = study.replace(tables={"table2": study.tables["table2"].replace(columns=columns, rows=rows)})
+    for setting, value in (("fpn", 72.5), ("pafpn", 80.0)):
+        path = finished(setting, 20.0).metrics_file
+        content = json.loads(path.read_text())
+        content["metrics"]["sharpness"] = value
+        path.write_text(json.dumps(content))
+    text = render(table(changed), "md")
+    assert line(text, "| Neck | AP | Blur |")
+    assert "**7.25**" in line(text, "| FPN |")
+    assert "| 8.00" in line(text, "| PAFPN |")

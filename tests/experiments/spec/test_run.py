@@ -1,6 +1,8 @@
 """Identity of a run."""
 
 import hashlib
+import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -104,3 +106,15 @@ def test_the_choices_are_part_of_what_a_run_is():
     assert len(ids) == 5
     # A rule that multiplies by one says nothing.
     assert Run(setting(), scale.replace(training=Training(base_batch_size=8)), 0).id in ids
+
+
+RUN_IDS = json.loads((Path(__file__).parent / "run_ids.json").read_text())
+
+
+@pytest.mark.parametrize(("scale", "study"), [(scale, study) for scale, studies in RUN_IDS.items() for study in studies])
+def test_the_runs_of_all_studies_and_scales_keep_their_ids(scale, study):
+    """A user's finished runs are found by their ids. Change run_ids.json only for rows that are added or meant to change."""
+    loaded, tables = load_scale(scale), load_study(study).tables.values()
+    ids = [Run(setting, loaded, seed).id for table in tables for setting in table.settings for seed in (0, 1)]
+    once = list(dict.fromkeys(ids))
+    assert [len(once), hashlib.sha256(" ".join(once).encode()).hexdigest()[:16]] == RUN_IDS[scale][study]

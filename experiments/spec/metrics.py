@@ -1,0 +1,77 @@
+"""Every metric that a column of a table can show: a line each."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Origin = Literal["run", "server", "cost", "paper"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is known of a metric.
+
+    Attributes
+    ----------
+    name : str
+        Its key in studies and results.
+    origin : {'run', 'server', 'cost', 'paper'}
+        Who gives it: a run's test, an evaluation server's answer, a count or clock at the paper's scale, or the paper alone.
+    unit : float
+        What a measured value is divided by before it is printed.
+    decimals : int or None
+        Digits after the point; None prints as many as the paper, one at least.
+    significant : int or None
+        Significant digits, for numbers that span orders of magnitude; they are not rounded before they are compared.
+    lower_is_better : bool
+        Whether the smallest value leads its column.
+    is_tested : bool
+        Whether the gain over the baseline is tested for significance over the seeds.
+    adds : (str, str) or None
+        Name and heading of the metric that a report shows beside it.
+    """
+
+    name: str
+    origin: Origin
+    unit: float = 1.0
+    decimals: int | None = None
+    significant: int | None = None
+    lower_is_better: bool = False
+    is_tested: bool = False
+    adds: tuple[str, str] | None = None
+
+
+AVERAGE_PRECISIONS = ("AP", "AP50", "AP75", "APS", "APM", "APL")
+_ACCURACY = [Metric(f"{kind}_{name}", "run", is_tested=True) for kind in ("box", "mask") for name in AVERAGE_PRECISIONS]
+
+_TABLE = [
+    *_ACCURACY,
+    # What an evaluation server answered about images whose annotations are not public.
+    *(Metric(f"test_{metric.name}", "server") for metric in _ACCURACY),
+    Metric("parameters", "cost", 1e6, decimals=2, lower_is_better=True, adds=("all_parameters", "all #Params (M)")),
+    Metric("all_parameters", "cost", 1e6, decimals=2, lower_is_better=True),
+    Metric("flops", "cost", 1e9, decimals=2, lower_is_better=True, adds=("all_flops", "all #FLOPs (G)")),
+    Metric("all_flops", "cost", 1e9, decimals=2, lower_is_better=True),
+    Metric("fps", "cost", significant=3, adds=("fps_ratio", "FPS ratio to the first row")),
+    Metric("fps_ratio", "cost", decimals=3),
+    Metric("training_memory", "cost", 2**30, decimals=2, lower_is_better=True),
+    # Printed in papers, but measured by nothing here yet.
+    *(Metric(name, "paper") for name in ("PQ", "PQ_things", "PQ_stuff", "mIoU", "mIoU_multi_scale")),
+    *(Metric(name, "paper") for name in ("iIoU", "category_IoU", "category_iIoU", "accuracy", "quoted_fps")),
+    *(Metric(name, "paper", lower_is_better=True) for name in ("top1_error", "top1_error_best_epoch", "top1_error_last_epoch")),
+    *(Metric(name, "paper", lower_is_better=True) for name in ("quoted_parameters", "quoted_flops", "quoted_memory")),
+]
+METRICS = {metric.name: metric for metric in _TABLE}
+
+
+def of_origin(origin: Origin) -> tuple[str, ...]:
+    """Names of the metrics that come from one place, in their order.
+
+    Parameters
+    ----------
+    origin : {'run', 'server', 'cost', 'paper'}
+        Who gives them.
+    """
+    return tuple(name for name, metric in METRICS.items() if metric.origin == origin)
+
+
+ACCURACY, TEST_ACCURACY, COMPLEXITY = of_origin("run"), of_origin("server"), of_origin("cost")
