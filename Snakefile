@@ -263,7 +263,8 @@ rule collect:
         "reports/collect.py",
         metrics=targets.metrics_of_table,
         dataset=targets.dataset_of_table,
-        cost=targets.cost_of_table,
+        counts=targets.counts_of_table,
+        speeds=targets.speeds_of_table,
         answers=targets.server_results,
     output:
         results="reports/data/{report}.csv",
@@ -281,7 +282,8 @@ rule collect:
         runs=targets.state_of_runs,
     shell:
         "python -m reports.collect --study {params.study} --table {params.table} --scale {params.scale}"
-        " --seeds {params.seeds} --dataset {input.dataset} --cost {input.cost} --results {output.results} --history {output.history}"
+        " --seeds {params.seeds} --dataset {input.dataset} --counts {input.counts} --speeds {input.speeds}"
+        " --results {output.results} --history {output.history}"
         " --runs {output.runs}" + LOGGED
 
 
@@ -292,7 +294,7 @@ rule tables:
         expand("reports/templates/table.{extension}.j2", extension=["md", "tex", "html"]),
         results="reports/data/{report}.csv",
         runs="reports/data/{report}_runs.csv",
-        cost=targets.cost_of_table,
+        speeds=targets.speeds_of_table,
     output:
         multiext("reports/{report}", ".md", ".tex", ".csv"),
         report("reports/{report}.html", category="{report}", labels={"kind": "table"}),
@@ -305,7 +307,7 @@ rule tables:
         table=targets.table_of,
         scale=scale.name,
     shell:
-        "python -m reports.tables --study {params.study} --table {params.table} --scale {params.scale} --cost {input.cost}"
+        "python -m reports.tables --study {params.study} --table {params.table} --scale {params.scale} --speeds {input.speeds}"
         " --results {input.results} --runs {input.runs} reports/{wildcards.report}" + LOGGED
 
 

@@ -2,13 +2,16 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
 from experiments.errors import UserError, run_or_explain
+from experiments.records.cost_files import read_counts, read_speeds
 from experiments.records.server_results import answer_file, read_answer
 from experiments.spec.fingerprint import are_current
 from experiments.spec.metrics import COMPLEXITY
@@ -24,7 +27,8 @@ class Collected:
     Attributes
     ----------
     results : DataFrame
-        row, name, run, seed, metric, measured (missing where the run has not finished), published, date, versions.
+        row, name, run, setting (`Setting.key`), seed, metric, measured (missing where the run has not finished), published,
+        date, versions.
     history : DataFrame
         row, name, run, seed, iteration, loss.
     runs : DataFrame
@@ -37,7 +41,7 @@ class Collected:
     runs: pd.DataFrame
 
 
-RESULT_COLUMNS = ["row", "name", "run", "seed", "metric", "measured", "published", "date", "versions"]
+RESULT_COLUMNS = ["row", "name", "run", "setting", "seed", "metric", "measured", "published", "date", "versions"]
 HISTORY_COLUMNS = ["row", "name", "run", "seed", "iteration", "loss"]
 MADE = (
     *("date", "seconds", "seconds_per_iteration", "peak_memory_gib", "effective_batch", "learning_rate"),
@@ -52,7 +56,7 @@ def collect(
     table: Table,
     scale_name: str,
     seeds: list[int],
-    row_costs: list[dict[str, float]] | None = None,
+    costs: Mapping[str, dict[str, float]] = MappingProxyType({}),
     dataset: dict[str, Any] | None = None,
 ) -> Collected:
     """Read what the runs of a table have left.
@@ -65,8 +69,8 @@ def collect(
         The scale that they ran at.
     seeds : list of int
         Of the runs.
-    row_costs : list of dict, optional
-        Parameters, FLOPs, memory and frames per second of each row that can be run.
+    costs : dict, optional
+        `Setting.key` to parameters, FLOPs, memory and frames per second.
     dataset : dict, optional
         Identity of the dataset that all runs must have been trained on.
 
@@ -77,7 +81,6 @@ def collect(
         learning rates than others and the table does not say that it compares them.
     """
     scale = load_scale(scale_name)
-    costs_in_order = iter(row_costs or ())
     results, history, runs = [], [], []
     for number, row in enumerate(table.rows):
         identity = {"row": number, "name": row.label}
@@ -92,14 +95,16 @@ def collect(
                     f"{run.metrics_file} comes from another dataset than datasets/{scale.name}.json describes:"
                     " delete it to train again, or point data_root back"
                 )
-            place = {**identity, "run": run.id, "seed": seed}
+            place = {**identity, "run": run.id, "setting": row.setting.key, "seed": seed}
             runs += [{**place, **_provenance(run, metrics)}] if metrics else []
             results += [{**place, **line} for line in _accuracy(table, row, metrics, read_answer(answer_file(run.id)))]
             history += [
                 {**place, "iteration": point["iteration"], "loss": point["loss"]} for point in metrics.get("history", [])
             ]
-        costs = next(costs_in_order, {})
-        results += [{**identity, "metric": m, "measured": v, "published": row.published.get(m)} for m, v in costs.items()]
+        results += [
+            {**identity, "metric": metric, "measured": value, "published": row.published.get(metric)}
+            for metric, value in costs.get(row.setting.key, {}).items()
+        ]
     collected_runs = pd.DataFrame(runs, columns=RUN_COLUMNS)
     known = collected_runs.dropna(subset=["effective_batch", "learning_rate"])
     table.refuse_mixed_settings(known[["name", "effective_batch", "learning_rate"]].itertuples(index=False, name=None))
@@ -137,12 +142,15 @@ def _accuracy(table: Table, row: Row, metrics: dict[str, Any], answer: dict[str,
     ]
 
 
-def _read_costs(paths: list[Path]) -> list[dict[str, float]] | None:
-    """Join the counts of a table's rows and their speeds."""
-    if not paths:
-        return None
-    counts, speed = (json.loads(path.read_text()) for path in paths)
-    return [{**costs, "fps": fps} for costs, fps in zip(counts, speed["frames_per_second"], strict=True)]
+def _read_costs(counts: list[Path], speeds: list[Path]) -> dict[str, dict[str, float]]:
+    """What was counted and timed of each setting."""
+    costs: dict[str, dict[str, float]] = {}
+    for path in counts:
+        costs |= read_counts(path).counts
+    for path in speeds:
+        for key, rate in read_speeds(path).frames_per_second.items():
+            costs[key] = {**costs.get(key, {}), "fps": rate}
+    return costs
 
 
 def _read_dataset(paths: list[Path]) -> dict[str, Any] | None:
@@ -165,16 +173,15 @@ def main() -> None:
     parser.add_argument("--table", required=True)
     parser.add_argument("--scale", required=True)
     parser.add_argument("--seeds", required=True, type=int, nargs="+")
-    parser.add_argument(
-        "--cost", type=Path, nargs="*", default=[], help="outputs of experiments.cost.complexity and experiments.cost.speed"
-    )
+    parser.add_argument("--counts", type=Path, nargs="*", default=[], help="output of experiments.cost.complexity")
+    parser.add_argument("--speeds", type=Path, nargs="*", default=[], help="output of experiments.cost.speed")
     parser.add_argument("--dataset", type=Path, nargs="*", default=[], help="identity of the dataset of all runs")
     parser.add_argument("--results", required=True, type=Path)
     parser.add_argument("--history", required=True, type=Path)
     parser.add_argument("--runs", required=True, type=Path)
     arguments = parser.parse_args()
     table = load_study(arguments.study).tables[arguments.table]
-    costs, dataset = _read_costs(arguments.cost), _read_dataset(arguments.dataset)
+    costs, dataset = _read_costs(arguments.counts, arguments.speeds), _read_dataset(arguments.dataset)
     collected = collect(table, arguments.scale, arguments.seeds, costs, dataset)
     collected.results.to_csv(arguments.results, index=False)
     collected.history.to_csv(arguments.history, index=False)

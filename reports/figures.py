@@ -1,7 +1,6 @@
 """Tidy results -> figures: AP per row, AP against FLOPs and latency, training curves; PNG and SVG."""
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.errors import run_or_explain
+from experiments.records.cost_files import read_counts, read_speeds
 from experiments.spec.scale import Scale, load_scale
 
 matplotlib.use("Agg")
@@ -73,45 +73,45 @@ def plot_average_precision(results: pd.DataFrame, scale: Scale) -> Figure:
     return figure
 
 
-def plot_against_flops(results: pd.DataFrame, flops: list[float], scale: Scale) -> Figure:
+def plot_against_flops(results: pd.DataFrame, flops: dict[str, float], scale: Scale) -> Figure:
     """Box AP of every row against the multiply-adds of its model at the scale that it ran at, with the Pareto front.
 
     Parameters
     ----------
     results : DataFrame
         From `reports.collect`.
-    flops : list of float
-        Multiply-adds per image of each row that can be run, every one counted.
+    flops : dict
+        `Setting.key` to multiply-adds per image, every one counted.
     scale : Scale
         That the runs ran at.
     """
-    unit, name = (1e9, "G") if min(flops) >= 1e9 else (1e6, "M")
+    unit, name = (1e9, "G") if min(flops.values()) >= 1e9 else (1e6, "M")
     height, width = scale.complexity_image
     label = f"multiply-adds per {width} × {height} image ({name})"
-    return _plot_against_cost(results, [number / unit for number in flops], label, scale)
+    return _plot_against_cost(results, {key: number / unit for key, number in flops.items()}, label, scale)
 
 
-def plot_against_latency(results: pd.DataFrame, frames_per_second: list[float], scale: Scale) -> Figure:
+def plot_against_latency(results: pd.DataFrame, frames_per_second: dict[str, float], scale: Scale) -> Figure:
     """Box AP of every row against the time that its detector takes for an image, with the Pareto front.
 
     Parameters
     ----------
     results : DataFrame
         From `reports.collect`.
-    frames_per_second : list of float
-        Of each row that can be run, at the scale's size.
+    frames_per_second : dict
+        `Setting.key` to frames per second at the scale's size.
     scale : Scale
         That the runs ran at.
     """
     height, width = scale.complexity_image
-    milliseconds = [1000 / rate for rate in frames_per_second]
+    milliseconds = {key: 1000 / rate for key, rate in frames_per_second.items()}
     return _plot_against_cost(results, milliseconds, f"time per {width} × {height} image (ms), batch 1", scale)
 
 
-def _plot_against_cost(results: pd.DataFrame, costs: list[float], label: str, scale: Scale) -> Figure:
+def _plot_against_cost(results: pd.DataFrame, costs: dict[str, float], label: str, scale: Scale) -> Figure:
     accuracy = results[(results.metric == "box_AP") & results.seed.notna()]
-    points = accuracy.groupby(["row", "name"], as_index=False).measured.agg(["mean", "std"])
-    points["cost"] = costs
+    points = accuracy.groupby(["row", "name", "setting"], as_index=False).measured.agg(["mean", "std"])
+    points["cost"] = points.setting.map(costs)
     points = points.dropna(subset=["mean"])
     figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, max(3.8, 0.24 * len(points))), layout="constrained")
     front = _pareto_front(points)
@@ -154,7 +154,8 @@ def plot_training_curves(history: pd.DataFrame, scale: Scale) -> Figure:
         name = label if seed == first_seed else None
         axes.plot(points.iteration, points.loss, label=name, linewidth=1.2, **_style(row, marker=False))
     axes.set(xlabel="iteration", ylabel="training loss", title=f"scale {scale.name}")
-    figure.legend(loc="outside right upper")
+    if not history.empty:
+        figure.legend(loc="outside right upper")
     return figure
 
 
@@ -175,14 +176,14 @@ def main() -> None:
     parser.add_argument("--speed", type=Path, help="output of experiments.cost.speed")
     parser.add_argument("output", type=Path, help="the folder and the beginning of the files' names")
     arguments = parser.parse_args()
-    scale, results = load_scale(arguments.scale), pd.read_csv(arguments.results)
+    scale, results = load_scale(arguments.scale), pd.read_csv(arguments.results, dtype={"run": str, "setting": str})
     figures: dict[str, Callable[[], Figure]] = {}
     if arguments.speed:
-        rates = json.loads(arguments.speed.read_text())["frames_per_second"]
+        rates = read_speeds(arguments.speed).frames_per_second
         figures["latency"] = lambda: plot_against_latency(results, rates, scale)
     else:
         history = pd.read_csv(arguments.history)
-        flops = [row["all_flops"] for row in json.loads(arguments.complexity.read_text())]
+        flops = {key: counts["all_flops"] for key, counts in read_counts(arguments.complexity).counts.items()}
         figures["ap"] = lambda: plot_average_precision(results, scale)
         figures["flops"] = lambda: plot_against_flops(results, flops, scale)
         figures["curves"] = lambda: plot_training_curves(history, scale)

@@ -1,7 +1,6 @@
 """Tidy results -> one table of the paper, as Markdown, LaTeX, HTML and CSV."""
 
 import argparse
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import jinja2
 import pandas as pd
 
 from experiments.errors import run_or_explain
+from experiments.records.cost_files import Speeds, read_speeds
 from experiments.spec.metrics import METRICS
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import Study, Table, load_study
@@ -55,7 +55,7 @@ def make_table(
     scale: Scale,
     results: pd.DataFrame,
     provenance: pd.DataFrame,
-    machine: dict[str, Any] | None = None,
+    machine: Speeds | None = None,
 ) -> dict[str, Any]:
     """Everything that the templates print.
 
@@ -69,8 +69,8 @@ def make_table(
         That the runs ran at.
     results, provenance : DataFrame
         Results and runs from `reports.collect`.
-    machine : dict, optional
-        Where and how speed was measured, from `experiments.cost.speed`.
+    machine : Speeds, optional
+        Where and how speed was measured.
     """
     table = study.tables[key]
     columns = _columns(table)
@@ -310,16 +310,14 @@ def main() -> None:
     parser.add_argument("--study", required=True)
     parser.add_argument("--table", required=True)
     parser.add_argument("--scale", required=True)
-    parser.add_argument(
-        "--cost", type=Path, nargs="*", default=[], help="outputs of experiments.cost.complexity and experiments.cost.speed"
-    )
+    parser.add_argument("--speeds", type=Path, nargs="*", default=[], help="output of experiments.cost.speed")
     parser.add_argument("--results", required=True, type=Path)
     parser.add_argument("--runs", required=True, type=Path)
     parser.add_argument("output", type=Path, help="without extension")
     arguments = parser.parse_args()
-    speed = json.loads(arguments.cost[-1].read_text()) if arguments.cost else None
+    speed = read_speeds(arguments.speeds[0]) if arguments.speeds else None
     study, scale = load_study(arguments.study), load_scale(arguments.scale)
-    results = pd.read_csv(arguments.results, dtype={"run": str})
+    results = pd.read_csv(arguments.results, dtype={"run": str, "setting": str})
     provenance = pd.read_csv(arguments.runs, dtype={"run": str, "commit": str, "checkpoint": str, "annotations": str})
     context = make_table(study, arguments.table, scale, results, provenance, speed)
     for extension in FORMATS:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from experiments.configs.build import build_model
 from experiments.errors import run_or_explain
+from experiments.records.cost_files import Counts, write_costs
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Setting
@@ -226,8 +227,9 @@ def main() -> None:
     arguments = parser.parse_args()
     register_all_modules()
     runs = runs_of_settings(arguments.settings, arguments.scale)
-    counts = [count(run) for run in tqdm(runs, desc=f"counting at scale {arguments.scale}", unit="model")]
-    arguments.output.write_text(json.dumps(counts, indent=1) + "\n")
+    by_setting = {run.setting.key: run for run in runs}
+    progress = tqdm(by_setting.items(), desc=f"counting at scale {arguments.scale}", unit="model")
+    write_costs(arguments.output, Counts(counts={key: count(run) for key, run in progress}))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
 """Settings -> frames per second of each on this machine, measured side by side."""
 
 import argparse
-import json
 import math
 import statistics
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmdet.utils import register_all_modules
@@ -17,6 +15,7 @@ from experiments.configs.build import build_model
 from experiments.cost.complexity import first_head, region_heads, runs_of_settings
 from experiments.errors import run_or_explain
 from experiments.machine import processor
+from experiments.records.cost_files import Speeds, write_costs
 from experiments.spec.run import Run
 
 REPETITIONS = 4
@@ -79,8 +78,8 @@ def _random_regions(number: int, height: int, width: int, generator: torch.Gener
     return torch.cat([torch.zeros(number, 1), corners], dim=1)
 
 
-def measure(runs: list[Run], threads: int) -> dict[str, Any]:
-    """Frames per second of each run, and what they were measured on.
+def measure(runs: list[Run], threads: int) -> Speeds:
+    """Frames per second of each run's setting, and what they were measured on.
 
     Parameters
     ----------
@@ -90,12 +89,13 @@ def measure(runs: list[Run], threads: int) -> dict[str, Any]:
         CPU threads.
     """
     torch.set_num_threads(threads)
-    return {
-        "frames_per_second": frames_per_second(runs),
-        "machine": f"{processor()}, {threads} threads, torch {torch.__version__}",
-        "image": list(runs[0].scale.complexity_image),
-        "repetitions": REPETITIONS,
-    }
+    once = {run.setting.key: run for run in runs}
+    return Speeds(
+        frames_per_second=dict(zip(once, frames_per_second(list(once.values())), strict=True)),
+        machine=f"{processor()}, {threads} threads, torch {torch.__version__}",
+        image=list(runs[0].scale.complexity_image),
+        repetitions=REPETITIONS,
+    )
 
 
 def main() -> None:
@@ -107,8 +107,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
     register_all_modules()
-    result = measure(runs_of_settings(arguments.settings, arguments.scale), arguments.threads)
-    arguments.output.write_text(json.dumps(result, indent=1) + "\n")
+    write_costs(arguments.output, measure(runs_of_settings(arguments.settings, arguments.scale), arguments.threads))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments.errors import UserError
 from experiments.paths import COMPLEXITY, RUNS
+from experiments.records.cost_files import read_counts
 from experiments.records.run_status import Records, Standing, number
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale
@@ -208,20 +210,17 @@ class TrainingTimes:
         flops: dict[str, float] = {}
         for report in self.grid.reports_with_figures:
             path = COMPLEXITY / self.scale.name / f"{report}.json"
-            if not path.exists():
-                continue
-            counts, runs, seeds = self._counts(path), self.grid.runs_of(report), len(self.grid.configuration.seeds)
-            if len(counts) * seeds == len(runs):
-                of_runs = ((run.id, counts[index // seeds]) for index, run in enumerate(runs))
-                flops |= {identifier: count for identifier, count in of_runs if count}
+            counts = self._counts(path) if path.exists() else {}
+            found = {run.id: counts.get(run.setting.key, {}).get("all_flops") for run in self.grid.runs_of(report)}
+            flops |= {run: count for run, count in found.items() if count}
         return flops
 
-    def _counts(self, path: Path) -> list[float | None]:
+    def _counts(self, path: Path) -> dict[str, dict[str, float]]:
         try:
-            return [number(entry.get("all_flops")) for entry in json.loads(path.read_text(encoding="utf-8"))]
-        except (ValueError, OSError, AttributeError, TypeError) as error:
-            self._records.problems.append(f"{path} is damaged: {error}")
-            return []
+            return read_counts(path).counts
+        except (UserError, OSError) as error:
+            self._records.problems.append(str(error))
+            return {}
 
     def flops(self, run: Run) -> float:
         """Multiply-adds of a forward pass on one image: counted, or else those of FPN, scaled to the image and the width.

@@ -1,5 +1,6 @@
 """A study: a paper's ablation as data, its settings, its tables with their rows, and the published numbers."""
 
+import hashlib
 from collections.abc import Iterable
 from math import isfinite
 from typing import Any, Self
@@ -38,6 +39,11 @@ class Setting(StrictModel):
         for link in links:
             _check_neck(link)
         return links[0] if len(links) == 1 else links
+
+    @property
+    def key(self) -> str:
+        """Hash of the setting, 12 hexadecimal digits: what costs are filed under."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
     @property
     def neck_types(self) -> list[str]:

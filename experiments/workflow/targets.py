@@ -255,11 +255,16 @@ class Targets:
         files = dict.fromkeys(run.metrics_file for run in self.grid.runs_of(report))
         return [str(file) for file in files if file.exists()]
 
-    def cost_of_table(self, wildcards: Any) -> list[str]:
-        """The files with the columns of a table about cost, always at the paper's scale."""
-        if wildcards.report not in self.grid.reports_on_cost:
-            return []
-        return [str(COMPLEXITY / PAPER_SCALE / f"{wildcards.report}{part}.json") for part in ("", "_speed")]
+    def counts_of_table(self, wildcards: Any) -> list[str]:
+        """The file of counts of a table about cost, always at the paper's scale."""
+        return self._costs_of_table(wildcards.report, "")
+
+    def speeds_of_table(self, wildcards: Any) -> list[str]:
+        """The file of speeds of a table about cost, always at the paper's scale."""
+        return self._costs_of_table(wildcards.report, "_speed")
+
+    def _costs_of_table(self, report: str, part: str) -> list[str]:
+        return [str(COMPLEXITY / PAPER_SCALE / f"{report}{part}.json")] if report in self.grid.reports_on_cost else []
 
     def server_results(self, wildcards: Any) -> list[str]:
         """The evaluation server's results of a report's runs, if the table has columns for them."""

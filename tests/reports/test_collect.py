@@ -34,7 +34,7 @@ def test_history_is_collected_per_run(finished, study):
 
 
 def test_costs_stand_beside_accuracy(finished, study):
-    costs = [{"parameters": 1.0, "flops": 2.0, "fps": 3.0}] * 4
+    costs = {setting.key: {"parameters": 1.0, "flops": 2.0, "fps": 3.0} for setting in study.tables["table6"].settings}
     results = collect(study.tables["table6"], "demo", [0], costs).results
     assert set(results.metric) == {"box_AP", "mask_AP", "parameters", "flops", "fps"}
     assert list(results[results.metric == "fps"].published) == [13.1, 12.8, 9.5, 11.1]

@@ -10,6 +10,11 @@ from reports.figures import STYLE, plot_against_flops, plot_against_latency, plo
 DEMO = load_scale("demo")
 
 
+def by_setting(study, costs):
+    """Costs of the rows of Table 2 under the keys of their settings."""
+    return dict(zip([setting.key for setting in study.tables["table2"].settings], costs, strict=True))
+
+
 @pytest.fixture
 def collected(finished, study):
     plt.rcParams.update(STYLE)
@@ -28,8 +33,8 @@ def test_ap_shows_measured_mean_and_published_number_of_every_row(collected):
     assert left.get_xlabel() == right.get_xlabel() == "AP (%)"
 
 
-def test_flops_places_every_row_that_ran(collected):
-    (axes,) = plot_against_flops(collected.results, [1e9 * (n + 1) for n in range(9)], DEMO).axes
+def test_flops_places_every_row_that_ran(collected, study):
+    (axes,) = plot_against_flops(collected.results, by_setting(study, [1e9 * (n + 1) for n in range(9)]), DEMO).axes
     points = [container.lines[0].get_xydata()[0] for container in axes.containers]
     assert [tuple(point) for point in points][:2] == [(1.0, 20.5), (2.0, 21.5)]
     assert "(G)" in axes.get_xlabel()
@@ -43,10 +48,10 @@ def test_curves_show_one_line_per_row_that_ran(collected):
 
 
 @pytest.mark.parametrize("plot", ["ap", "flops", "curves"])
-def test_nothing_leaves_the_page_and_the_legend_covers_no_axes(collected, plot):
+def test_nothing_leaves_the_page_and_the_legend_covers_no_axes(collected, study, plot):
     figure = {
         "ap": lambda: plot_average_precision(collected.results, DEMO),
-        "flops": lambda: plot_against_flops(collected.results, [1e9] * 9, DEMO),
+        "flops": lambda: plot_against_flops(collected.results, by_setting(study, [1e9] * 9), DEMO),
         "curves": lambda: plot_training_curves(collected.history, DEMO),
     }[plot]()
     figure.canvas.draw()
@@ -64,23 +69,23 @@ def test_a_table_of_which_nothing_has_run_still_has_figures(finished, study):
     nothing = collect(study.tables["table2"], "demo", [0])
     for figure in (
         plot_average_precision(nothing.results, DEMO),
-        plot_against_flops(nothing.results, [1e9] * 9, DEMO),
+        plot_against_flops(nothing.results, by_setting(study, [1e9] * 9), DEMO),
         plot_training_curves(nothing.history, DEMO),
     ):
         figure.canvas.draw()
         plt.close(figure)
 
 
-def test_latency_is_the_time_of_one_image(collected):
-    (axes,) = plot_against_latency(collected.results, [100.0, 50.0, *[10.0] * 7], DEMO).axes
+def test_latency_is_the_time_of_one_image(collected, study):
+    (axes,) = plot_against_latency(collected.results, by_setting(study, [100.0, 50.0, *[10.0] * 7]), DEMO).axes
     points = [tuple(container.lines[0].get_xydata()[0]) for container in axes.containers]
     assert points[:2] == [(10.0, 20.5), (20.0, 21.5)]
     assert "(ms)" in axes.get_xlabel()
 
 
-def test_the_pareto_front_joins_what_nothing_beats(collected):
+def test_the_pareto_front_joins_what_nothing_beats(collected, study):
     costs = [2.0, 1.0, 4.0, 3.0, *[5.0] * 5]
-    (axes,) = plot_against_flops(collected.results, [1e9 * cost for cost in costs], DEMO).axes
+    (axes,) = plot_against_flops(collected.results, by_setting(study, [1e9 * cost for cost in costs]), DEMO).axes
     front = next(line for line in axes.lines if line.get_label() == "Pareto front")
     assert [tuple(point) for point in front.get_xydata()] == [(1.0, 21.5), (3.0, 23.5), (5.0, 25.5)]
 

@@ -6,14 +6,17 @@ import json
 import pandas as pd
 import pytest
 
+from experiments.records.cost_files import Speeds
+from experiments.spec.metrics import METRICS, Metric
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Study, load_study
 from reports.collect import collect
 from reports.tables import FORMATS, make_table, render
 
 
-def table(study, key="table2", scale="demo", seeds=(0,), costs=None, machine=None):
-    collected = collect(study.tables[key], scale, list(seeds), costs)
+def table(study, key="table2", scale="demo", seeds=(0,), costs=(), machine=None):
+    keys = [setting.key for setting in study.tables[key].settings]
+    collected = collect(study.tables[key], scale, list(seeds), dict(zip(keys, costs, strict=False)))
     return make_table(study, key, load_scale_of(scale), collected.results, collected.runs, machine)
 
 
@@ -91,7 +94,7 @@ def test_table_6_adds_honest_columns_and_the_ratio_to_the_first_row(finished, st
         {"parameters": 57493490, "flops": 375.391e9, "all_parameters": 57.7e6, "all_flops": 394e9, "fps": 1.0},
         {"parameters": 48829747, "flops": 319.912e9, "all_parameters": 49.0e6, "all_flops": 313e9, "fps": 1.5},
     ]
-    machine = {"image": [832, 1280], "machine": "a machine", "repetitions": 5}
+    machine = Speeds(frames_per_second={}, image=[832, 1280], machine="a machine", repetitions=5)
     text = render(table(study, "table6", costs=costs, machine=machine), "md")
     row = line(text, "| A²-FPN |")
     assert row.startswith(

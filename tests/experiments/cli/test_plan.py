@@ -50,8 +50,10 @@ def test_hours_at_the_papers_scale_follow_from_counted_multiply_adds(small_grid,
     counted = Path("complexity/coco/two_necks_table1.json")
     counted.parent.mkdir(parents=True)
     # Three times two times these are 3.5 TFLOP for an image: at 7 TFLOP/s half a second, a second for a GPU's two images.
-    counted.write_text(json.dumps([{"all_flops": 3.5e12 / 6}]))
-    lines, notes = planned(small_grid(scale="coco"), capsys, "--gpus", "8")
+    grid = small_grid(scale="coco")
+    (setting,) = grid.table("two_necks_table1").settings
+    counted.write_text(json.dumps({"counts": {setting.key: {"all_flops": 3.5e12 / 6}}}))
+    lines, notes = planned(grid, capsys, "--gpus", "8")
     training, evaluation = 12 * 14_659 * 1.0, 13 * 5000 * 0.5 / 3 / 4
     line = lines["two_necks_table1"]
     assert line["hours"] == pytest.approx(4 * (training + evaluation) / 3600)
