@@ -6,6 +6,7 @@ CONFIGURATION = Path("experiments/config.yaml")
 STUDIES = Path("experiments/studies")
 SCALES = Path("experiments/scales")
 SERVER_RESULTS = Path("experiments/evaluation_server")
+FORMER_SERVER_RESULTS = Path("experiments/test_dev")
 
 RUNS = Path("runs")
 DATASETS = Path("datasets")

@@ -44,7 +44,7 @@ HAS_TORCH = importlib.util.find_spec("torch") is not None
 HEAVY = {"torch", "mmdet", "mmengine", "mmcv", "mmseg", "faster_coco_eval"}
 PROJECT = {"experiments", "necks", "kernels", "reports", "tests"}
 # Run programs of the project that need torch.
-HEAVY_FOLDERS = ("envs", "kernels", "losses", "slurm", "workflow")
+HEAVY_FOLDERS = ("docs", "envs", "kernels", "losses", "slurm", "workflow")
 
 
 @cache

@@ -1,50 +1,31 @@
-"""Imports point down the list of layers."""
+"""Imports point down the list of layers, and the page that shows it is true."""
 
-import ast
 from pathlib import Path
 
 import pytest
 
-# From the top; the packages of one line know nothing of each other.
-LAYERS = [
-    ["reports"],
-    ["experiments.__main__"],
-    ["experiments.cli", "experiments.benchmarks"],
-    ["experiments.cost", "experiments.preflight"],
-    ["experiments.training", "experiments.workflow"],
-    ["experiments.configs", "experiments.records", "experiments.data"],
-    ["experiments.spec"],
-    ["experiments.errors", "experiments.files", "experiments.machine", "experiments.paths"],
-    ["necks"],
-    ["kernels"],
-]
-PLACES = {name: index for index, layer in enumerate(LAYERS) for name in layer}
-FILES = sorted(str(path) for package in ("reports", "experiments", "necks", "kernels") for path in Path(package).rglob("*.py"))
+from docs.make_architecture import LAYERS, PACKAGES, architecture, files_of, imported_modules, package_of
+
+LEVELS = {name: index for index, layer in enumerate(LAYERS) for name in layer}
+FILES = [(package, path) for package in PACKAGES for path in files_of(package)]
 
 
-def layer_of(module: str) -> str | None:
-    """The layer that a module belongs to; None for third parties and the empty root."""
-    return next((name for name in PLACES if module == name or module.startswith(f"{name}.")), None)
+@pytest.mark.parametrize(("package", "path"), FILES, ids=lambda value: str(value))
+def test_imports_point_down(package, path):
+    for module in imported_modules(path):
+        other = package_of(module)
+        assert other is None or other == package or LEVELS[other] > LEVELS[package], f"{path} imports {module}"
+    if package in ("necks", "kernels"):
+        assert "experiments" not in path.read_text(), "necks know nothing of experiments"
 
 
-def imported(path: Path) -> set[str]:
-    modules = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            modules |= {alias.name for alias in node.names}
-    return modules
+def test_every_file_of_the_project_has_a_layer():
+    found = {
+        path for package in ("reports", "experiments", "necks", "kernels") for path in Path(package).resolve().rglob("*.py")
+    }
+    assert found - {path for _, path in FILES} == {Path("experiments/__init__.py").resolve()}
 
 
-@pytest.mark.parametrize("path", FILES)
-def test_imports_point_down(path):
-    own = layer_of(path.removesuffix(".py").replace("/", "."))
-    if own is None:
-        assert path == "experiments/__init__.py"
-        return
-    for module in imported(Path(path)):
-        other = layer_of(module)
-        assert other is None or other == own or PLACES[other] > PLACES[own], f"{path} imports {module}"
-    if own in ("necks", "kernels"):
-        assert "experiments" not in Path(path).read_text(), "necks know nothing of experiments"
+def test_the_page_of_the_architecture_is_the_one_that_is_generated():
+    page = Path("docs/architecture.md").read_text(encoding="utf-8")
+    assert page == architecture(), "python docs/make_architecture.py > docs/architecture.md"

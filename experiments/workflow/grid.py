@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import UserError
-from experiments.paths import CONFIGURATION, SERVER_RESULTS, STUDIES, run_folder
+from experiments.paths import CONFIGURATION, FORMER_SERVER_RESULTS, SERVER_RESULTS, STUDIES, run_folder
 from experiments.records.server_results import read_answer
 from experiments.spec.configuration import Configuration
 from experiments.spec.run import Run
@@ -48,6 +48,8 @@ class Grid:
 
     def _check_answers(self) -> None:
         """Refuse an answer of an evaluation server that belongs to no run: under a wrong name it would be overlooked."""
+        if misplaced := sorted(FORMER_SERVER_RESULTS.glob("*.json")):
+            raise UserError(f"{misplaced[0]}: the evaluation server's results lie in {SERVER_RESULTS}/; move the files there")
         for path in sorted(SERVER_RESULTS.glob("*.json")):
             read_answer(path)
             if not (path.stem in self.runs or run_folder(path.stem).is_dir() or path.stem in self._runs_of_all_studies):

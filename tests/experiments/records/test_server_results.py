@@ -72,3 +72,10 @@ def test_an_answer_may_belong_to_a_run_of_another_study_but_not_to_none(tmp_path
     with pytest.raises(UserError, match=r"0123456789ab.json: no run has this id at scale coco with seeds 0"):
         Grid(COCO)
     Grid({**COCO, "scale": "demo"})
+
+
+def test_results_in_the_folder_of_before_are_refused_with_the_new_place(tmp_path, monkeypatch):
+    (tmp_path / "0123456789ab.json").write_text("{}")
+    monkeypatch.setattr("experiments.workflow.grid.FORMER_SERVER_RESULTS", tmp_path)
+    with pytest.raises(UserError, match=r"0123456789ab.json: .* lie in experiments/evaluation_server/; move the files there"):
+        Grid({"studies": "a2fpn", "scale": "coco", "seeds": 0, "data_root": "/somewhere"})

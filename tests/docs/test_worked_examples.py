@@ -1,0 +1,72 @@
+"""The worked examples of the documentation do what they say."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+PAGES = sorted(Path("docs").glob("*.md"))
+FILE = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+COMMANDS = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+WITH_COMMANDS = [page for page in PAGES if COMMANDS.search(page.read_text())]
+
+
+def write_files(project, page: Path) -> list[str]:
+    """Put the files of a page into the project; their names."""
+    written = FILE.findall(page.read_text())
+    for name, content in written:
+        assert not (project / name).exists(), name
+        (project / name).write_text(content)
+    return [name for name, _ in written]
+
+
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.stem)
+def test_the_files_of_a_page_make_its_commands_plan_trainings(project, page):
+    assert write_files(project, page)
+    for command in COMMANDS.findall(page.read_text()):
+        program, *arguments = shlex.split(command)
+        assert program == "snakemake"
+        result = project.snakemake(*arguments)
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert re.search(r"^train +\d+$", result.stdout, re.MULTILINE), result.stdout
+
+
+def test_the_neck_of_the_documentation_is_trained(project):
+    write_files(project, Path("docs/own_neck.md"))
+    result = project.snakemake("reports/mine_table1.md", "--config", "studies=mine", "scale=instant")
+    assert result.returncode == 0, result.stderr
+    report = (project / "reports/mine_table1.md").read_text()
+    for row in ("FPN", "with biases", "without"):
+        assert re.search(rf"^\| {row} \| [*\d.]+ \|", report, re.MULTILINE), report
+
+
+@pytest.mark.torch
+def test_the_detector_of_the_documentation_is_built(project, monkeypatch):
+    from experiments.configs.build import build_model
+    from experiments.spec.run import Run
+    from experiments.spec.scale import load_scale
+    from experiments.spec.study import Setting
+
+    write_files(project, Path("docs/own_parts.md"))
+    monkeypatch.chdir(project.folder)
+    neck = {"type": "FPN", "start_level": 1, "add_extra_convs": "on_output"}
+    setting = Setting(neck=neck, detector="fcos", backbone="resnet50", schedule="1x")
+    model = build_model(Run(setting, load_scale("with_fcos"), seed=0))
+    assert type(model).__name__ == "FCOS"
+
+
+def test_every_scale_of_the_documentation_can_be_read(project, monkeypatch):
+    from experiments.spec.scale import load_scale
+
+    monkeypatch.chdir(project.folder)
+    scales = [name for page in PAGES for name in write_files(project, page) if name.startswith("experiments/scales/")]
+    assert scales
+    for name in scales:
+        assert load_scale(Path(name).stem).base
+
+
+@pytest.mark.parametrize("page", [Path("README.md"), *PAGES, Path("CONTRIBUTING.md")], ids=str)
+def test_links_to_files_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert target.startswith("http") or (page.parent / target).exists(), target
