@@ -12,6 +12,7 @@ import pandas as pd
 
 from experiments.errors import UserError, run_or_explain
 from experiments.records.cost_files import read_counts, read_speeds
+from experiments.records.metrics_file import Provenance, RunMetrics, read_metrics
 from experiments.records.server_results import answer_file, read_answer
 from experiments.spec.fingerprint import are_current
 from experiments.spec.metrics import COMPLEXITY
@@ -43,11 +44,11 @@ class Collected:
 
 RESULT_COLUMNS = ["row", "name", "run", "setting", "seed", "metric", "measured", "published", "date", "versions"]
 HISTORY_COLUMNS = ["row", "name", "run", "seed", "iteration", "loss"]
-MADE = (
+PROVENANCE = (
     *("date", "seconds", "seconds_per_iteration", "peak_memory_gib", "effective_batch", "learning_rate"),
     *("commit", "clean", "checkpoint"),
 )
-RUN_COLUMNS = ["row", "name", "run", "seed", "stale", *MADE, "machine", "annotations", "images"]
+RUN_COLUMNS = ["row", "name", "run", "seed", "stale", *PROVENANCE, "machine", "annotations", "images"]
 # Of all packages that a run records, those that its report names.
 PACKAGES = ("torch", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetection", "numpy")
 
@@ -89,8 +90,8 @@ def collect(
             continue
         for seed in seeds:
             run = Run(row.setting, scale, seed)
-            metrics = _read(run.metrics_file)
-            if dataset and metrics and metrics["dataset"] != dataset:
+            metrics = read_metrics(run.metrics_file)
+            if dataset and metrics and metrics.dataset != dataset:
                 raise UserError(
                     f"{run.metrics_file} comes from another dataset than datasets/{scale.name}.json describes:"
                     " delete it to train again, or point data_root back"
@@ -99,7 +100,8 @@ def collect(
             runs += [{**place, **_provenance(run, metrics)}] if metrics else []
             results += [{**place, **line} for line in _accuracy(table, row, metrics, read_answer(answer_file(run.id)))]
             history += [
-                {**place, "iteration": point["iteration"], "loss": point["loss"]} for point in metrics.get("history", [])
+                {**place, "iteration": point["iteration"], "loss": point["loss"]}
+                for point in (metrics.history if metrics else [])
             ]
         results += [
             {**identity, "metric": metric, "measured": value, "published": row.published.get(metric)}
@@ -113,29 +115,30 @@ def collect(
     )
 
 
-def _provenance(run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
-    made, validation = metrics["made"], metrics["dataset"]["val"]
-    hardware = made.get("hardware", {})
+def _provenance(run: Run, metrics: RunMetrics) -> dict[str, Any]:
+    provenance, validation = metrics.provenance, metrics.dataset["val"]
+    hardware = provenance.hardware
+    machines = hardware.get("gpus") or ([hardware.get("processor")] if hardware else [])
     return {
-        **{key: made.get(key) for key in MADE},
-        "stale": "sources" in made and not are_current(made["sources"], run.models),
-        "machine": ", ".join(dict.fromkeys(hardware.get("gpus") or [hardware.get("processor")] if hardware else [])),
+        **{key: getattr(provenance, key) for key in PROVENANCE},
+        "stale": provenance.sources is not None and not are_current(provenance.sources, run.models),
+        "machine": ", ".join(dict.fromkeys(machines)),
         "annotations": validation["annotations_sha256"],
         "images": validation["images"],
     }
 
 
-def _accuracy(table: Table, row: Row, metrics: dict[str, Any], answer: dict[str, float]) -> list[dict[str, Any]]:
-    measured, made = metrics.get("metrics", {}) | answer, metrics.get("made", {})
-    versions = made.get("versions", {})
-    named = ", ".join(f"{package} {versions[package]}" for package in PACKAGES if package in versions)
+def _accuracy(table: Table, row: Row, metrics: RunMetrics | None, answer: dict[str, float]) -> list[dict[str, Any]]:
+    measured = {**(metrics.metrics if metrics else {}), **answer}
+    provenance = metrics.provenance if metrics else Provenance()
+    named = [f"{package} {provenance.versions[package]}" for package in PACKAGES if package in provenance.versions]
     return [
         {
             "metric": metric,
             "measured": measured.get(metric),
             "published": row.published.get(metric),
-            "date": made.get("date"),
-            "versions": named or None,
+            "date": provenance.date,
+            "versions": ", ".join(named) or None,
         }
         for metric in table.columns
         if metric not in COMPLEXITY
@@ -155,15 +158,6 @@ def _read_costs(counts: list[Path], speeds: list[Path]) -> dict[str, dict[str, f
 
 def _read_dataset(paths: list[Path]) -> dict[str, Any] | None:
     return json.loads(paths[0].read_text()) if paths else None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not JSON: {error}; delete it and its run is measured again") from None
 
 
 def main() -> None:

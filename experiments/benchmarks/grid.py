@@ -22,6 +22,8 @@ from tqdm import tqdm
 
 from experiments.benchmarks.project_copy import copy_project
 from experiments.errors import UserError, run_or_explain
+from experiments.records.metrics_file import Provenance, RunMetrics, write_metrics
+from experiments.spec.fingerprint import fingerprints
 from experiments.spec.metrics import ACCURACY
 from experiments.spec.run import Run
 from experiments.workflow.grid import Grid
@@ -160,7 +162,7 @@ def leave_runs(runs: list[Run], finished: int) -> None:
         for point in range(1, HISTORY_POINTS + 1)
     ]
     versions = {"torch": "2.13.0", "onedl-mmcv": "2.3.6", "onedl-mmengine": "0.10.12", "onedl-mmdetection": "3.5.1"}
-    made = {
+    made: dict[str, Any] = {
         "date": "2026-01-02T03:04:05+00:00",
         "seconds": 150.0,
         "seconds_per_iteration": 0.35,
@@ -178,7 +180,8 @@ def leave_runs(runs: list[Run], finished: int) -> None:
         metrics = {metric: round(20 + number % 997 / 100, 4) for metric in ACCURACY}
         if number < finished:
             content = {"run": run.id, "spec": run.spec, "metrics": metrics, "history": history, "parameters": 44_000_000}
-            run.metrics_file.write_text(json.dumps({**content, "dataset": DATASET, "made": made}, indent=1))
+            provenance = Provenance(**made, sources=fingerprints(run.models))
+            write_metrics(run.metrics_file, RunMetrics(**content, dataset=DATASET, provenance=provenance))
         else:
             (run.folder / "progress.json").write_text(json.dumps(_progress(number, metrics)))
 

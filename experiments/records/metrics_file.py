@@ -1,9 +1,130 @@
-"""What a run leaves in its ``metrics.json``."""
+"""What a run leaves in its ``metrics.json``: its type, and the one way to write and to read it."""
 
 import json
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from experiments.errors import UserError
+from experiments.files import write_atomically
 
 SOURCES = b'"sources": {'
+
+
+class Provenance(BaseModel):
+    """Where a run's numbers come from. Every field but `versions` is missing in records of before it was kept.
+
+    Attributes
+    ----------
+    date : str or None
+        When the run ended, ISO 8601.
+    seconds, training_seconds, seconds_per_iteration : float or None
+        Of the last process; of all trainings; of one iteration, over all processes that shared the training.
+    resumed_from : str or None
+        Name of the checkpoint that the last process went on from.
+    effective_batch, learning_rate : float or None
+        Global batch size, and the learning rate at which it was trained.
+    peak_memory_gib : float or None
+        Most memory that the last process held, in GiB.
+    checkpoint : str or None
+        SHA-256 of the last checkpoint.
+    commit, clean : str or None, bool or None
+        The project's git commit, and whether its files were as committed.
+    sources : dict or None
+        Path and fingerprint of every source that decides the result.
+    hardware, versions : dict
+        The machine; name and version of every installed package.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    date: str | None = None
+    seconds: float | None = None
+    training_seconds: float | None = None
+    seconds_per_iteration: float | None = None
+    resumed_from: str | None = None
+    threads: int | None = None
+    effective_batch: float | None = None
+    learning_rate: float | None = None
+    seed: int | None = None
+    peak_memory_gib: float | None = None
+    checkpoint: str | None = None
+    commit: str | None = None
+    clean: bool | None = None
+    sources: dict[str, str] | None = None
+    hardware: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+
+
+class RunMetrics(BaseModel):
+    """The content of ``metrics.json``.
+
+    Attributes
+    ----------
+    run : str or None
+        The run's id.
+    spec : dict
+        Everything that decides the result, as plain data.
+    metrics : dict
+        Name of each metric to its value; None where the dataset has no object of a size.
+    history : list of dict
+        The course of the losses: iteration, and the mean of each loss since the point before.
+    parameters : int or None
+        Parameters of the model.
+    dataset : dict
+        Identity of the dataset.
+    provenance : Provenance
+        Where the numbers come from; the key ``made`` of the file.
+    """
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True)
+
+    run: str | None = None
+    spec: dict[str, Any] = {}
+    metrics: dict[str, float | None] = {}
+    history: list[dict[str, float]] = []
+    parameters: int | None = None
+    dataset: dict[str, Any] = {}
+    provenance: Provenance = Field(Provenance(), alias="made")
+
+
+def write_metrics(path: Path, metrics: RunMetrics) -> None:
+    """Write a run's metrics.
+
+    Parameters
+    ----------
+    path : Path
+        The run's ``metrics.json``.
+    metrics : RunMetrics
+        Its content.
+    """
+    write_atomically(path, metrics.model_dump(by_alias=True))
+
+
+def read_metrics(path: Path) -> RunMetrics | None:
+    """Read a run's metrics; None if the run has not finished.
+
+    Parameters
+    ----------
+    path : Path
+        The run's ``metrics.json``.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged.
+    """
+    try:
+        return RunMetrics.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UserError(
+            f"{path} is damaged: {place + ': ' if place else ''}{first['msg']}; delete it and its run is measured again"
+        ) from None
 
 
 def recorded_sources(path: Path) -> dict[str, str] | None:
@@ -22,6 +143,6 @@ def recorded_sources(path: Path) -> dict[str, str] | None:
         return None
     end = content.find(b"}", start)
     try:
-        return json.loads(content[start + len(SOURCES) - 1 : end + 1])
+        return dict(json.loads(content[start + len(SOURCES) - 1 : end + 1]))
     except ValueError:
         return None  # damaged; whoever reads all of it says so

@@ -20,8 +20,8 @@ from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.runner import Runner
 
 from experiments.errors import UserError, explain_build, run_or_explain
-from experiments.files import write_atomically
 from experiments.records import provenance
+from experiments.records.metrics_file import Provenance, RunMetrics, write_metrics
 from experiments.records.run_state import refuse_repetition, run_lock, tell_end
 from experiments.spec.fingerprint import fingerprints
 from experiments.spec.study import neck_types
@@ -40,7 +40,7 @@ from experiments.training.loggers import keep_mlflow_run, use_loggers
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Sequence[str] = ()) -> dict[str, Any]:
+def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Sequence[str] = ()) -> RunMetrics:
     """Train the run of a config file as far as it is not trained yet, and measure it.
 
     Parameters
@@ -56,7 +56,7 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Seq
 
     Returns
     -------
-    dict
+    RunMetrics
         Content of ``metrics.json``.
 
     Raises
@@ -93,30 +93,30 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Seq
     last = newest_checkpoint(checkpoints)
     if is_main_process() and last and last.name != CHECKPOINT:
         (checkpoints / CHECKPOINT).unlink(missing_ok=True)
-    return {
-        "run": config.run_id,
-        "spec": config.run_spec.to_dict(),
-        "metrics": metrics,
-        "history": runner.message_hub.get_info("history"),
-        "parameters": sum(parameter.numel() for parameter in runner.model.parameters()),
-        "dataset": dataset,
-        "made": {
-            "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-            "seconds": round(time.monotonic() - started, 1),
-            "training_seconds": round(runner.message_hub.get_info("training_seconds", 0.0), 1),
-            "seconds_per_iteration": _seconds_per_iteration(runner),
-            "resumed_from": checkpoint and checkpoint.name,
-            "threads": threads,
+    return RunMetrics(
+        run=config.run_id,
+        spec=config.run_spec.to_dict(),
+        metrics=metrics,
+        history=runner.message_hub.get_info("history"),
+        parameters=sum(parameter.numel() for parameter in runner.model.parameters()),
+        dataset=dataset,
+        provenance=Provenance(
+            date=datetime.now().astimezone().isoformat(timespec="seconds"),
+            seconds=round(time.monotonic() - started, 1),
+            training_seconds=round(runner.message_hub.get_info("training_seconds", 0.0), 1),
+            seconds_per_iteration=_seconds_per_iteration(runner),
+            resumed_from=checkpoint and checkpoint.name,
+            threads=threads,
             **_effective_setting(config),
-            "seed": config.randomness.seed,
-            "peak_memory_gib": round(provenance.peak_memory_gib(), 3),
-            "checkpoint": last and provenance.file_hash(last),
+            seed=config.randomness.seed,
+            peak_memory_gib=round(provenance.peak_memory_gib(), 3),
+            checkpoint=last and provenance.file_hash(last),
             **at,
-            "sources": sources,
-            "hardware": provenance.hardware(),
-            "versions": provenance.versions(),
-        },
-    }
+            sources=sources,
+            hardware=provenance.hardware(),
+            versions=provenance.versions(),
+        ),
+    )
 
 
 def _effective_setting(config: Config) -> dict[str, float]:
@@ -151,7 +151,7 @@ def _measure(config: Config, detections: Path) -> dict[str, float | None]:
     return metrics
 
 
-def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[str]) -> dict[str, Any]:
+def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[str]) -> RunMetrics:
     """Train while no other process trains the same run, and leave word of how it ended; of several processes one says it."""
     folder = config.parent
     refuse_repetition(folder)
@@ -202,7 +202,7 @@ def main() -> None:
     except UserError as error:
         raise UserError(f"{error}; details in {arguments.log_file}") from error
     if is_main_process():
-        write_atomically(arguments.output, result)
+        write_metrics(arguments.output, result)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def test_runs_of_another_dataset_are_refused(finished, study):
 
 def test_a_damaged_metrics_file_is_named(finished, study):
     finished("fpn", 20.0).metrics_file.write_text("{")
-    with pytest.raises(UserError, match=r"metrics.json is not JSON"):
+    with pytest.raises(UserError, match=r"metrics.json is damaged: Invalid JSON"):
         collect(study.tables["table2"], "demo", [0])
 
 

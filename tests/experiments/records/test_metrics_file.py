@@ -1,0 +1,52 @@
+"""Metrics of a run, written and read."""
+
+import json
+
+import pytest
+
+from experiments.errors import UserError
+from experiments.records.metrics_file import Provenance, RunMetrics, read_metrics, recorded_sources, write_metrics
+
+METRICS = RunMetrics(
+    run="0123456789ab",
+    spec={"neck": {"type": "FPN"}},
+    metrics={"box_AP": 12.5, "box_APL": None},
+    history=[{"iteration": 8, "loss": 1.25}],
+    parameters=10,
+    dataset={"val": {"images": 2}},
+    provenance=Provenance(date="2026-01-02", sources={"necks/a.py": "0" * 16}, versions={"torch": "2"}, clean=True),
+)
+
+
+def test_what_was_written_is_read(tmp_path):
+    path = tmp_path / "metrics.json"
+    assert read_metrics(path) is None
+    write_metrics(path, METRICS)
+    assert read_metrics(path) == METRICS
+    assert json.loads(path.read_text())["made"]["date"] == "2026-01-02"
+
+
+def test_the_sources_are_found_without_reading_all_of_the_file(tmp_path):
+    path = tmp_path / "metrics.json"
+    write_metrics(path, METRICS)
+    assert recorded_sources(path) == {"necks/a.py": "0" * 16}
+    write_metrics(path, METRICS.model_copy(update={"provenance": Provenance()}))
+    assert recorded_sources(path) is None
+
+
+def test_a_file_of_before_provenance_was_kept_is_read(tmp_path):
+    path = tmp_path / "metrics.json"
+    path.write_text('{"run": "a", "metrics": {"box_AP": 1.0}, "a_key_of_then": 1}')
+    metrics = read_metrics(path)
+    assert metrics.metrics == {"box_AP": 1.0}
+    assert metrics.provenance.sources is None
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [("", "EOF"), ("[]", "object"), ('{"metrics": {"box_AP": "high"}}', "metrics.box_AP: .* number")]
+)
+def test_a_damaged_file_is_one_sentence(tmp_path, content, words):
+    path = tmp_path / "metrics.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=rf"metrics.json is damaged: .*{words}.*; delete it and its run is measured again"):
+        read_metrics(path)
