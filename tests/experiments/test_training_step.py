@@ -73,7 +73,7 @@ def in_precisions():
             yield pytest.param(setting, "bfloat16", id=f"{parameters.id}-bfloat16")
 
 
-@pytest.mark.parametrize(("setting", "precision"), in_precisions())
+@pytest.mark.parametrize(("setting", "precision"), list(in_precisions()))
 def test_every_neck_trains_one_step_inside_the_detectors_of_its_rows(setting, precision, tmp_path):
     model, losses, before = train_one_step(setting, tmp_path, precision)
     assert torch.isfinite(losses["loss"])
