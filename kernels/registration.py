@@ -17,7 +17,7 @@ def empty(like: Tensor, shape: tuple[int, ...], dtype: torch.dtype | None = None
     shape : tuple of int
         Shape of the result, four dimensions.
     dtype : torch.dtype, optional
-        That of `like` by default.
+        Data type; by default that of `like`.
     """
     channels_last = like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous()
     memory_format = torch.channels_last if channels_last else torch.contiguous_format

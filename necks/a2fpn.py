@@ -60,7 +60,7 @@ class A2FPN(BaseModule):
     gcn : bool
         Whether the context vectors of 'mgc' exchange information.
     activation : {'2sigmoid', 'sigmoid'}
-        Of the channel weights of 'gacarafe' and 'gacap'.
+        Activation of the channel weights of 'gacarafe' and 'gacap'.
     orthogonal_weight : float
         Weight of the orthogonal regularisation of 'mgc' in the training loss.
     init_cfg : dict, optional

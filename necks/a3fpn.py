@@ -58,7 +58,7 @@ class A3FPN(BaseModule):
     offset_scale : float
         Factor of the resampler's regular grid and of its offsets.
     dw_kernel_size : int or None
-        Of the depthwise convolution of the resampler's context; None leaves it out.
+        Kernel size of the depthwise convolution of the resampler's context; None leaves it out.
     dcn_output_bias : bool
         Whether the projection of the resampler's result has a bias.
     dcn_norm : 'LN', dict or None
@@ -71,7 +71,7 @@ class A3FPN(BaseModule):
     reassembly : bool
         Whether a node reassembles its channels.
     threshold : float
-        Of the reassembly.
+        Threshold of the reassembly.
     weights : {'sigmoid', 'softmax'}
         Activation of the operands' weights.
     extra_level : {'conv', 'pool'}
@@ -260,7 +260,7 @@ class Node(nn.Module):
     fusion : nn.Module
         Of the operands: coarser levels and then finer ones, the nearest first, and the node's own last.
     reassembly : nn.Module
-        Of the result.
+        Reassembly of the result.
     layers : Layers
         Normalisation and activation.
     """

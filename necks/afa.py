@@ -43,7 +43,7 @@ class AFA(BaseModule):
         How keys and values are pooled: to two fixed strides, the highest level's 2 and 1 and twice as much at each level
         below, or to square grids of these sizes.
     heads : int
-        Of the attention.
+        Number of attention heads.
     mlp_ratio : float
         Hidden width of a block's second half in units of `out_channels`.
     use_dwconv : bool
@@ -123,7 +123,7 @@ class TransformerBlock(nn.Module):
     channels, heads : int
         Width and heads of the attention.
     pool : MapPool
-        Of the keys and values.
+        Pooling of the keys and values.
     cross : bool
         Whether keys and values come from another map, which then has a normalisation of its own.
     mlp_ratio, use_dwconv, pool_norm
@@ -167,7 +167,7 @@ class PooledAttention(nn.Module):
     channels, heads : int
         Width and number of heads.
     pool : MapPool
-        Of the keys and values.
+        Pooling of the keys and values.
     pool_norm : bool
         Whether the pooled vectors are normalised.
     """

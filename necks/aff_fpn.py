@@ -32,7 +32,7 @@ class AFFFPN(BaseModule):
     num_outs : int
         Number of outputs, at least the number of inputs; levels above them are subsampled from the highest output.
     fusion : {'aff', 'iaff', 'add', 'concat', 'ms_gau', 'ms_se', 'ms_sa'}
-        Of a lateral (x) and the enlarged level above it (y); formulas in `necks.layers.attentional_fusion.build_fusion`.
+        Fusion of a lateral (x) and the upsampled level above it (y), see `necks.layers.attentional_fusion.build_fusion`.
     reduction : int
         By how much the attention's hidden layer is narrower than the map.
     context : {'global+local', 'global+global', 'local+local'}

@@ -80,7 +80,7 @@ class DySample(BaseModule):
     Parameters
     ----------
     channels : int
-        Of the map, a multiple of `groups`, and of 4 with style 'pl'.
+        Channels of the map, a multiple of `groups`, and of 4 with style 'pl'.
     style : {'lp', 'pl'}
         Offsets from a convolution and then a pixel shuffle, or the reverse.
     groups : int

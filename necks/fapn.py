@@ -175,7 +175,7 @@ class FeatureAlignment(nn.Module):
     Parameters
     ----------
     channels : int
-        Of both maps and of the result.
+        Channels of both maps and of the result.
     deform_groups : int
         Groups of channels that move together.
     offset_feat_scale : float

@@ -65,11 +65,11 @@ def collect(
     Parameters
     ----------
     table : Table
-        Whose rows are collected.
+        The table to collect.
     scale_name : str
         The scale that they ran at.
     seeds : list of int
-        Of the runs.
+        Seeds of the runs.
     costs : dict, optional
         `Setting.key` to parameters, FLOPs, memory and frames per second.
     dataset : dict, optional

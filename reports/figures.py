@@ -43,9 +43,9 @@ def plot_average_precision(results: pd.DataFrame, scale: Scale) -> Figure:
     Parameters
     ----------
     results : DataFrame
-        From `reports.collect`.
+        Results from `reports.collect`.
     scale : Scale
-        That the runs ran at.
+        The scale of the runs.
     """
     shown = [metric for metric in KINDS if (results.metric == metric).any()]
     accuracies = results[results.metric.isin(shown)]
@@ -79,11 +79,11 @@ def plot_against_flops(results: pd.DataFrame, flops: dict[str, float], scale: Sc
     Parameters
     ----------
     results : DataFrame
-        From `reports.collect`.
+        Results from `reports.collect`.
     flops : dict
         `Setting.key` to multiply-adds per image, every one counted.
     scale : Scale
-        That the runs ran at.
+        The scale of the runs.
     """
     unit, name = (1e9, "G") if min(flops.values()) >= 1e9 else (1e6, "M")
     height, width = scale.complexity_image
@@ -97,11 +97,11 @@ def plot_against_latency(results: pd.DataFrame, frames_per_second: dict[str, flo
     Parameters
     ----------
     results : DataFrame
-        From `reports.collect`.
+        Results from `reports.collect`.
     frames_per_second : dict
         `Setting.key` to frames per second at the scale's size.
     scale : Scale
-        That the runs ran at.
+        The scale of the runs.
     """
     height, width = scale.complexity_image
     milliseconds = {key: 1000 / rate for key, rate in frames_per_second.items()}
@@ -144,9 +144,9 @@ def plot_training_curves(history: pd.DataFrame, scale: Scale) -> Figure:
     Parameters
     ----------
     history : DataFrame
-        From `reports.collect`.
+        Training curves from `reports.collect`.
     scale : Scale
-        That the runs ran at.
+        The scale of the runs.
     """
     figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 3.8), layout="constrained")
     first_seed = history.seed.min()

@@ -62,15 +62,15 @@ def make_table(
     Parameters
     ----------
     study : Study
-        Whose table is made.
+        The study of the table.
     key : str
-        Of the table in the study.
+        Key of the table in the study.
     scale : Scale
-        That the runs ran at.
+        The scale of the runs.
     results, provenance : DataFrame
         Results and runs from `reports.collect`.
     machine : Speeds, optional
-        Where and how speed was measured.
+        The speeds with the machine that they were measured on.
     """
     table = study.tables[key]
     columns = _columns(table)
@@ -252,7 +252,7 @@ def render(context: dict[str, Any], extension: str) -> str:
     Parameters
     ----------
     context : dict
-        From `make_table`.
+        Values for the templates, from `make_table`.
     extension : {'md', 'tex', 'html', 'csv'}
         The format.
     """

@@ -71,7 +71,7 @@ def draw_set(folder: Path, images: int, seed: int = 0) -> tuple[Path, Path]:
     folder : Path
         Receives the two files.
     images : int
-        How many.
+        Number of images.
 
     Returns
     -------
@@ -176,9 +176,9 @@ def measure(annotations: Path, detections: Path, rounds: int) -> pd.DataFrame:
     Parameters
     ----------
     annotations, detections : Path
-        From `draw_set`.
+        Files from `draw_set`.
     rounds : int
-        How often each tool evaluates boxes and masks.
+        Number of times that each tool evaluates boxes and masks.
 
     Returns
     -------
@@ -217,7 +217,7 @@ def ratios(measured: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     measured : DataFrame
-        From `measure`.
+        Times from `measure`.
 
     Returns
     -------

@@ -65,7 +65,7 @@ class Cost:
     seconds : float
         By the clock.
     processor_seconds : float
-        Of the processor, the system's part included; other programs on the machine hardly change it.
+        Processor time, system time included; other programs on the machine hardly change it.
     gibibytes : float
         Most memory that one process had at one time.
     """
@@ -108,7 +108,7 @@ def write_studies(folder: Path, rows: int, rows_per_table: int) -> None:
     folder : Path
         Copy of the project.
     rows : int
-        Of all tables together.
+        Number of rows of all tables together.
     rows_per_table : int
         At most.
     """
@@ -155,7 +155,7 @@ def leave_runs(runs: list[Run], finished: int) -> None:
     runs : list of Run
         All of them.
     finished : int
-        How many have ended.
+        Number of finished runs.
     """
     history = [
         {"iteration": 8 * point, **{name: 3.0 / point + len(name) / 1e5 for name in LOSSES}}

@@ -72,9 +72,9 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
     Parameters
     ----------
     grid : Grid
-        Of the configuration.
+        The configuration's grid.
     arguments : Namespace
-        Of `add_arguments`.
+        Parsed options, from `add_arguments`.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def per_run(grid: Grid) -> int:
     Parameters
     ----------
     grid : Grid
-        Of the configuration.
+        The configuration's grid.
     """
     return grid.scale.resources.gpus or grid.scale.resources.threads
 
@@ -182,7 +182,7 @@ def seconds_left(standing: Standing, estimate: Estimate) -> float:
     Parameters
     ----------
     standing : Standing
-        How far it is.
+        The run's status.
     estimate : Estimate
         What all of it takes.
     """
@@ -202,7 +202,7 @@ def makespan(durations: Iterable[float], slots: int) -> float:
     durations : iterable of float
         Seconds of each.
     slots : int
-        How many go on at the same time.
+        Number of runs at the same time.
     """
     ends = [0.0] * slots
     for seconds in sorted(durations, reverse=True):

@@ -38,9 +38,9 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
     Parameters
     ----------
     grid : Grid
-        Whose runs.
+        The grid whose runs are shown.
     arguments : Namespace
-        Of `add_arguments`.
+        Parsed options, from `add_arguments`.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def row_names(grid: Grid, report: str | None = None) -> list[tuple[Run, str]]:
     Parameters
     ----------
     grid : Grid
-        Of the configuration.
+        The configuration's grid.
     report : str, optional
         Only of this table.
     """
@@ -95,11 +95,11 @@ def view(named: list[tuple[Run, str]], failed_alone: bool = False, most_lines: i
     Parameters
     ----------
     named : list of (Run, str)
-        From `row_names`.
+        Runs with their rows, from `row_names`.
     failed_alone : bool
         Whether only failed runs are listed, all of them.
     most_lines : int, optional
-        That fit on the screen.
+        Number of lines that fit on the screen.
     """
     records = Records()
     standings = records.standings(run for run, _ in named)

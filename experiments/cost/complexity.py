@@ -101,7 +101,7 @@ def count(run: Run) -> dict[str, float]:
     Parameters
     ----------
     run : Run
-        Whose model is counted.
+        The run whose model is counted.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def training_memory(run: Run) -> int:
     Parameters
     ----------
     run : Run
-        Whose model is counted.
+        The run whose model is counted.
     """
     with FakeTensorMode():
         detector = build_model(run).train()
@@ -154,7 +154,7 @@ class TensorMemory(TorchDispatchMode):
     Parameters
     ----------
     tensors : sequence of Tensor
-        That exist already and take part.
+        Tensors that exist before and take part.
 
     Attributes
     ----------

@@ -35,9 +35,9 @@ def probe(times: TrainingTimes, standings: list[Standing]) -> None:
     Parameters
     ----------
     times : TrainingTimes
-        Whose file takes the measurements; it knows them afterwards.
+        The estimator; its file takes the measurements, and it uses them afterwards.
     standings : list of Standing
-        Of the runs whose models are measured.
+        Statuses of the runs whose models are measured.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def measure(run: Run) -> dict[str, Any]:
     Parameters
     ----------
     run : Run
-        Whose model, batch and optimiser are taken; weights and images are random.
+        The run that gives model, batch size and optimiser; weights and images are random.
     """
     device = "cuda" if run.scale.resources.gpus else "cpu"
     model = revert_sync_batchnorm(build_model(run)).to(device).train()

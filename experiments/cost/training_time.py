@@ -50,11 +50,11 @@ class Estimate:
     Attributes
     ----------
     seconds_per_iteration : float
-        Of training.
+        Seconds per training iteration.
     iterations : int
-        Of the whole schedule.
+        Iterations of the whole schedule.
     evaluation_seconds : float
-        Of all validations and the final test.
+        Seconds of all validations and the final test.
     source : str
         recorded, measured or assumed.
     """
@@ -84,7 +84,7 @@ class TrainingTimes:
     Parameters
     ----------
     grid : Grid
-        Of the configuration.
+        The configuration's grid.
     records : Records
         Reads what earlier runs have left.
     rate : float, optional
@@ -102,7 +102,7 @@ class TrainingTimes:
         Parameters
         ----------
         standing : Standing
-            Of the run.
+            The run's status.
         """
         run = standing.run
         iterations = self.iterations(run)
@@ -127,7 +127,7 @@ class TrainingTimes:
         Parameters
         ----------
         run : Run
-            Of the grid.
+            A run of the grid.
         """
         effective_batch = run.batch_size * max(1, self.scale.resources.gpus)
         return self.scale.schedules[run.setting.schedule].epochs * math.ceil(self.train_images / effective_batch)
@@ -228,7 +228,7 @@ class TrainingTimes:
         Parameters
         ----------
         run : Run
-            Of the grid.
+            A run of the grid.
         """
         area = math.prod(self.scale.complexity_image) / FALLBACK_IMAGE
         width = self.scale.out_channels / FALLBACK_WIDTH
@@ -244,7 +244,7 @@ class TrainingTimes:
         Parameters
         ----------
         estimates : iterable of (Run, Estimate)
-            Of `estimate`.
+            Estimates from `estimate`.
         """
         runs: dict[Source, list[Run]] = {source: [] for source in SOURCES}
         for run, estimate in estimates:
@@ -326,7 +326,7 @@ def model_key(spec: dict[str, Any]) -> str:
     Parameters
     ----------
     spec : dict
-        Of a run.
+        A run's spec.
     """
     parts = ("neck", "detector", "backbone", "dataset", "image_scale", "out_channels", "num_outs")
     return json.dumps({part: spec[part] for part in parts}, sort_keys=True)
@@ -338,7 +338,7 @@ def key_of_probe(run: Run) -> str:
     Parameters
     ----------
     run : Run
-        Of the grid.
+        A run of the grid.
     """
     return hashlib.sha256(f"{model_key(run.spec)} {run.batch_size}".encode()).hexdigest()[:12]
 
@@ -349,7 +349,7 @@ def evaluations_of(run: Run) -> int:
     Parameters
     ----------
     run : Run
-        Of the grid.
+        A run of the grid.
     """
     return _evaluations(run.scale, run.scale.schedules[run.setting.schedule].epochs)
 

@@ -25,11 +25,11 @@ def prepare_dataset(
     Parameters
     ----------
     dataset : SyntheticDataset or CocoDataset
-        Which dataset.
+        The dataset.
     folder : Path
-        Where runs look for it; what was there is replaced.
+        Folder in which runs look for the dataset; its content is replaced.
     data_root : Path or None
-        Where a dataset that is not synthetic lies.
+        Folder of a dataset that is not synthetic.
     expected : dict
         What the splits ``train`` and ``val`` must hold, where that is known.
 

@@ -18,9 +18,9 @@ def check_stuff_maps(dataset: CocoDataset, data_root: Path) -> dict[str, Any]:
     Parameters
     ----------
     dataset : CocoDataset
-        Which dataset.
+        The dataset.
     data_root : Path
-        Where it lies.
+        The dataset's folder.
 
     Returns
     -------

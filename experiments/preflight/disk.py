@@ -30,7 +30,7 @@ def check_disk(runs: Sequence[Run]) -> dict[str, Any]:
     Parameters
     ----------
     runs : sequence of Run
-        That are to be trained; what they have saved already is counted.
+        Runs to train; checkpoints that they have saved already are counted.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def demand_of(run: Run) -> Demand:
     Parameters
     ----------
     run : Run
-        Whose model is built, without memory for its weights.
+        The run; its model is built without memory for its weights.
     """
     config = load_config(run)
     with torch.device("meta"):

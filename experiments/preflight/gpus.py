@@ -22,7 +22,7 @@ def check_gpus(wanted: int) -> dict[str, Any]:
     Parameters
     ----------
     wanted : int
-        How many; with none, nothing is checked.
+        Number of GPUs; with 0, nothing is checked.
 
     Returns
     -------

@@ -20,7 +20,7 @@ class Provenance(BaseModel):
     date : str or None
         When the run ended, ISO 8601.
     seconds, training_seconds, seconds_per_iteration : float or None
-        Of the last process; of all trainings; of one iteration, over all processes that shared the training.
+        Time of the last process; time of all trainings; mean time of an iteration, over all processes that shared the training.
     resumed_from : str or None
         Name of the checkpoint that the last process went on from.
     effective_batch, learning_rate : float or None
@@ -75,7 +75,7 @@ class RunMetrics(BaseModel):
     dataset : dict
         Identity of the dataset.
     provenance : Provenance
-        Where the numbers come from; the key ``made`` of the file.
+        Origin of the numbers; the key ``made`` of the file.
     """
 
     model_config = ConfigDict(extra="allow", populate_by_name=True)

@@ -53,7 +53,7 @@ def file_hash(path: Path) -> str:
     Parameters
     ----------
     path : Path
-        Of the file.
+        The file.
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -27,7 +27,7 @@ def write_progress(folder: Path, **news: Any) -> None:
     Parameters
     ----------
     folder : Path
-        Of the run.
+        The run's folder, ``runs/<id>/``.
     **news
         state ('running', 'failed' or 'preempted'), epoch and iteration (done), max_epochs, max_iterations,
         seconds_per_iteration, seconds_left, loss, metrics (of the last validation), reason (of a failure).
@@ -46,7 +46,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     Parameters
     ----------
     folder : Path
-        Of the run.
+        The run's folder, ``runs/<id>/``.
     """
     path, launch = folder / LOCK, os.environ.get("TORCHELASTIC_RUN_ID")
     if int(os.environ.get("RANK", 0)) > 0:
@@ -69,7 +69,7 @@ def refuse_repetition(folder: Path) -> None:
     Parameters
     ----------
     folder : Path
-        Of the run.
+        The run's folder, ``runs/<id>/``.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def tell_end(folder: Path, state: str, reason: str, is_certain: bool = False) ->
     Parameters
     ----------
     folder : Path
-        Of the run.
+        The run's folder, ``runs/<id>/``.
     state : {'failed', 'preempted'}
         How.
     reason : str

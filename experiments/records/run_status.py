@@ -54,7 +54,7 @@ class Records:
         Parameters
         ----------
         run : Run
-            Of the grid.
+            A run of the grid.
         """
         if run.metrics_file.exists():
             return Standing(run, "done", self)
@@ -72,7 +72,7 @@ class Records:
         Parameters
         ----------
         runs : iterable of Run
-            Of the grid.
+            Runs of the grid.
         """
         begun = {path.name for path in RUNS.iterdir()} if RUNS.is_dir() else set()
         return [self.standing(run) if run.id in begun else Standing(run, "queued", self) for run in runs]

@@ -42,7 +42,7 @@ class ServerAnswer(StrictModel):
     Attributes
     ----------
     bbox, segm : Statistics or None
-        Of the boxes and of the masks, two entries on the server; one may still be missing.
+        Statistics of the boxes and of the masks, two entries on the server; one may still be missing.
     """
 
     bbox: Statistics | None = None
@@ -72,7 +72,7 @@ def read_answer(path: Path) -> dict[str, float]:
     Parameters
     ----------
     path : Path
-        From `answer_file`; nothing is known where it does not exist.
+        Path from `answer_file`; a missing file gives no values.
 
     Raises
     ------

@@ -229,7 +229,7 @@ def normal_form(tree: ast.Module) -> tuple[object, ...]:
     Parameters
     ----------
     tree : ast.Module
-        From `ast.parse`.
+        A module from `ast.parse`.
     """
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     body = _plain(tree.body, in_class=False)

@@ -24,7 +24,7 @@ class Run:
     scale : Scale
         On what data, how wide and how long.
     seed : int
-        Of every random number.
+        Seed of all random number generators.
 
     Raises
     ------

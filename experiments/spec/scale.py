@@ -83,7 +83,7 @@ class ExpectedSplit(StrictModel):
     images : int
         Images that the annotations name and files in the folder.
     annotations_sha256 : str or None
-        Of the annotation file; None where it is not known.
+        SHA-256 of the annotation file; None if it is not known.
     """
 
     images: PositiveInt
@@ -159,7 +159,7 @@ class Training(StrictModel):
         Images per step of all processes together that the learning rate is meant for; with another number of them it is
         multiplied by their ratio (linear rule, arXiv 1706.02677). None: meant for whatever number there is.
     precision : {'float32', 'bfloat16'}
-        Of the forward pass, by autocast; parameters, losses and what mmcv's operators read stay float32.
+        Precision of the forward pass, by autocast; parameters, losses and inputs of mmcv's operators stay float32.
     channels_last : bool
         Whether weights and feature maps keep the channels of a pixel beside each other in memory.
     gradient_checkpointing : list of str
@@ -228,7 +228,7 @@ class Scale(StrictModel):
     training : Training
         Precision, memory layout and the like.
     loggers : list of str
-        Where losses and metrics of each training are written beside its own folder; says nothing about its result.
+        Loggers that receive losses and metrics of each training beside its own folder; they do not change its result.
     test_set : TestSet or None
         What submissions to an evaluation server are made from.
     complexity_image : (int, int)

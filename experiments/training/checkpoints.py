@@ -21,7 +21,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
     Parameters
     ----------
     folder : Path
-        Where mmengine writes ``epoch_<n>.pth``, and an interruption its own.
+        Folder in which mmengine writes ``epoch_<n>.pth``, and an interruption its own checkpoint.
     """
     found = {path: _iterations(path) for path in [*folder.glob("epoch_*.pth"), *folder.glob(CHECKPOINT)]}
     whole = {path: iterations for path, iterations in found.items() if iterations is not None}

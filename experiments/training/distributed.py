@@ -13,7 +13,7 @@ def join_processes(config: Config) -> None:
     Parameters
     ----------
     config : Config
-        Of a run; told of them in place.
+        A run's config; the launcher is set in place.
     """
     if "LOCAL_RANK" not in os.environ:
         return

@@ -54,7 +54,7 @@ def summarize(truth: COCO, found: COCO, kind: str, object_sizes: tuple[float, fl
     Parameters
     ----------
     truth, found : COCO
-        From `load`.
+        Annotations and detections, from `load`.
     kind, object_sizes
         As for `average_precision`.
 

@@ -21,9 +21,9 @@ def use_loggers(config: Config, loggers: Sequence[str]) -> None:
     Parameters
     ----------
     config : Config
-        Of a run; changed in place.
+        A run's config, changed in place.
     loggers : sequence of str
-        Of 'tensorboard' (event files in the run's folder), 'mlflow' (one store for all runs, ``loggers/mlflow``) and 'wandb'.
+        'tensorboard' (event files in the run's folder), 'mlflow' (one store for all runs, ``loggers/mlflow``), 'wandb'.
 
     Raises
     ------

@@ -34,7 +34,7 @@ def write_submission(run: Path, scale: Scale, output: Path, threads: int) -> lis
     run : Path
         The folder of a finished run.
     scale : Scale
-        That it ran at.
+        The scale of the run.
     output : Path
         Receives ``box/detections_<test set>_<name>_results.zip`` and, where the detector has masks, ``mask/`` with the same:
         they are two entries on the server.

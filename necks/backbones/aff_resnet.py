@@ -74,7 +74,7 @@ class AFFResNet(_FusingStages, ResNet):
     Parameters
     ----------
     fusion : str
-        Of a block's branch (x) and shortcut (y), see `necks.layers.attentional_fusion.build_fusion`.
+        Fusion of a block's branch (x) and shortcut (y), see `necks.layers.attentional_fusion.build_fusion`.
     reduction : int
         By how much the attention's hidden layer is narrower than the stage.
     first_fusing_stage : int
@@ -82,7 +82,7 @@ class AFFResNet(_FusingStages, ResNet):
     global_norm_cfg : dict, optional
         Another normalisation for the attention's global branch, which sees one value per image and channel.
     **options
-        Of mmdet's ResNet; `deep_stem` and `avg_down` are set.
+        Options of mmdet's ResNet; `deep_stem` and `avg_down` are set.
 
     Raises
     ------
@@ -105,7 +105,7 @@ class AFFResNeXt(_FusingStages, ResNeXt):
     fusion, reduction, first_fusing_stage, global_norm_cfg
         As of `AFFResNet`.
     **options
-        Of mmdet's ResNeXt; `deep_stem` and `avg_down` are set, `stem_channels` is 128 by default.
+        Options of mmdet's ResNeXt; `deep_stem` and `avg_down` are set, `stem_channels` is 128 by default.
 
     Raises
     ------

@@ -36,7 +36,7 @@ def build_fusion(
     channels : int
         C.
     reduction, context, norm_cfg, global_norm_cfg
-        Of `MultiScaleAttention`.
+        Options of `MultiScaleAttention`.
     scale : {1, 2}
         Factor of 'aff': 2 in the published code, 1 in the paper's equation 4.
     share_second_global : bool
@@ -73,7 +73,7 @@ class MultiScaleAttention(nn.Module):
     Parameters
     ----------
     channels : int
-        Of the map.
+        Channels of the map.
     reduction : int
         By how much the hidden layer of a branch is narrower.
     context : {'global+local', 'global+global', 'local+local'}
@@ -130,7 +130,7 @@ class AttentionalFusion(nn.Module):
     Parameters
     ----------
     channels : int
-        Of both maps.
+        Channels of both maps.
     scale : {1, 2}
         Factor of the result.
     attention : dict
@@ -153,7 +153,7 @@ class IterativeAttentionalFusion(nn.Module):
     Parameters
     ----------
     channels : int
-        Of both maps.
+        Channels of both maps.
     share_second_global : bool
         Whether the second step uses the first step's global branch.
     attention : dict
@@ -198,7 +198,7 @@ class Concatenation(nn.Module):
     Parameters
     ----------
     channels : int
-        Of both maps and of the result.
+        Channels of both maps and of the result.
     """
 
     def __init__(self, channels: int) -> None:
@@ -218,7 +218,7 @@ class WeightedSum(nn.Module):
     formula : callable
         The sum, of the attention, the first map and the second.
     channels : int
-        Of both maps.
+        Channels of both maps.
     attention : dict
         Options of `MultiScaleAttention`.
     """

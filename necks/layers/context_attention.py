@@ -59,7 +59,7 @@ class ResamplerOptions:
     offset_scale : float
         Factor of the regular 3x3 grid and of the learned offsets.
     dw_kernel_size : int or None
-        Of the depthwise convolution of the context; None leaves it out.
+        Kernel size of the depthwise convolution of the context; None leaves it out.
     output_bias : bool
         Whether the projection of the result has a bias.
     norm : 'LN', dict or None
@@ -106,7 +106,7 @@ class ContextResampler(nn.Module):
     Parameters
     ----------
     channels : int
-        Of both maps, a multiple of `groups`.
+        Channels of both maps, a multiple of `groups`.
     groups : int
         Groups of channels that are sampled at the same places.
     options : ResamplerOptions
@@ -172,7 +172,7 @@ class RepVGGBlock(nn.Module):
     Parameters
     ----------
     channels : int
-        Of the map and of the result.
+        Channels of the map and of the result.
     layers : Layers
         Normalisation and activation.
     """
@@ -231,7 +231,7 @@ class WeightGenerator(nn.Module):
     Parameters
     ----------
     in_channels : int
-        Of all narrow copies together.
+        Channels of all narrow copies together.
     operands : int
         Number of logits.
     expansion : float
@@ -260,17 +260,17 @@ class MultiScaleContextAttention(nn.Module):
     Parameters
     ----------
     channels : int
-        Of every operand and of the result.
+        Channels of every operand and of the result.
     operands : int
         Their number; the last one is the node's own level, which is not resampled.
     compressed_channels : int
-        Of the narrow copies that decide the weights.
+        Channels of the narrow copies that decide the weights.
     groups : int
-        Of the resamplers.
+        Groups of the resamplers.
     resampler : ResamplerOptions or None
         None leaves context and resamplers out.
     expansion, blocks
-        Of the `WeightGenerator`.
+        Options of the `WeightGenerator`.
     weights : {'sigmoid', 'softmax'}
         Activation of its logits.
     layers : Layers
@@ -322,9 +322,9 @@ class IntraScaleContentAttention(nn.Module):
     Parameters
     ----------
     channels : int
-        Of the map, a multiple of `groups`.
+        Channels of the map, a multiple of `groups`.
     groups : int
-        Of the normalisation whose scales tell how informative a channel is.
+        Groups of the normalisation whose scales tell how informative a channel is.
     threshold : float
         Gate above which a value is informative. The gate has no gradient there.
     """

@@ -15,7 +15,7 @@ def fused_conv1x1(features: Tensor, convs: Sequence[nn.Conv2d]) -> tuple[Tensor,
     features : Tensor
         (N, C, H, W).
     convs : sequence of nn.Conv2d
-        Of kernel size 1, with biases.
+        Convolutions of kernel size 1, with biases.
 
     Returns
     -------

@@ -220,7 +220,7 @@ class GlobalAttentionCarafe(nn.Module):
     channels : int
         Channels of the pyramid.
     activation : {'2sigmoid', 'sigmoid'}
-        Of the channel weights.
+        Activation of the channel weights.
     """
 
     def __init__(self, channels: int, activation: str = "2sigmoid") -> None:
@@ -255,7 +255,7 @@ class GlobalAttentionCap(nn.Module):
     channels : int
         Channels of the pyramid.
     activation : {'2sigmoid', 'sigmoid'}
-        Of the channel weights.
+        Activation of the channel weights.
     """
 
     def __init__(self, channels: int, activation: str = "2sigmoid") -> None:

@@ -62,7 +62,7 @@ def append_pooled_levels(levels: list[Tensor], num_outs: int) -> tuple[Tensor, .
     levels : list of Tensor
         (N, C, H, W), finest first.
     num_outs : int
-        How many levels there shall be.
+        Number of levels of the result.
     """
     levels = list(levels)
     while len(levels) < num_outs:

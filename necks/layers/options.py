@@ -9,7 +9,7 @@ def check_choice(owner: str, option: str, value: object, allowed: Sequence[objec
     Parameters
     ----------
     owner : str
-        Whose option it is.
+        Name of the module that has the option.
     option : str
         Name of the option.
     value, allowed
@@ -30,7 +30,7 @@ def check_num_outs(owner: str, num_outs: int, inputs: int) -> None:
     Parameters
     ----------
     owner : str
-        Whose option it is.
+        Name of the module that has the option.
     num_outs, inputs : int
         Numbers of levels.
 

@@ -19,7 +19,7 @@ class InvalidLossHook(Hook):
     window : int
         Iterations over which the loss is averaged.
     growth : float
-        How many times the mean loss of the first `window` iterations that of the last ones may be.
+        Largest allowed ratio of the mean loss of the last `window` iterations to that of the first ones.
     """
 
     def __init__(self, window: int = 50, growth: float = 10.0) -> None:

@@ -22,9 +22,9 @@ class ProgressHook(Hook):
     Parameters
     ----------
     stream : TextIO
-        Where the lines go.
+        Stream for the lines.
     folder : Path
-        Of the run.
+        The run's folder, ``runs/<id>/``.
     """
 
     priority = "BELOW_NORMAL"  # before the checkpoint is written, which keeps the time

@@ -17,7 +17,7 @@ class EpochSeedHook(Hook):
     Parameters
     ----------
     seed : int
-        Of the run.
+        The run's seed.
     """
 
     priority = "VERY_HIGH"
@@ -43,7 +43,7 @@ def seed_worker(worker_id: int) -> None:
     Parameters
     ----------
     worker_id : int
-        Of the process; torch's seed differs by it already.
+        Index of the worker; torch's seed already differs by it.
     """
     seed = torch.initial_seed() % 2**32
     random.seed(seed)
