@@ -74,7 +74,8 @@ rule dataset:
         sources=targets.fingerprint_of("experiments/data/prepare.py"),
     shell:
         "python -m experiments.data.prepare --dataset {params.dataset:q} --folder {params.folder} --data-root {params.data_root:q}"
-        " --expected {params.expected:q} {output}" + LOGGED
+        " --expected {params.expected:q} {output}"
+        f"{LOGGED}"
 
 
 # A short job on the kind of node on which trainings run, so that none of them queues for what cannot work.
@@ -96,7 +97,7 @@ rule check_gpus:
     params:
         gpus=targets.gpus_to_check,
     shell:
-        "python -m experiments.preflight.gpus --gpus {params.gpus} {output}" + LOGGED
+        "python -m experiments.preflight.gpus --gpus {params.gpus} {output}" f"{LOGGED}"
 
 
 rule check_disk:
@@ -114,7 +115,8 @@ rule check_disk:
         configuration=targets.configuration_json,
         runs=targets.runs_to_store,
     shell:
-        "python -m experiments.preflight.disk --configuration {params.configuration:q} {output} --runs {params.runs}" + LOGGED
+        "python -m experiments.preflight.disk --configuration {params.configuration:q} {output} --runs {params.runs}"
+        f"{LOGGED}"
 
 
 # Snakemake would train finished runs again if the checks, missing by now, were made for others. This file stays with its run.
@@ -140,7 +142,7 @@ rule stuff_maps:
         data_root=grid.configuration.data_root or "none",
     shell:
         "python -m experiments.data.prepare --stuff-maps --dataset {params.dataset:q} --data-root {params.data_root:q} {output}"
-        + LOGGED
+        f"{LOGGED}"
 
 
 # For reading, or for mmdetection's own tools: a training writes its config itself, which halves the jobs of a large grid.
@@ -158,7 +160,7 @@ rule config:
     params:
         run=targets.run_arguments,
     shell:
-        "python -m experiments.configs.write {params.run} {output}" + LOGGED
+        "python -m experiments.configs.write {params.run} {output}" f"{LOGGED}"
 
 
 rule train:
@@ -234,7 +236,7 @@ rule complexity:
         settings=targets.settings_json,
         sources=targets.cost_fingerprint,
     shell:
-        "python -m experiments.cost.complexity --settings {params.settings:q} --scale {wildcards.at} {output}" + LOGGED
+        "python -m experiments.cost.complexity --settings {params.settings:q} --scale {wildcards.at} {output}" f"{LOGGED}"
 
 
 rule speed:
@@ -254,7 +256,7 @@ rule speed:
         sources=targets.cost_fingerprint,
     shell:
         "python -m experiments.cost.speed --settings {params.settings:q} --scale {wildcards.at} --threads {threads} {output}"
-        + LOGGED
+        f"{LOGGED}"
 
 
 rule collect:
@@ -284,7 +286,8 @@ rule collect:
         "python -m reports.collect --study {params.study} --table {params.table} --scale {params.scale}"
         " --seeds {params.seeds} --dataset {input.dataset} --counts {input.counts} --speeds {input.speeds}"
         " --results {output.results} --history {output.history}"
-        " --runs {output.runs}" + LOGGED
+        " --runs {output.runs}"
+        f"{LOGGED}"
 
 
 rule tables:
@@ -308,7 +311,8 @@ rule tables:
         scale=scale.name,
     shell:
         "python -m reports.tables --study {params.study} --table {params.table} --scale {params.scale} --speeds {input.speeds}"
-        " --results {input.results} --runs {input.runs} reports/{wildcards.report}" + LOGGED
+        " --results {input.results} --runs {input.runs} reports/{wildcards.report}"
+        f"{LOGGED}"
 
 
 rule figures:
@@ -335,7 +339,8 @@ rule figures:
         scale=scale.name,
     shell:
         "python -m reports.figures --scale {params.scale} --complexity {input.complexity} --results {input.results}"
-        " --history {input.history} reports/figures/{wildcards.report}" + LOGGED
+        " --history {input.history} reports/figures/{wildcards.report}"
+        f"{LOGGED}"
 
 
 rule latency_figure:
@@ -357,4 +362,5 @@ rule latency_figure:
         scale=scale.name,
     shell:
         "python -m reports.figures --scale {params.scale} --speed {input.speed} --results {input.results}"
-        " reports/figures/{wildcards.report}" + LOGGED
+        " reports/figures/{wildcards.report}"
+        f"{LOGGED}"

@@ -4,7 +4,7 @@ import argparse
 import gc
 
 from experiments.cli import plan, status
-from experiments.errors import run_or_explain
+from experiments.errors import report_user_errors
 from experiments.spec.configuration import read_configuration
 from experiments.workflow.grid import Grid
 
@@ -42,4 +42,4 @@ def main() -> None:
 if __name__ == "__main__":
     # Thousands of runs are no garbage: looking through them less often saves a third of the time.
     gc.set_threshold(1_000_000, 50, 50)
-    run_or_explain(main)
+    report_user_errors(main)

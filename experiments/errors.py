@@ -9,7 +9,7 @@ class UserError(Exception):
     """A problem in the user's files, data or machine, told in one sentence that names the place and the remedy."""
 
 
-def run_or_explain(main: Callable[[], None]) -> None:
+def report_user_errors(main: Callable[[], None]) -> None:
     """Run a program; end it with the sentence of a `UserError` or of the operating system and exit code 1, without a traceback.
 
     Parameters
@@ -26,7 +26,7 @@ def run_or_explain(main: Callable[[], None]) -> None:
 
 
 @contextmanager
-def explain_build(subject: str) -> Iterator[None]:
+def build_errors_as_user_errors(subject: str) -> Iterator[None]:
     """Turn the errors with which mmdet, mmengine and necks refuse options into a sentence.
 
     Parameters

@@ -32,9 +32,9 @@ def backend_for(tensor: Tensor) -> ModuleType:
     if name not in BACKENDS:
         raise RuntimeError(f"{VARIABLE} is {name!r}; allowed: {', '.join(BACKENDS)}")
     backend = _load(name)
-    obstacle = backend.obstacle(tensor.device.type)
-    if obstacle:
-        raise RuntimeError(f"{VARIABLE} is {name!r}, but {obstacle}")
+    unavailable_reason = backend.unavailable_reason(tensor.device.type)
+    if unavailable_reason:
+        raise RuntimeError(f"{VARIABLE} is {name!r}, but {unavailable_reason}")
     return backend
 
 
@@ -42,10 +42,10 @@ def backend_for(tensor: Tensor) -> ModuleType:
 def _default(device: str) -> ModuleType:
     name = {"cpu": "cpu", "cuda": "triton"}.get(device, "reference")
     backend = _load(name)
-    obstacle = backend.obstacle(device)
-    if not obstacle:
+    unavailable_reason = backend.unavailable_reason(device)
+    if not unavailable_reason:
         return backend
-    warnings.warn(f"kernels: {obstacle}; the much slower reference operators are used", stacklevel=4)
+    warnings.warn(f"kernels: {unavailable_reason}; the much slower reference operators are used", stacklevel=4)
     return _load("reference")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.errors import UserError, run_or_explain
+from experiments.errors import UserError, report_user_errors
 from experiments.records.cost_files import read_counts, read_speeds
 from experiments.records.metrics_file import Provenance, RunMetrics, read_metrics
 from experiments.records.server_results import answer_file, read_answer
@@ -183,4 +183,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_or_explain(main)
+    report_user_errors(main)

@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from experiments.errors import run_or_explain
+from experiments.errors import report_user_errors
 from experiments.records.cost_files import read_counts, read_speeds
 from experiments.spec.scale import Scale, load_scale
 
@@ -196,4 +196,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_or_explain(main)
+    report_user_errors(main)

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from experiments.errors import run_or_explain
+from experiments.errors import report_user_errors
 from experiments.records.cost_files import Speeds, read_speeds
 from experiments.spec.metrics import METRICS
 from experiments.spec.scale import Scale, load_scale
@@ -327,4 +327,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_or_explain(main)
+    report_user_errors(main)

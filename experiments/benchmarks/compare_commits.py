@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks.equal_sources import worktree
-from experiments.errors import UserError, run_or_explain
+from experiments.errors import UserError, report_user_errors
 
 Losses = dict[str, list[dict[str, str]]]
 PROGRAM = Path(__file__).with_name("step_losses.py")
@@ -135,4 +135,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    run_or_explain(main)
+    report_user_errors(main)

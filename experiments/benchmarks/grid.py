@@ -21,7 +21,7 @@ import yaml
 from tqdm import tqdm
 
 from experiments.benchmarks.project_copy import copy_project
-from experiments.errors import UserError, run_or_explain
+from experiments.errors import UserError, report_user_errors
 from experiments.records.metrics_file import Provenance, RunMetrics, write_metrics
 from experiments.spec.fingerprint import fingerprints
 from experiments.spec.metrics import ACCURACY
@@ -371,4 +371,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_or_explain(main)
+    report_user_errors(main)

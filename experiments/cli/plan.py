@@ -15,9 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments.cli.status import WIDTH_OF_FILES, duration
-from experiments.cost.training_time import SOURCES, Estimate, TrainingTimes
+from experiments.cost.training_time import SOURCES, Estimate, TrainingTimeEstimator
 from experiments.errors import UserError
-from experiments.records.run_status import Records, Standing
+from experiments.records.run_status import RunReader, RunStatus
 from experiments.workflow.grid import Grid
 
 HOUR = 3600
@@ -84,20 +84,20 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
     slots = _slots(grid, arguments)
     if arguments.teraflops is not None and not arguments.teraflops > 0:
         raise UserError(f"--teraflops {arguments.teraflops:g}: expected a number above 0")
-    records = Records()
+    records = RunReader()
     rate = None
     if arguments.teraflops:
         rate = arguments.teraflops * 1e12 * (1 if grid.scale.resources.gpus else grid.scale.resources.threads)
-    standings = records.standings(grid.runs.values())
-    times = TrainingTimes(grid, records, rate)
+    statuses = records.statuses(grid.runs.values())
+    times = TrainingTimeEstimator(grid, records, rate)
     if arguments.probe:
         from experiments.cost.probe import probe
 
-        probe(times, standings)
-    estimates = {standing.run.id: times.estimate(standing) for standing in standings}
-    lines = _lines(grid, {standing.run.id: standing for standing in standings}, estimates, slots)
+        probe(times, statuses)
+    estimates = {run_status.run.id: times.estimate(run_status) for run_status in statuses}
+    lines = _lines(grid, {run_status.run.id: run_status for run_status in statuses}, estimates, slots)
     notes = [
-        *times.assumptions((standing.run, estimates[standing.run.id]) for standing in standings),
+        *times.assumptions((run_status.run, estimates[run_status.run.id]) for run_status in statuses),
         *_notes(grid, slots, estimates),
     ]
     if arguments.json:
@@ -111,7 +111,7 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
         console.print(escape(sentence), highlight=False)
 
 
-def per_run(grid: Grid) -> int:
+def devices_per_run(grid: Grid) -> int:
     """GPUs that one run asks for, or cores where the scale trains on the CPU.
 
     Parameters
@@ -128,25 +128,25 @@ def _slots(grid: Grid, arguments: argparse.Namespace) -> int:
     if getattr(arguments, other) is not None:
         raise UserError(f"--{other}: scale {grid.scale.name} trains on {_plural(wanted)}; say --{wanted}")
     given = getattr(arguments, wanted)
-    if given is not None and given < per_run(grid):
+    if given is not None and given < devices_per_run(grid):
         raise UserError(
-            f"--{wanted} {given}: one run at scale {grid.scale.name} asks for {per_run(grid)}; give a multiple of it"
+            f"--{wanted} {given}: one run at scale {grid.scale.name} asks for {devices_per_run(grid)}; give a multiple of it"
         )
-    return 1 if given is None else given // per_run(grid)
+    return 1 if given is None else given // devices_per_run(grid)
 
 
 def _plural(unit: str) -> str:
     return "GPUs" if unit == "gpus" else "the CPU"
 
 
-def _lines(grid: Grid, standings: dict[str, Standing], estimates: dict[str, Estimate], slots: int) -> list[Line]:
+def _lines(grid: Grid, statuses: dict[str, RunStatus], estimates: dict[str, Estimate], slots: int) -> list[Line]:
     lines = []
     for report in grid.tables:
         table = grid.table(report)
         ids = list(dict.fromkeys(run.id for run in grid.runs_of(report)))
-        lines.append(_line(report, len(table.rows), len(table.settings), ids, standings, estimates, slots))
+        lines.append(_line(report, len(table.rows), len(table.settings), ids, statuses, estimates, slots))
     rows, runnable = (sum(getattr(line, name) for line in lines) for name in ("rows", "runnable"))
-    return [*lines, _line(TOTAL, rows, runnable, list(standings), standings, estimates, slots)]
+    return [*lines, _line(TOTAL, rows, runnable, list(statuses), statuses, estimates, slots)]
 
 
 def _line(
@@ -154,20 +154,20 @@ def _line(
     rows: int,
     runnable: int,
     ids: list[str],
-    standings: dict[str, Standing],
+    statuses: dict[str, RunStatus],
     estimates: dict[str, Estimate],
     slots: int,
 ) -> Line:
-    left = [seconds_left(standings[run], estimates[run]) for run in ids]
+    left = [seconds_left(statuses[run], estimates[run]) for run in ids]
     per_iteration = [estimates[run].seconds_per_iteration for run in ids]
     counts = Counter(estimates[run].source for run in ids)
-    units = {run: standings[run].run.scale.resources.gpus or standings[run].run.scale.resources.threads for run in ids}
+    units = {run: statuses[run].run.scale.resources.gpus or statuses[run].run.scale.resources.threads for run in ids}
     return Line(
         name=name,
         rows=rows,
         runnable=runnable,
         runs=len(ids),
-        done=sum(standings[run].state == "done" for run in ids),
+        done=sum(statuses[run].state == "done" for run in ids),
         hours=sum(estimates[run].seconds * units[run] for run in ids) / HOUR,
         hours_left=sum(seconds * units[run] for run, seconds in zip(ids, left, strict=True)) / HOUR,
         wall_seconds=makespan(left, slots),
@@ -176,20 +176,20 @@ def _line(
     )
 
 
-def seconds_left(standing: Standing, estimate: Estimate) -> float:
+def seconds_left(run_status: RunStatus, estimate: Estimate) -> float:
     """What of a run is still to be done; an interrupted one goes on after its last whole epoch.
 
     Parameters
     ----------
-    standing : Standing
+    run_status : RunStatus
         The run's status.
     estimate : Estimate
         What all of it takes.
     """
-    if standing.state == "done":
+    if run_status.state == "done":
         return 0.0
-    key = "iteration" if standing.state == "running" else "epoch"
-    done, whole = standing.number(key), standing.number(f"max_{key}s")
+    key = "iteration" if run_status.state == "running" else "epoch"
+    done, whole = run_status.number(key), run_status.number(f"max_{key}s")
     share = min(1.0, max(0.0, done / whole)) if done is not None and whole else 0.0
     return estimate.seconds * (1 - share)
 
@@ -235,7 +235,7 @@ def _unit(grid: Grid) -> str:
 
 
 def _units(grid: Grid, slots: int) -> str:
-    number = slots * per_run(grid)
+    number = slots * devices_per_run(grid)
     return f"{number} {_unit(grid)}{'s' if number > 1 else ''}"
 
 

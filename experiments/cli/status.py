@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments.errors import UserError
-from experiments.records.run_status import STATES, Records, Standing, number
+from experiments.records.run_status import STATES, RunReader, RunStatus, number
 from experiments.spec.run import Run
 from experiments.workflow.grid import Grid
 
@@ -101,57 +101,57 @@ def view(named: list[tuple[Run, str]], failed_alone: bool = False, most_lines: i
     most_lines : int, optional
         Number of lines that fit on the screen.
     """
-    records = Records()
-    standings = records.standings(run for run, _ in named)
+    records = RunReader()
+    statuses = records.statuses(run for run, _ in named)
     names = {run.id: name for run, name in named}
-    listed = _listed(standings, failed_alone)[:most_lines]
+    listed = _listed(statuses, failed_alone)[:most_lines]
     lines = _table(listed, names) if listed else ""
-    counts = Counter(standing.state for standing in standings)
-    shown = Counter(standing.state for standing in listed)
+    counts = Counter(run_status.state for run_status in statuses)
+    shown = Counter(run_status.state for run_status in listed)
     left_out = [f"{counts[state] - shown[state]} {state}" for state in STATES if counts[state] > shown[state]]
-    parts = [f"{len(standings)} runs: " + ", ".join(f"{counts[state]} {state}" for state in STATES), lines]
+    parts = [f"{len(statuses)} runs: " + ", ".join(f"{counts[state]} {state}" for state in STATES), lines]
     if left_out and not failed_alone:
         parts.append(f"not listed: {', '.join(left_out)}; --failed lists all failed runs, --report one table")
     return Group(*parts, *(escape(problem) for problem in records.problems))
 
 
-def _listed(standings: list[Standing], failed_alone: bool) -> list[Standing]:
-    ordered = sorted(standings, key=lambda standing: STATES.index(standing.state))
+def _listed(statuses: list[RunStatus], failed_alone: bool) -> list[RunStatus]:
+    ordered = sorted(statuses, key=lambda run_status: STATES.index(run_status.state))
     if failed_alone:
-        return [standing for standing in ordered if standing.state == "failed"]
-    if len(standings) <= LISTED:
+        return [run_status for run_status in ordered if run_status.state == "failed"]
+    if len(statuses) <= LISTED:
         return ordered
     interesting = ("running", "failed", "interrupted")
-    by_state = {state: [standing for standing in ordered if standing.state == state] for state in interesting}
-    return [standing for of_state in by_state.values() for standing in of_state[:LISTED_OF_STATE]]
+    by_state = {state: [run_status for run_status in ordered if run_status.state == state] for state in interesting}
+    return [run_status for of_state in by_state.values() for run_status in of_state[:LISTED_OF_STATE]]
 
 
-def _table(standings: list[Standing], names: dict[str, str]) -> Table:
+def _table(statuses: list[RunStatus], names: dict[str, str]) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
     table.add_column("run", no_wrap=True)
-    table.add_column("row", min_width=min(24, max(len(names[standing.run.id]) for standing in standings)), overflow="fold")
+    table.add_column("row", min_width=min(24, max(len(names[run_status.run.id]) for run_status in statuses)), overflow="fold")
     table.add_column("state", no_wrap=True)
     for heading in ("epoch", "left", "box AP", "mask AP"):
         table.add_column(heading, justify="right", no_wrap=heading == "left")
     table.add_column("remark", overflow="fold")
-    for standing in standings:
-        state = f"[{COLOURS[standing.state]}]{standing.state}[/]"
-        table.add_row(standing.run.id, escape(names[standing.run.id]), state, *_details(standing))
+    for run_status in statuses:
+        state = f"[{COLOURS[run_status.state]}]{run_status.state}[/]"
+        table.add_row(run_status.run.id, escape(names[run_status.run.id]), state, *_details(run_status))
     return table
 
 
-def _details(standing: Standing) -> list[str]:
+def _details(run_status: RunStatus) -> list[str]:
     """Epoch, time left, the last average precisions and a remark."""
-    progress = standing.progress or {}
-    epoch, epochs = standing.number("epoch"), standing.number("max_epochs")
-    left = standing.number("seconds_left") if standing.state == "running" else None
-    measured = (standing.metrics or progress).get("metrics")
+    progress = run_status.progress or {}
+    epoch, epochs = run_status.number("epoch"), run_status.number("max_epochs")
+    left = run_status.number("seconds_left") if run_status.state == "running" else None
+    measured = (run_status.metrics or progress).get("metrics")
     measured = measured if isinstance(measured, dict) else {}
     return [
         "" if epoch is None else f"{epoch:g}/{epochs:g}" if epochs is not None else f"{epoch:g}",
         "" if left is None else duration(left),
         *(_precision(measured.get(metric)) for metric in ("box_AP", "mask_AP")),
-        escape(_remark(standing.state, progress)),
+        escape(_remark(run_status.state, progress)),
     ]
 
 

@@ -8,7 +8,7 @@ from mmengine.config import Config, ConfigDict
 from torch import nn
 
 from experiments.configs.write import config_text
-from experiments.errors import explain_build
+from experiments.errors import build_errors_as_user_errors
 from experiments.spec.run import Run
 
 
@@ -45,7 +45,7 @@ def build_model(run: Run, extra_classes: int = 0) -> nn.Module:
     model.backbone.init_cfg = None
     for head in _roi_head_configs(model):
         head.num_classes += extra_classes
-    with explain_build(f"neck {run.setting.neck}, backbone {run.setting.backbone}, scale {run.scale.name}"):
+    with build_errors_as_user_errors(f"neck {run.setting.neck}, backbone {run.setting.backbone}, scale {run.scale.name}"):
         return MODELS.build(model)
 
 

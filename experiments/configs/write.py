@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from experiments.errors import run_or_explain
+from experiments.errors import report_user_errors
 from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.neck_catalog import neck_options
 from experiments.spec.run import Run
@@ -286,4 +286,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_or_explain(main)
+    report_user_errors(main)

@@ -19,7 +19,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from tqdm import tqdm
 
 from experiments.configs.build import build_model
-from experiments.errors import run_or_explain
+from experiments.errors import report_user_errors
 from experiments.records.cost_files import Counts, write_costs
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
@@ -46,11 +46,11 @@ class DetectorPass(nn.Module):
     def forward(self, image: Tensor) -> None:
         """Run the layers on an image (1, 3, H, W); pooled regions are empty tensors, so that it works on the meta device."""
         levels = self.detector.extract_feat(image)
-        first_head(self.detector)(levels)
+        dense_head(self.detector)(levels)
         if getattr(getattr(self.detector, "roi_head", None), "with_semantic", False):
             self.detector.roi_head.semantic_head(levels)
         features = None
-        for extractor, head, number in region_heads(self.detector):
+        for extractor, head, number in roi_heads(self.detector):
             regions = image.new_empty(number, levels[0].shape[1], *extractor.roi_layers[0].output_size)
             if isinstance(head, HTCMaskHead):
                 # Each stage also reads what the one before it has computed.
@@ -59,7 +59,7 @@ class DetectorPass(nn.Module):
                 head(regions)
 
 
-def first_head(detector: nn.Module) -> nn.Module:
+def dense_head(detector: nn.Module) -> nn.Module:
     """The head that reads the pyramid: of a detector of one stage its only one, of others the one that proposes regions.
 
     Parameters
@@ -70,7 +70,7 @@ def first_head(detector: nn.Module) -> nn.Module:
     return detector.rpn_head if hasattr(detector, "roi_head") else detector.bbox_head
 
 
-def region_heads(detector: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
+def roi_heads(detector: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
     """Region extractor, head and number of regions at test time, of every head of every stage; none of a single stage.
 
     Parameters
@@ -233,4 +233,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_or_explain(main)
+    report_user_errors(main)

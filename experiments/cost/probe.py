@@ -16,11 +16,11 @@ from torch import nn
 from tqdm import tqdm
 
 from experiments.configs.build import build_model, load_config
-from experiments.cost.training_time import TrainingTimes, key_of_probe
+from experiments.cost.training_time import TrainingTimeEstimator, probe_key
 from experiments.errors import UserError
 from experiments.files import write_atomically
 from experiments.machine import processor
-from experiments.records.run_status import Standing
+from experiments.records.run_status import RunStatus
 from experiments.spec.run import Run
 
 # A COCO image has 7.3 on average.
@@ -29,14 +29,14 @@ OBJECTS_PER_IMAGE = 7
 STEPS = {"cpu": (1, 3), "cuda": (3, 10)}
 
 
-def probe(times: TrainingTimes, standings: list[Standing]) -> None:
+def probe(times: TrainingTimeEstimator, statuses: list[RunStatus]) -> None:
     """Measure each model of which nothing was recorded or measured before; what is measured is kept at once.
 
     Parameters
     ----------
-    times : TrainingTimes
+    times : TrainingTimeEstimator
         The estimator; its file takes the measurements, and it uses them afterwards.
-    standings : list of Standing
+    statuses : list of RunStatus
         Statuses of the runs whose models are measured.
 
     Raises
@@ -50,7 +50,7 @@ def probe(times: TrainingTimes, standings: list[Standing]) -> None:
             f"--probe: scale {times.scale.name} trains on GPUs and torch sees none here; call it on a node with a GPU"
         )
     unknown = {
-        key_of_probe(standing.run): standing.run for standing in standings if times.estimate(standing).source == "assumed"
+        probe_key(run_status.run): run_status.run for run_status in statuses if times.estimate(run_status).source == "assumed"
     }
     register_all_modules()
     torch.set_num_threads(resources.threads)

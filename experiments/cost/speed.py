@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from experiments.configs.build import build_model
-from experiments.cost.complexity import first_head, region_heads, runs_of_settings
-from experiments.errors import run_or_explain
+from experiments.cost.complexity import dense_head, roi_heads, runs_of_settings
+from experiments.errors import report_user_errors
 from experiments.machine import processor
 from experiments.records.cost_files import Speeds, write_costs
 from experiments.spec.run import Run
@@ -59,15 +59,15 @@ def _seconds(model: nn.Module, image: Tensor, regions: Tensor) -> float:
     metas = [{"img_shape": tuple(image.shape[2:]), "scale_factor": (1.0, 1.0)}]
     started = time.perf_counter()
     levels = model.extract_feat(image)
-    head = first_head(model)
+    head = dense_head(model)
     head.predict_by_feat(*head(levels), batch_img_metas=metas)
-    for extractor, head, number in region_heads(model):
+    for extractor, head, number in roi_heads(model):
         head(extractor(levels[: extractor.num_inputs], regions[:number]))
     return time.perf_counter() - started
 
 
 def _most_regions(model: nn.Module) -> int:
-    return max((number for _, _, number in region_heads(model)), default=0)
+    return max((number for _, _, number in roi_heads(model)), default=0)
 
 
 def _random_regions(number: int, height: int, width: int, generator: torch.Generator) -> Tensor:
@@ -111,4 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_or_explain(main)
+    report_user_errors(main)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from experiments.errors import UserError
 from experiments.paths import COMPLEXITY, RUNS
 from experiments.records.cost_files import read_counts
-from experiments.records.run_status import Records, Standing, number
+from experiments.records.run_status import RunReader, RunStatus, number
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale
 from experiments.workflow.grid import Grid
@@ -78,48 +78,50 @@ class _Recorded:
     per_evaluation: list[float] = field(default_factory=list)
 
 
-class TrainingTimes:
+class TrainingTimeEstimator:
     """Estimates for the runs of a grid.
 
     Parameters
     ----------
     grid : Grid
         The configuration's grid.
-    records : Records
+    records : RunReader
         Reads what earlier runs have left.
     rate : float, optional
         FLOP/s that a GPU, or a core where the scale trains on the CPU, is assumed to sustain.
     """
 
-    def __init__(self, grid: Grid, records: Records, rate: float | None = None) -> None:
+    def __init__(self, grid: Grid, records: RunReader, rate: float | None = None) -> None:
         self.grid, self.scale, self._records = grid, grid.scale, records
         self.rate = rate or (GPU_RATE if self.scale.resources.gpus else CPU_RATE * self.scale.resources.threads)
         self.train_images, self.val_images, self.source_of_images = self._images()
 
-    def estimate(self, standing: Standing) -> Estimate:
+    def estimate(self, run_status: RunStatus) -> Estimate:
         """What a run takes, by the best source there is.
 
         Parameters
         ----------
-        standing : Standing
+        run_status : RunStatus
             The run's status.
         """
-        run = standing.run
+        run = run_status.run
         iterations = self.iterations(run)
-        evaluations = evaluations_of(run)
-        own = standing.number("seconds_per_iteration")
+        evaluations = count_evaluations(run)
+        own = run_status.number("seconds_per_iteration")
         recorded = self._recorded_for(run)
         if own is not None or recorded:
             per_image = own / run.batch_size if own is not None else statistics.median(recorded.per_image if recorded else [])
-            of_one = statistics.median(recorded.per_evaluation) if recorded and recorded.per_evaluation else None
+            seconds_per_evaluation = (
+                statistics.median(recorded.per_evaluation) if recorded and recorded.per_evaluation else None
+            )
             source: Source = "recorded"
-        elif self.probed and key_of_probe(run) in self.probed:
-            per_image, of_one, source = self.probed[key_of_probe(run)]["seconds_per_image"], None, "measured"
+        elif self.probed and probe_key(run) in self.probed:
+            per_image, seconds_per_evaluation, source = self.probed[probe_key(run)]["seconds_per_image"], None, "measured"
         else:
-            per_image, of_one, source = self._assumed_seconds_per_image(run), None, "assumed"
-        if of_one is None:
-            of_one = SHARE_OF_EVALUATION * per_image * self.val_images / max(1, self.scale.resources.gpus)
-        return Estimate(per_image * run.batch_size, iterations, of_one * evaluations, source)
+            per_image, seconds_per_evaluation, source = self._assumed_seconds_per_image(run), None, "assumed"
+        if seconds_per_evaluation is None:
+            seconds_per_evaluation = SHARE_OF_EVALUATION * per_image * self.val_images / max(1, self.scale.resources.gpus)
+        return Estimate(per_image * run.batch_size, iterations, seconds_per_evaluation * evaluations, source)
 
     def iterations(self, run: Run) -> int:
         """Optimiser steps of a run: epochs times the batches of an epoch, the last one not whole.
@@ -196,7 +198,7 @@ class TrainingTimes:
 
     @cached_property
     def probed(self) -> dict[str, dict[str, Any]]:
-        """What the probe has measured, by `key_of_probe`."""
+        """What the probe has measured, by `probe_key`."""
         entries = self._records.read(self.probe_file)
         return {
             key: entry
@@ -235,8 +237,8 @@ class TrainingTimes:
         return self.counted_flops.get(run.id) or FALLBACK_FLOPS * area * width**2
 
     def _assumed_seconds_per_image(self, run: Run) -> float:
-        beside_layers = 0.0 if self.scale.resources.gpus else CPU_SECONDS_PER_IMAGE
-        return beside_layers + FLOPS_PER_MULTIPLY_ADD * self.flops(run) / self.rate
+        overhead = 0.0 if self.scale.resources.gpus else CPU_SECONDS_PER_IMAGE
+        return overhead + FLOPS_PER_MULTIPLY_ADD * self.flops(run) / self.rate
 
     def assumptions(self, estimates: Iterable[tuple[Run, Estimate]]) -> list[str]:
         """What stands behind estimates, a sentence for each source that was used.
@@ -261,7 +263,7 @@ class TrainingTimes:
                 f" its model with another schedule, per image; on {machines}."
             )
         if runs["measured"]:
-            machines = "; ".join(sorted({str(self.probed[key_of_probe(run)].get("machine")) for run in runs["measured"]}))
+            machines = "; ".join(sorted({str(self.probed[probe_key(run)].get("machine")) for run in runs["measured"]}))
             sentences.append(
                 f"Measured ({len(runs['measured'])} runs): steps of the model on random images, {self.probe_file}, on"
                 f" {machines}; images are not read from disk there."
@@ -332,7 +334,7 @@ def model_key(spec: dict[str, Any]) -> str:
     return json.dumps({part: spec[part] for part in parts}, sort_keys=True)
 
 
-def key_of_probe(run: Run) -> str:
+def probe_key(run: Run) -> str:
     """Name of a run's model and batch in the probe's file, 12 hexadecimal digits.
 
     Parameters
@@ -343,7 +345,7 @@ def key_of_probe(run: Run) -> str:
     return hashlib.sha256(f"{model_key(run.spec)} {run.batch_size}".encode()).hexdigest()[:12]
 
 
-def evaluations_of(run: Run) -> int:
+def count_evaluations(run: Run) -> int:
     """Validations during a run's training, and the test after it.
 
     Parameters

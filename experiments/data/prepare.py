@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from experiments.data.coco import check_root, classes_of, describe_split
 from experiments.data.stuff_maps import check_stuff_maps
 from experiments.data.synthetic import write_synthetic_dataset
-from experiments.errors import UserError, run_or_explain
+from experiments.errors import UserError, report_user_errors
 from experiments.spec.scale import Dataset, ExpectedSplit
 
 
@@ -100,4 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_or_explain(main)
+    report_user_errors(main)

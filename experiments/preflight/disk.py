@@ -13,7 +13,7 @@ from mmdet.utils import register_all_modules
 from tqdm import tqdm
 
 from experiments.configs.build import build_model, load_config
-from experiments.errors import UserError, run_or_explain
+from experiments.errors import UserError, report_user_errors
 from experiments.paths import RUNS
 from experiments.spec.run import Run
 from experiments.workflow.grid import Grid
@@ -59,7 +59,7 @@ def check_disk(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Demand:
+class CheckpointSize:
     """What the checkpoints of a run take on disk."""
 
     checkpoint_bytes: float
@@ -71,7 +71,7 @@ class Demand:
         return self.kept * self.checkpoint_bytes
 
 
-def demand_of(run: Run) -> Demand:
+def checkpoint_size(run: Run) -> CheckpointSize:
     """Count the values that a run saves: weights, and what the optimiser keeps of those that are trained.
 
     Parameters
@@ -86,17 +86,17 @@ def demand_of(run: Run) -> Demand:
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     values = weights + trained * OPTIMIZER_VALUES.get(config.optim_wrapper.optimizer.type, max(OPTIMIZER_VALUES.values()))
     epochs, kept = config.train_cfg.max_epochs, config.default_hooks.checkpoint.get("max_keep_ckpts", -1)
-    return Demand(BYTES_OF_VALUE * values, min(kept, epochs) if kept > 0 else epochs)
+    return CheckpointSize(BYTES_OF_VALUE * values, min(kept, epochs) if kept > 0 else epochs)
 
 
-def _demands(runs: Sequence[Run]) -> list[Demand]:
+def _demands(runs: Sequence[Run]) -> list[CheckpointSize]:
     """Of each run; equal models are counted once, and of very many only some, evenly spread, whose mean stands for the rest."""
     by_model = {_model_key(run): run for run in runs}
     chosen = list(by_model.items())[:: -(-len(by_model) // COUNTED_MODELS) or 1]
-    counted = {key: demand_of(run) for key, run in tqdm(chosen, desc="counting checkpoints", unit="model", mininterval=1)}
+    counted = {key: checkpoint_size(run) for key, run in tqdm(chosen, desc="counting checkpoints", unit="model", mininterval=1)}
     if not counted:
         return []
-    mean = Demand(
+    mean = CheckpointSize(
         sum(demand.checkpoint_bytes for demand in counted.values()) / len(counted),
         max(demand.kept for demand in counted.values()),
     )
@@ -126,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_or_explain(main)
+    report_user_errors(main)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.errors import UserError, run_or_explain
+from experiments.errors import UserError, report_user_errors
 
 TOLERANCE = 1e-3
 SET_UP = "FORCE_CUDA=1 make setup"
@@ -150,4 +150,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_or_explain(main)
+    report_user_errors(main)

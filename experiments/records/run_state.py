@@ -63,7 +63,7 @@ def run_lock(folder: Path) -> Iterator[None]:
         yield
 
 
-def refuse_repetition(folder: Path) -> None:
+def raise_if_failed_for_good(folder: Path) -> None:
     """Spare the retries of a training that is certain to end as it did before; another call of Snakemake tries again.
 
     Parameters
@@ -83,7 +83,7 @@ def refuse_repetition(folder: Path) -> None:
         raise UserError(f"{told.get('reason')}; not tried again, because it would end alike")
 
 
-def tell_end(folder: Path, state: str, reason: str, is_certain: bool = False) -> bool:
+def record_exit(folder: Path, state: str, reason: str, is_certain: bool = False) -> bool:
     """Leave word of how a process ended, unless another of the same training has: what it saw came first.
 
     Parameters

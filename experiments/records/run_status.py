@@ -20,7 +20,7 @@ STATES: tuple[State, ...] = ("running", "failed", "interrupted", "done", "queued
 FRESH_SECONDS = 300
 
 
-class Records:
+class RunReader:
     """Reads the records of runs, and keeps a sentence about each that is damaged."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Records:
         self.problems.append(sentence)
         return {}
 
-    def standing(self, run: Run) -> "Standing":
+    def status_of(self, run: Run) -> "RunStatus":
         """How far a run is.
 
         Parameters
@@ -57,16 +57,16 @@ class Records:
             A run of the grid.
         """
         if run.metrics_file.exists():
-            return Standing(run, "done", self)
+            return RunStatus(run, "done", self)
         progress_file = run.folder / PROGRESS
         progress = self.read(progress_file)
         if _is_training(run.folder / LOCK, progress, progress_file):
-            return Standing(run, "running", self, progress)
+            return RunStatus(run, "running", self, progress)
         if not progress:
-            return Standing(run, "interrupted" if progress_file.exists() else "queued", self)
-        return Standing(run, "failed" if progress.get("state") == "failed" else "interrupted", self, progress)
+            return RunStatus(run, "interrupted" if progress_file.exists() else "queued", self)
+        return RunStatus(run, "failed" if progress.get("state") == "failed" else "interrupted", self, progress)
 
-    def standings(self, runs: Iterable[Run]) -> list["Standing"]:
+    def statuses(self, runs: Iterable[Run]) -> list["RunStatus"]:
         """How far runs are; those that have no folder are not looked at one by one.
 
         Parameters
@@ -75,11 +75,11 @@ class Records:
             Runs of the grid.
         """
         begun = {path.name for path in RUNS.iterdir()} if RUNS.is_dir() else set()
-        return [self.standing(run) if run.id in begun else Standing(run, "queued", self) for run in runs]
+        return [self.status_of(run) if run.id in begun else RunStatus(run, "queued", self) for run in runs]
 
 
 @dataclass(frozen=True)
-class Standing:
+class RunStatus:
     """How far a run is.
 
     Attributes
@@ -87,7 +87,7 @@ class Standing:
     state : str
         done: it has metrics. running: a process trains it. failed: it ended with a reason. interrupted: it was killed or
         preempted, and goes on when Snakemake is called again. queued: nothing of it has run.
-    records : Records
+    records : RunReader
         Reads its metrics when they are asked for.
     progress : dict
         Content of ``progress.json``; empty where there is none.
@@ -95,7 +95,7 @@ class Standing:
 
     run: Run
     state: State
-    records: Records
+    records: RunReader
     progress: dict[str, Any] | None = None
 
     @cached_property

@@ -176,7 +176,7 @@ class Table(StrictModel):
         return any(metric in COMPLEXITY for metric in self.columns)
 
     @property
-    def trains_when_alone(self) -> bool:
+    def is_trained_for_itself(self) -> bool:
         """Whether asking for this table alone trains what is missing."""
         return not self.compares_complexity if self.train_when_alone is None else self.train_when_alone
 

@@ -19,7 +19,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from tqdm import tqdm
 
-from experiments.errors import UserError, run_or_explain
+from experiments.errors import UserError, report_user_errors
 from experiments.spec.scale import Scale, TestSet, load_scale
 from experiments.spec.study import neck_types
 from experiments.training.checkpoints import newest_checkpoint
@@ -208,4 +208,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_or_explain(main)
+    report_user_errors(main)

@@ -19,10 +19,10 @@ from mmengine.config import Config
 from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.runner import Runner
 
-from experiments.errors import UserError, explain_build, run_or_explain
+from experiments.errors import UserError, build_errors_as_user_errors, report_user_errors
 from experiments.records import provenance
 from experiments.records.metrics_file import Provenance, RunMetrics, write_metrics
-from experiments.records.run_state import refuse_repetition, run_lock, tell_end
+from experiments.records.run_state import raise_if_failed_for_good, record_exit, run_lock
 from experiments.spec.fingerprint import fingerprints
 from experiments.spec.study import neck_types
 from experiments.training.checkpoints import (
@@ -137,7 +137,7 @@ def _models(config: Config) -> list[str]:
 
 
 def _build(config: Config) -> Runner:
-    with explain_build(f"run {config.run_id}"):
+    with build_errors_as_user_errors(f"run {config.run_id}"):
         return Runner.from_cfg(config)
 
 
@@ -154,17 +154,17 @@ def _measure(config: Config, detections: Path) -> dict[str, float | None]:
 def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[str]) -> RunMetrics:
     """Train while no other process trains the same run, and leave word of how it ended; of several processes one says it."""
     folder = config.parent
-    refuse_repetition(folder)
+    raise_if_failed_for_good(folder)
     with run_lock(folder):
         try:
             return train(config, json.loads(dataset.read_text()), threads, loggers)
         except InterruptionError as interruption:
             if not is_main_process():
                 sys.exit(os.EX_TEMPFAIL)  # the first process may still be writing the checkpoint
-            tell_end(folder, "preempted", str(interruption))
+            record_exit(folder, "preempted", str(interruption))
             raise
         except UserError as error:
-            if not tell_end(folder, "failed", str(error), is_certain=True):
+            if not record_exit(folder, "failed", str(error), is_certain=True):
                 sys.exit(1)
             raise
         except Exception as error:
@@ -173,7 +173,7 @@ def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[st
             if isinstance(error, OSError) and error.errno in DISK_FULL:
                 remove_cut_short(folder / "checkpoints")
                 reason += "; make room, the checkpoints before are kept and the same command goes on from them"
-            if not tell_end(folder, "failed", reason):
+            if not record_exit(folder, "failed", reason):
                 sys.exit(1)
             raise UserError(f"{config}: {reason}") from error
 
@@ -206,4 +206,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_or_explain(main)
+    report_user_errors(main)

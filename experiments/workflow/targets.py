@@ -74,7 +74,7 @@ class Targets:
         """
         figures = str(FIGURES / f"{report}_")
         return (
-            self.grid.table(report).trains_when_alone
+            self.grid.table(report).is_trained_for_itself
             or ALL in self.asked
             or any(target.startswith(figures) for target in self.asked)
         )
@@ -233,7 +233,7 @@ class Targets:
 
     def metrics_of_figures(self, wildcards: Any) -> list[str]:
         """The trainings that a figure asks for where its table would do without them."""
-        return [] if self.grid.table(wildcards.report).trains_when_alone else self._metrics(wildcards.report)
+        return [] if self.grid.table(wildcards.report).is_trained_for_itself else self._metrics(wildcards.report)
 
     def dataset_of_table(self, wildcards: Any) -> list[str]:
         """The identity of the dataset, if there are metrics that must come from it."""

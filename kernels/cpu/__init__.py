@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kernels.cpu.library import library_path, machine_capability
+from kernels.cpu.library import cpu_capability, library_path
 
 
-def obstacle(device: str) -> str | None:
+def unavailable_reason(device: str) -> str | None:
     """Why this backend cannot compute on a type of device, or None.
 
     Parameters
@@ -19,7 +19,7 @@ def obstacle(device: str) -> str | None:
     """
     if device != "cpu":
         return f"the C++ operators compute on the CPU only, got {device}"
-    if not library_path(machine_capability()).exists():
+    if not library_path(cpu_capability()).exists():
         return "the C++ operators are not built for this source and torch (build them: python -m kernels.cpu.build)"
     try:
         _operators()
@@ -30,7 +30,7 @@ def obstacle(device: str) -> str | None:
 
 @cache
 def _operators() -> Any:
-    torch.ops.load_library(library_path(machine_capability()))
+    torch.ops.load_library(library_path(cpu_capability()))
     return torch.ops.feature_pyramids_cpu
 
 

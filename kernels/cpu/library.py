@@ -16,7 +16,7 @@ COMMON_FLAGS = (
 CAPABILITIES = {"avx2": ("-mavx2", "-mfma", "-mf16c"), "default": ()}
 
 
-def machine_capability() -> str:
+def cpu_capability() -> str:
     """What torch sees that the machine can do, a key of `CAPABILITIES`; ATEN_CPU_CAPABILITY=default makes it see less."""
     return "avx2" if torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512") else "default"
 

@@ -6,12 +6,12 @@ from kernels.reference.reassemble import reassemble, reassemble_features_gradien
 __all__ = [
     "deformable_aggregate",
     "deformable_aggregate_backward",
-    "obstacle",
     "reassemble",
     "reassemble_features_gradient",
     "reassemble_kernels_gradient",
+    "unavailable_reason",
 ]
 
 
-def obstacle(device: str) -> None:
+def unavailable_reason(device: str) -> None:
     """Why this backend cannot compute on a type of device: it can on all."""

@@ -12,14 +12,14 @@ if _INSTALLED:
 __all__ = [
     "deformable_aggregate",
     "deformable_aggregate_backward",
-    "obstacle",
     "reassemble",
     "reassemble_features_gradient",
     "reassemble_kernels_gradient",
+    "unavailable_reason",
 ]
 
 
-def obstacle(device: str) -> str | None:
+def unavailable_reason(device: str) -> str | None:
     """Why this backend cannot compute on a type of device; None if it can."""
     if not _INSTALLED:
         return "Triton is not installed"

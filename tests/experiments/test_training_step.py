@@ -15,7 +15,7 @@ from experiments.paths import STUDIES
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Setting, load_study
-from experiments.training.hooks.bfloat16 import widen_heads
+from experiments.training.hooks.bfloat16 import cast_heads_to_float32
 from necks.auxiliary_loss_hook import add_auxiliary_losses
 
 NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml"))
@@ -48,7 +48,7 @@ def train_one_step(setting, tmp_path, precision="float32"):
     model.init_weights()
     model.train()
     add_auxiliary_losses(model)
-    widen_heads(model)
+    cast_heads_to_float32(model)
     wrapper = build_optim_wrapper(model, config.optim_wrapper)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     detector = DEMO.detectors[setting.detector]

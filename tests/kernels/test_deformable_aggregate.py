@@ -32,8 +32,8 @@ shapes = st.fixed_dictionaries(
 
 @pytest.fixture(params=["reference", "cpu"], autouse=True)
 def backend(request, monkeypatch):
-    if request.param == "cpu" and cpu.obstacle("cpu"):
-        pytest.skip(cpu.obstacle("cpu"))
+    if request.param == "cpu" and cpu.unavailable_reason("cpu"):
+        pytest.skip(cpu.unavailable_reason("cpu"))
     monkeypatch.setenv(VARIABLE, request.param)
     return request.param
 

@@ -53,7 +53,7 @@ def test_a_second_head_is_refused_while_the_first_lives(cluster, undisturbed):
 
 def test_jobs_outlive_their_head_and_another_head_trains_no_run_twice_at_the_same_time(cluster, cluster_project, undisturbed):
     one, other = undisturbed.jobs
-    with Head(cluster_project, cluster, "first_head") as first:
+    with Head(cluster_project, cluster, "dense_head") as first:
         job = first.train_job(other)
         (running,) = (process for process, run in first.training_processes().items() if run == other)
         os.kill(running, signal.SIGSTOP)

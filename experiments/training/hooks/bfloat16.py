@@ -37,10 +37,10 @@ class HeadPrecisionHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Prepare the model's heads."""
-        widen_heads(runner.model)
+        cast_heads_to_float32(runner.model)
 
 
-def widen_heads(model: nn.Module) -> None:
+def cast_heads_to_float32(model: nn.Module) -> None:
     """Let region extractors read, and heads return, bfloat16 tensors as float32.
 
     Parameters
@@ -50,10 +50,10 @@ def widen_heads(model: nn.Module) -> None:
     """
     for module in model.modules():
         if isinstance(module, BaseRoIExtractor):
-            module.register_forward_pre_hook(lambda _, arguments: tree_map(_widen, arguments))
+            module.register_forward_pre_hook(lambda _, arguments: tree_map(_to_float32, arguments))
         if isinstance(module, BaseDenseHead | BBoxHead | FCNMaskHead):
-            module.register_forward_hook(lambda _, __, predictions: tree_map(_widen, predictions))
+            module.register_forward_hook(lambda _, __, predictions: tree_map(_to_float32, predictions))
 
 
-def _widen(value: object) -> object:
+def _to_float32(value: object) -> object:
     return value.float() if isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16 else value

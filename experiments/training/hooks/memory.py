@@ -81,11 +81,11 @@ def checkpoint_gradients(model: nn.Module, parts: Sequence[str]) -> None:
 
 def _contexts(part: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
     """Of the forward pass, and of the one that is computed again."""
-    return nullcontext(), _statistics_kept(part)
+    return nullcontext(), _frozen_batch_norm_statistics(part)
 
 
 @contextmanager
-def _statistics_kept(part: nn.Module) -> Iterator[None]:
+def _frozen_batch_norm_statistics(part: nn.Module) -> Iterator[None]:
     """Batch normalisations have seen the batch already: what they keep of it does not change a second time."""
     kept = [(m, m.momentum, m.num_batches_tracked.clone()) for m in part.modules() if isinstance(m, _BatchNorm) and m.training]
     for module, _, _ in kept:

@@ -13,7 +13,7 @@ from experiments.cli.status import duration
 from experiments.errors import UserError
 from experiments.records import locks
 from experiments.records.locks import is_locked
-from experiments.records.run_status import Records
+from experiments.records.run_status import RunReader
 
 HOLD_LOCK = """
 import fcntl, sys
@@ -109,11 +109,11 @@ def test_without_locks_the_age_of_the_progress_decides(small_grid, leave, monkey
         raise OSError(errno.ENOLCK, "no locks available")
 
     monkeypatch.setattr(locks.fcntl, "lockf", no_locks)
-    assert Records().standing(run).state == "running"
+    assert RunReader().status_of(run).state == "running"
     os.utime(path, (0, 0))
-    assert Records().standing(run).state == "interrupted"
+    assert RunReader().status_of(run).state == "interrupted"
     leave(run, "progress.json", PROGRESS | {"state": "failed"})
-    assert Records().standing(run).state == "failed"
+    assert RunReader().status_of(run).state == "failed"
 
 
 def test_a_failed_run_tells_the_first_line_of_its_reason(small_grid, leave, capsys):

@@ -11,7 +11,7 @@ import torch
 from experiments.configs.build import build_model
 from experiments.errors import UserError
 from experiments.preflight import disk as module
-from experiments.preflight.disk import Demand, check_disk, demand_of
+from experiments.preflight.disk import CheckpointSize, check_disk, checkpoint_size
 from experiments.workflow.grid import Grid
 
 CONFIGURATION = {"studies": "a2fpn", "scale": "demo", "seeds": [0, 1]}
@@ -39,7 +39,7 @@ def written(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
 )
 def test_the_estimate_is_what_torch_writes(scale, optimizer):
     run = next(iter(Grid({**CONFIGURATION, "scale": scale, "data_root": "/somewhere"}).runs.values()))
-    demand = demand_of(run)
+    demand = checkpoint_size(run)
     model = build_model(run)
     size = written(model, optimizer([p for p in model.parameters() if p.requires_grad]))
     assert demand.checkpoint_bytes == pytest.approx(size, rel=0.05)
@@ -52,7 +52,7 @@ def disk(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     disk = SimpleNamespace(free=10 * GIB, counted=[])
     monkeypatch.setattr(shutil, "disk_usage", lambda _: disk)
-    monkeypatch.setattr(module, "demand_of", lambda run: disk.counted.append(run) or Demand(GIB, 2))
+    monkeypatch.setattr(module, "checkpoint_size", lambda run: disk.counted.append(run) or CheckpointSize(GIB, 2))
     return disk
 
 

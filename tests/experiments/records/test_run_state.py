@@ -10,7 +10,7 @@ import time
 import pytest
 
 from experiments.errors import UserError
-from experiments.records.run_state import INVOCATION, refuse_repetition, run_lock, tell_end, write_progress
+from experiments.records.run_state import INVOCATION, raise_if_failed_for_good, record_exit, run_lock, write_progress
 
 HOLD = """
 import sys, time
@@ -67,25 +67,25 @@ def test_what_is_not_told_anew_stays(tmp_path):
 def test_a_certain_failure_is_not_repeated_within_the_same_call_of_snakemake(tmp_path, monkeypatch):
     monkeypatch.setenv(INVOCATION, "first")
     with run_lock(tmp_path):
-        tell_end(tmp_path, "failed", "loss is not finite", is_certain=True)
+        record_exit(tmp_path, "failed", "loss is not finite", is_certain=True)
     with pytest.raises(UserError, match="loss is not finite; not tried again"):
-        refuse_repetition(tmp_path)
+        raise_if_failed_for_good(tmp_path)
     monkeypatch.setenv(INVOCATION, "second")
-    refuse_repetition(tmp_path)
+    raise_if_failed_for_good(tmp_path)
     with run_lock(tmp_path):
-        tell_end(tmp_path, "failed", "node lost")
-    refuse_repetition(tmp_path)
+        record_exit(tmp_path, "failed", "node lost")
+    raise_if_failed_for_good(tmp_path)
 
 
 def test_without_snakemake_every_training_is_tried(tmp_path, monkeypatch):
     monkeypatch.delenv(INVOCATION, raising=False)
     with run_lock(tmp_path):
-        tell_end(tmp_path, "failed", "loss is not finite", is_certain=True)
-    refuse_repetition(tmp_path)
+        record_exit(tmp_path, "failed", "loss is not finite", is_certain=True)
+    raise_if_failed_for_good(tmp_path)
 
 
 def test_the_first_word_about_the_end_counts(tmp_path):
     with run_lock(tmp_path):
-        tell_end(tmp_path, "failed", "loss is not finite")
-        tell_end(tmp_path, "failed", "connection closed by peer")
+        record_exit(tmp_path, "failed", "loss is not finite")
+        record_exit(tmp_path, "failed", "connection closed by peer")
     assert json.loads((tmp_path / "progress.json").read_text())["reason"] == "loss is not finite"

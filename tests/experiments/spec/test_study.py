@@ -219,14 +219,14 @@ def test_a_chain_of_necks_is_checked_link_by_link(write_study):
 
 def test_a_table_about_cost_is_made_without_training_unless_it_says_otherwise(write_study):
     columns = edit("tables", "table1", "columns", value={"fps": "FPS"})
-    assert not write_study(columns).tables["table1"].trains_when_alone
-    assert write_study().tables["table1"].trains_when_alone
+    assert not write_study(columns).tables["table1"].is_trained_for_itself
+    assert write_study().tables["table1"].is_trained_for_itself
 
     def insist(study):
         columns(study)
         edit("tables", "table1", "train_when_alone", value=True)(study)
 
-    assert write_study(insist).tables["table1"].trains_when_alone
+    assert write_study(insist).tables["table1"].is_trained_for_itself
 
 
 def test_a_chain_of_one_is_that_neck(write_study):

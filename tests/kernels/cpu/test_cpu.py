@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kernels import cpu
-from kernels.cpu.library import CAPABILITIES, library_path, machine_capability
+from kernels.cpu.library import CAPABILITIES, cpu_capability, library_path
 
 COMPARISON = """
 import torch
@@ -71,11 +71,11 @@ def test_machines_that_can_less_compute_the_same():
         timeout=600,
     )
     assert "equal" in result.stdout, result.stderr
-    assert machine_capability() in CAPABILITIES
+    assert cpu_capability() in CAPABILITIES
 
 
 def test_the_library_is_that_of_the_source_and_the_build_is_done_once():
-    assert library_path(machine_capability()).exists()
+    assert library_path(cpu_capability()).exists()
     before = {path: path.stat().st_mtime_ns for path in library_path("default").parent.iterdir()}
     subprocess.run([sys.executable, "-m", "kernels.cpu.build"], check=True, timeout=600)
     assert {path: path.stat().st_mtime_ns for path in library_path("default").parent.iterdir()} == before
