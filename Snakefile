@@ -171,8 +171,6 @@ rule train:
         stuff_maps=ancient(targets.stuff_maps if grid.needs_stuff_maps else []),
         # Whether GPUs and disk are fit; no reason to train again either.
         ready=ancient(targets.preflight_markers if scale.resources.gpus else []),
-        # No file: a finished run whose sources have changed is marked as one to train again.
-        stale=targets.train_again_if_stale,
     output:
         "runs/{run}/metrics.json",
     log:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import cache, cached_property
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from experiments.paths import CHECKS, COMPLEXITY, DATASETS, FIGURES, REPORTS, STUDIES, metrics_file, run_folder
 from experiments.records.metrics_file import recorded_sources
@@ -120,8 +120,8 @@ class Targets:
         return "none" if self.grid.configuration.train == "none" else "[0-9a-f]{12}"
 
     @cache  # noqa: B019
-    def is_stale(self, identifier: str) -> bool:
-        """Whether a run has finished, with other sources than today's.
+    def state_of(self, identifier: str) -> Literal["missing", "stale", "done"]:
+        """Whether a run has finished, and with today's sources.
 
         Parameters
         ----------
@@ -130,39 +130,34 @@ class Targets:
         """
         try:
             recorded = recorded_sources(metrics_file(identifier))
+        except FileNotFoundError:
+            return "missing"
         except OSError:
-            return False
-        return recorded is not None and not are_current(recorded, self.run(identifier).models)
-
-    def _is_done(self, identifier: str) -> bool:
-        """Whether nothing is to be trained. Such a run gets no inputs, so nothing that has gone or changed trains it again."""
-        return metrics_file(identifier).exists() and not self.is_stale(identifier)
+            return "done"  # whoever reads it for a table says why it cannot be read
+        return "done" if recorded is None or are_current(recorded, self.run(identifier).models) else "stale"
 
     @_with_cached_signature
     def dataset_to_train_on(self, wildcards: Any) -> list[str]:
-        """The identity of the dataset, which was seen to be complete."""
-        return [] if self._is_done(wildcards.run) else [self.dataset_checked]
+        """The identity of the dataset, which was seen to be complete; also tells Snakemake to train a stale run again.
+
+        A run that is done has no inputs, so nothing that has gone or changed trains it again. A stale one is forced, as by
+        ``--forcerun``. Times and recorded parameters would not do: a run may have been moved, and a source put back.
+        """
+        state = self.state_of(wildcards.run)
+        if state == "stale":
+            self._force(str(metrics_file(wildcards.run)))
+        return [] if state == "done" else [self.dataset_checked]
 
     @_with_cached_signature
     def stuff_maps(self, wildcards: Any) -> list[str]:
         """What shows that the maps of stuff and things that a run trains on were checked."""
-        needed = self.grid.trains_on_stuff_maps(self.run(wildcards.run)) and not self._is_done(wildcards.run)
+        needed = self.grid.trains_on_stuff_maps(self.run(wildcards.run)) and self.state_of(wildcards.run) != "done"
         return [self.stuff_maps_checked] if needed else []
-
-    @_with_cached_signature
-    def train_again_if_stale(self, wildcards: Any) -> list[str]:
-        """No files; tells Snakemake to train a stale run again, as ``--forcerun`` does.
-
-        Neither times nor recorded parameters would do: a run may have been moved from another folder, and a source put back.
-        """
-        if self.is_stale(wildcards.run):
-            self._force(str(metrics_file(wildcards.run)))
-        return []
 
     @_with_cached_signature
     def preflight_markers(self, wildcards: Any) -> list[str]:
         """Files that trainings on GPUs wait for; whether a run asks for GPUs never changes."""
-        waits = self.grid.scale.resources.gpus and not self._is_done(wildcards.run)
+        waits = self.grid.scale.resources.gpus and self.state_of(wildcards.run) != "done"
         return [f"{run_folder(wildcards.run)}/ready"] if waits else []
 
     @_with_cached_signature
@@ -243,7 +238,7 @@ class Targets:
         """Hash of what a table is made from: as a parameter it collects again when a file has gone or a run become stale."""
         metrics = self.metrics_of_table(wildcards)
         is_kept = self.grid.configuration.train == "none"
-        stale = [run.id for run in self.grid.runs_of(wildcards.report) if self.is_stale(run.id)] if is_kept else []
+        stale = [run.id for run in self.grid.runs_of(wildcards.report) if self.state_of(run.id) == "stale"] if is_kept else []
         return hashlib.sha256(json.dumps([metrics, stale, self.server_results(wildcards)]).encode()).hexdigest()[:12]
 
     def _metrics(self, report: str) -> list[str]:

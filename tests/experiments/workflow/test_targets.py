@@ -109,12 +109,12 @@ def test_missing_runs_that_were_asked_for_are_named_until_they_are_too_many(monk
 def test_a_run_that_is_missing_waits_for_its_dataset(targets, forced):
     run = next(iter(targets.grid.runs.values()))
     assert targets.dataset_to_train_on(of_run(run)) == ["datasets/instant.json"]
-    assert targets.train_again_if_stale(of_run(run)) == forced == []
+    assert forced == []
 
 
 def test_a_finished_run_of_todays_sources_has_no_inputs(targets, finished, forced):
     run = finished()
-    assert targets.dataset_to_train_on(of_run(run)) == targets.train_again_if_stale(of_run(run)) == forced == []
+    assert targets.dataset_to_train_on(of_run(run)) == forced == []
 
 
 def test_a_finished_run_of_other_sources_is_trained_again(targets, finished, forced):
@@ -122,13 +122,12 @@ def test_a_finished_run_of_other_sources_is_trained_again(targets, finished, for
     recorded = fingerprints(run.models)
     (path,) = [path for path in recorded if path.endswith("train.py")]
     run = finished(**{path: "0" * 16})
-    assert targets.train_again_if_stale(of_run(run)) == []
-    assert forced == [f"runs/{run.id}/metrics.json"]
     assert targets.dataset_to_train_on(of_run(run)) == ["datasets/instant.json"]
+    assert forced == [f"runs/{run.id}/metrics.json"]
 
 
 @pytest.mark.parametrize("content", ["{}", "", '{"made": {"sources": {', json.dumps({"made": {}}, indent=1)])
 def test_a_run_that_has_recorded_no_sources_or_is_damaged_is_not_trained_again(targets, leave, forced, content):
     run = next(iter(targets.grid.runs.values()))
     leave(run, "metrics.json", content)
-    assert targets.train_again_if_stale(of_run(run)) == forced == []
+    assert targets.dataset_to_train_on(of_run(run)) == forced == []
