@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from experiments.benchmarks.project_copy import copy_project
 from experiments.data.prepare import prepare_dataset
 from experiments.spec.coco_classes import COCO_CLASSES
-from experiments.spec.scale import SyntheticDataset
+from experiments.spec.datasets import SyntheticDataset
 
 # The machines of continuous integration are slow at times; that is no fault of what is tested.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -11,38 +11,23 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import chdir
 from dataclasses import dataclass
-from itertools import cycle, islice, product
+from itertools import product
 from pathlib import Path
-from typing import Any
 
-import matplotlib
 import pandas as pd
 import yaml
 from tqdm import tqdm
 
+from experiments.benchmarks.growth_figure import plot
 from experiments.benchmarks.project_copy import copy_project
+from experiments.benchmarks.synthetic_grid import DATASET, ROWS_PER_TABLE, SHAPES, leave_runs, write_studies
 from experiments.errors import UserError, report_user_errors
-from experiments.records.metrics_file import Provenance, RunMetrics, write_metrics
-from experiments.spec.fingerprint import fingerprints
-from experiments.spec.metrics import ACCURACY
-from experiments.spec.run import Run
 from experiments.workflow.grid import Grid
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.ticker import LogLocator
-
 SIZES = (100, 300, 1000, 3000, 10_000)
-ROWS_PER_TABLE = 100
-TABLES_PER_STUDY = 10
-SHAPES = ("tables of 100 rows", "one table")
-HISTORY_POINTS = 48
-LOSSES = ("loss", "loss_rpn_cls", "loss_rpn_bbox", "loss_cls", "acc", "loss_bbox", "loss_mask")
 # What a user may expect at 10,000 runs: seconds, and GiB of memory.
 # The limits are for a machine that does nothing else.
 LIMITS = {"dry run": (30, 2), "dry run, all trained": (30, 2), "collect": (60, 2), "plan": (10, 2), "status": (10, 2)}
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
-MARKERS = ("o", "s", "^", "D", "v", "P")
 # A program of its own, because a new process begins with the peak memory of the one that starts it.
 METER = """
 import json, resource, subprocess, sys, time
@@ -53,7 +38,6 @@ usage = resource.getrusage(resource.RUSAGE_CHILDREN)
 print()
 print(json.dumps([code, seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20]))
 """
-DATASET = {"val": {"images": 200, "annotations_sha256": "0" * 64}}
 
 
 @dataclass(frozen=True)
@@ -98,111 +82,6 @@ def run_command(arguments: list[str], folder: Path) -> Cost:
     if code:
         raise UserError(f"{' '.join(arguments[:6])} ended with {code}: {(result.stderr or chr(10).join(output))[-500:]}")
     return Cost(*numbers)
-
-
-def write_studies(folder: Path, rows: int, rows_per_table: int) -> None:
-    """Write studies whose rows all differ in the options of A²-FPN, and a configuration that asks for all of them.
-
-    Parameters
-    ----------
-    folder : Path
-        Copy of the project.
-    rows : int
-        Number of rows of all tables together.
-    rows_per_table : int
-        At most.
-    """
-    necks = _necks(rows)
-    tables = [list(islice(necks, rows_per_table)) for _ in range(-(-rows // rows_per_table))]
-    names = []
-    for start in range(0, len(tables), TABLES_PER_STUDY):
-        name = f"synthetic{start // TABLES_PER_STUDY}"
-        contents = {f"table{number}": _table(necks) for number, necks in enumerate(tables[start : start + TABLES_PER_STUDY])}
-        study = {
-            "title": "Synthetic",
-            "reference": "nowhere",
-            "defaults": {"detector": "mask_rcnn", "backbone": "resnet50", "schedule": "1x"},
-            "tables": contents,
-        }
-        path = folder / f"experiments/studies/{name}.yaml"
-        path.write_text(yaml.safe_dump(study, sort_keys=False, default_flow_style=None, width=200))
-        names.append(name)
-    configuration = {"studies": names, "scale": "demo", "seeds": [0], "data_root": None, "train": "missing"}
-    (folder / "experiments/config.yaml").write_text(yaml.safe_dump(configuration))
-
-
-def _necks(number: int) -> Iterator[dict[str, Any]]:
-    variants = cycle(product(("conv", "mgc"), ("nearest", "carafe", "gacarafe"), ("conv", "cap", "gacap"), ("conv", "pool")))
-    for index, (lateral, top_down, bottom_up, extra_level) in zip(range(number), variants, strict=False):
-        operations = {"lateral": lateral, "top_down": top_down, "bottom_up": bottom_up, "extra_level": extra_level}
-        yield {"type": "A2FPN", **operations, "context_ratio": round(0.5 + index / 20_000, 6)}
-
-
-def _table(necks: list[dict[str, Any]]) -> dict[str, Any]:
-    columns = {metric: metric for metric in ("box_AP", "mask_AP", "mask_AP50", "mask_AP75", "mask_APS", "mask_APM", "mask_APL")}
-    rows = [
-        {"name": f"row {number}", "setting": {"neck": neck}, "published": [30 + number % 100 / 10] * len(columns)}
-        for number, neck in enumerate(necks)
-    ]
-    return {"title": "Synthetic", "columns": columns, "rows": rows}
-
-
-def leave_runs(runs: list[Run], finished: int) -> None:
-    """Leave what trainings leave: the config of every run, metrics of the first ones, progress of the others.
-
-    Parameters
-    ----------
-    runs : list of Run
-        All of them.
-    finished : int
-        Number of finished runs.
-    """
-    history = [
-        {"iteration": 8 * point, **{name: 3.0 / point + len(name) / 1e5 for name in LOSSES}}
-        for point in range(1, HISTORY_POINTS + 1)
-    ]
-    versions = {"torch": "2.13.0", "onedl-mmcv": "2.3.6", "onedl-mmengine": "0.10.12", "onedl-mmdetection": "3.5.1"}
-    made: dict[str, Any] = {
-        "date": "2026-01-02T03:04:05+00:00",
-        "seconds": 150.0,
-        "seconds_per_iteration": 0.35,
-        "processes": 1,
-        "effective_batch": 8,
-        "learning_rate": 0.002,
-        "hardware": {"processor": "made up", "gpus": []},
-        "threads": 1,
-        "versions": versions,
-    }
-    for number, run in enumerate(runs):
-        run.folder.mkdir(parents=True, exist_ok=True)
-        if not (run.folder / "config.py").exists():
-            (run.folder / "config.py").write_text("# written by a benchmark\n")
-        metrics = {metric: round(20 + number % 997 / 100, 4) for metric in ACCURACY}
-        if number < finished:
-            content = {"run": run.id, "spec": run.spec, "metrics": metrics, "history": history, "parameters": 44_000_000}
-            provenance = Provenance(**made, sources=fingerprints(run.models))
-            write_metrics(run.metrics_file, RunMetrics(**content, dataset=DATASET, provenance=provenance))
-        else:
-            (run.folder / "progress.json").write_text(json.dumps(_progress(number, metrics)))
-
-
-def _progress(number: int, metrics: dict[str, float]) -> dict[str, Any]:
-    return {
-        "state": ("running", "failed", "preempted")[number % 3],
-        "epoch": 1,
-        "max_epochs": 3,
-        "iteration": 150,
-        "max_iterations": 375,
-        "seconds_per_iteration": 0.35,
-        "seconds_left": 79.0,
-        "loss": 1.5,
-        "metrics": metrics,
-        "reason": "loss_bbox is not finite in epoch 2, iteration 3" if number % 3 == 1 else None,
-        "host": "node1",
-        "process": 4_000_000,
-        "slurm_job": None,
-        "updated": "2026-01-02T03:04:05+00:00",
-    }
 
 
 def measure(runs: int, shape: str) -> Iterator[tuple[str, Cost]]:
@@ -288,43 +167,6 @@ def growth(table: pd.DataFrame) -> pd.Series:
         added = [max(1e-3, seconds[runs] - begun) for runs in (fewer, more)]
         exponents[key] = math.log(added[1] / added[0]) / math.log((more - seconds.index[0]) / (fewer - seconds.index[0]))
     return pd.Series(exponents, dtype=float)
-
-
-def plot(table: pd.DataFrame, path: Path) -> None:
-    """Draw processor time and memory against the number of runs, both axes logarithmic, with a line of slope 1.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Columns shape, runs, command, seconds, processor_seconds, gibibytes.
-    path : Path
-        Image file to write.
-    """
-    quantities = {"processor_seconds": "processor time (s)", "gibibytes": "peak memory of a process (GiB)"}
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained")
-    styles = dict(zip(table.command.unique(), zip(COLOURS, MARKERS, strict=True), strict=False))
-    for panel, (quantity, label) in zip(panels, quantities.items(), strict=True):
-        for (shape, command), costs in table.groupby(["shape", "command"], sort=False):
-            colour, marker = styles[command]
-            line = "-" if shape == SHAPES[0] else ":"
-            name = f"{command}, {shape}" if table["shape"].nunique() > 1 else command
-            panel.plot(costs.runs, costs[quantity], line, color=colour, marker=marker, markersize=5, label=name)
-        sizes = [table.runs.min(), table.runs.max()]
-        top = table[quantity][table.runs == sizes[1]].max()
-        panel.plot(sizes, [top * sizes[0] / sizes[1], top], "--", color="0.5", linewidth=1, label="slope 1: linear")
-        panel.set(xscale="log", yscale="log", xlabel="runs", ylabel=label)
-        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.yaxis.set_minor_formatter("")
-        for axis in (panel.xaxis, panel.yaxis):
-            axis.set_major_formatter("{x:,g}")
-        # The line goes on below what was measured.
-        panel.set_ylim(bottom=0.7 * table[quantity].min())
-        panel.grid(which="major", color="0.9")
-        panel.spines[["top", "right"]].set_visible(False)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", fontsize=7, frameon=False)
-    figure.savefig(path, dpi=200)
-    plt.close(figure)
 
 
 def over_limits(table: pd.DataFrame) -> list[str]:

@@ -2,13 +2,13 @@
 
 import argparse
 import json
-import keyword
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import jinja2
 
+from experiments.configs.class_heads import sized_by_classes
+from experiments.configs.python_source import to_python
 from experiments.errors import report_user_errors
 from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.neck_catalog import neck_options
@@ -18,9 +18,6 @@ from experiments.spec.study import Setting
 from experiments.spec.yaml_models import validate
 
 TEMPLATES = Path(__file__).parent / "templates"
-LINE_LENGTH = 120
-# Heads of detectors with an output for each class; those of proposals and of stuff have their own numbers.
-CLASS_HEADS = ("bbox_head", "mask_head")
 CUSTOM_IMPORTS = ["necks", "experiments.training.hooks"]
 
 
@@ -42,40 +39,6 @@ def config_text(run: Run) -> str:
         base=run.scale.detectors[run.setting.detector].base,
         sections=_sections(run),
     )
-
-
-def to_python(value: Any, indent: int = 0) -> str:
-    """Plain data as Python source in mmdet's manner: ``dict(key=value)``, one entry per line where a line would be too long.
-
-    Parameters
-    ----------
-    value
-        Nested dicts, lists, tuples, strings, numbers, booleans or None.
-    indent : int
-        Columns already taken by the surrounding text.
-    """
-    if isinstance(value, dict):
-        return _join("dict(", ")", [(*_around_item(key), item) for key, item in value.items()], indent)
-    if isinstance(value, list | tuple):
-        opening, closing = ("[", "]") if isinstance(value, list) else ("(", ",)" if len(value) == 1 else ")")
-        return _join(opening, closing, [("", "", item) for item in value], indent)
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-
-
-def _around_item(key: str) -> tuple[str, str]:
-    """What stands before and after an item of a dict; a key that Python would refuse or normalise as a keyword is unpacked."""
-    if key.isascii() and key.isidentifier() and not keyword.iskeyword(key):
-        return f"{key}=", ""
-    return f"**{{{key!r}: ", "}"
-
-
-def _join(opening: str, closing: str, entries: list[tuple[str, str, Any]], indent: int) -> str:
-    one_line = opening + ", ".join(before + to_python(value) + after for before, after, value in entries) + closing
-    if "\n" not in one_line and indent + len(one_line) <= LINE_LENGTH:
-        return one_line
-    inner = " " * (indent + 4)
-    lines = [f"{inner}{before}{to_python(value, indent + 4)}{after},\n" for before, after, value in entries]
-    return f"{opening}\n{''.join(lines)}{' ' * indent}{closing.lstrip(',')}"
 
 
 def _sections(run: Run) -> list[tuple[str, dict[str, Any]]]:
@@ -160,39 +123,7 @@ def _model(run: Run) -> dict[str, Any]:
     model = {"backbone": backbone.config, "neck": _neck(run), **scale.detectors[run.setting.detector].config}
     if backbone.data_preprocessor:
         model["data_preprocessor"] = {**model.get("data_preprocessor", {}), **backbone.data_preprocessor}
-    return _sized_by_classes(model, run) if scale.dataset.kind == "coco" else model
-
-
-def _sized_by_classes(model: dict[str, Any], run: Run) -> dict[str, Any]:
-    """The model with every head that tells classes apart sized by the dataset, whatever the detector."""
-    classes = len(run.scale.classes)
-    if classes == len(COCO_CLASSES) and "'num_classes'" not in repr(model):
-        return model  # as mmdetection has it
-    # Only a dataset of one's own needs the detector's whole config, whose reading takes a second.
-    from mmengine.config import Config
-
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "base.py"
-        base = run.scale.detectors[run.setting.detector].base
-        path.write_text(f"_base_ = [{base!r}]\nmodel = {to_python(model)}\n", encoding="utf-8")
-        whole = Config.fromfile(path).model.to_dict()
-    return _merged(model, _resized(whole, classes))
-
-
-def _resized(model: dict[str, Any], classes: int) -> dict[str, Any]:
-    """What changes in a model; a list, such as the heads of a cascade's stages, is replaced as a whole."""
-    changes: dict[str, Any] = {"roi_head": _resized(model["roi_head"], classes)} if "roi_head" in model else {}
-    for name in CLASS_HEADS:
-        if isinstance(model.get(name), dict):
-            changes[name] = {"num_classes": classes}
-        elif name in model:
-            changes[name] = [{**stage, "num_classes": classes} for stage in model[name]]
-    return changes
-
-
-def _merged(value: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    both = {key for key in changes.keys() & value.keys() if isinstance(changes[key], dict) and isinstance(value[key], dict)}
-    return value | changes | {key: _merged(value[key], changes[key]) for key in both}
+    return sized_by_classes(model, run) if scale.dataset.kind == "coco" else model
 
 
 def _neck(run: Run) -> dict[str, Any] | list[dict[str, Any]]:

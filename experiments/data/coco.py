@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from experiments.errors import UserError
 from experiments.spec.coco_classes import COCO_CLASSES
-from experiments.spec.scale import ExpectedSplit
+from experiments.spec.datasets import ExpectedSplit
 
 TAIL_BYTES = 64
 END_MARKS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}

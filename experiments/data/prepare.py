@@ -14,7 +14,7 @@ from experiments.data.coco import check_root, classes_of, describe_split
 from experiments.data.stuff_maps import check_stuff_maps
 from experiments.data.synthetic import write_synthetic_dataset
 from experiments.errors import UserError, report_user_errors
-from experiments.spec.scale import Dataset, ExpectedSplit
+from experiments.spec.datasets import Dataset, ExpectedSplit
 
 
 def prepare_dataset(

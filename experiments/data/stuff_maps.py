@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from experiments.data.coco import check_image, check_root, explain_annotations
 from experiments.errors import UserError
-from experiments.spec.scale import CocoDataset
+from experiments.spec.datasets import CocoDataset
 
 
 def check_stuff_maps(dataset: CocoDataset, data_root: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from experiments.spec.scale import SyntheticDataset
+from experiments.spec.datasets import SyntheticDataset
 
 SUBPIXEL_BITS = 4
 MIN_VISIBLE = 0.3

@@ -2,95 +2,20 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field, PositiveInt
 
 from experiments.errors import UserError
 from experiments.paths import DATASETS, SCALES
 from experiments.spec.coco_classes import COCO_CLASSES
-from experiments.spec.yaml_models import StrictModel, load_yaml, validate
+from experiments.spec.datasets import Dataset, ExpectedSplit, TestSet
+from experiments.spec.yaml_models import StrictModel, left_out_of_identity, load_yaml, validate
 
 # A scale that inherits from the paper's setting is another setting.
 NOT_INHERITED = ("paper_setting",)
 # What is known of a dataset says nothing about another one.
 OF_A_DATASET = ("expected_splits", "test_set")
-
-
-def _left_out_of_identity(default: Any) -> Any:
-    """A field that does not appear in a run's spec while it has its default, so that runs of before keep their ids."""
-    return Field(default, exclude_if=lambda value: value == default)
-
-
-class SyntheticDataset(StrictModel):
-    """Drawn shapes in COCO format; see `experiments.data.synthetic`."""
-
-    kind: Literal["synthetic"]
-    classes: list[Literal["disc", "square", "triangle", "star", "cross", "crescent"]] = Field(min_length=1)
-    image_size: PositiveInt
-    train_count: PositiveInt
-    val_count: PositiveInt
-    min_objects: PositiveInt
-    max_objects: PositiveInt
-    seed: int = 0
-
-    train_annotations: ClassVar[str] = "annotations/train.json"
-    train_images: ClassVar[str] = "train/"
-    train_stuff_maps: ClassVar[str] = "stuffthingmaps/train/"
-    val_annotations: ClassVar[str] = "annotations/val.json"
-    val_images: ClassVar[str] = "val/"
-
-    @property
-    def description(self) -> str:
-        """What a reader of a table should know."""
-        return (
-            f"{self.train_count} training and {self.val_count} validation images of {self.image_size} × {self.image_size}"
-            f" pixels, {len(self.classes)} classes"
-        )
-
-
-class CocoDataset(StrictModel):
-    """A folder in COCO format, chosen by `data_root` in the configuration; paths are relative to it.
-
-    Attributes
-    ----------
-    classes : list of str, 'annotations' or None
-        Names of the classes in the order of the annotation files, or 'annotations' to take them from there. None: COCO's 80.
-    train_stuff_maps : str
-        Folder of the maps of stuff and things, for detectors that need them.
-    """
-
-    kind: Literal["coco"]
-    train_annotations: str
-    train_images: str
-    val_annotations: str
-    val_images: str
-    train_stuff_maps: str = _left_out_of_identity("stuffthingmaps/train2017/")
-
-    classes: list[str] | Literal["annotations"] | None = _left_out_of_identity(None)
-
-    @property
-    def description(self) -> str:
-        """What a reader of a table should know."""
-        return f"trained on {self.train_annotations}, measured on {self.val_annotations}"
-
-
-class ExpectedSplit(StrictModel):
-    """What a split of a dataset is known to hold; says nothing about a run, which carries what was found.
-
-    Attributes
-    ----------
-    images : int
-        Images that the annotations name and files in the folder.
-    annotations_sha256 : str or None
-        SHA-256 of the annotation file; None if it is not known.
-    """
-
-    images: PositiveInt
-    annotations_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
-
-
-Dataset = Annotated[SyntheticDataset | CocoDataset, Field(discriminator="kind")]
 
 
 class Detector(StrictModel):
@@ -106,8 +31,8 @@ class Detector(StrictModel):
 
     base: str
     config: dict[str, Any] = {}
-    masks: bool = _left_out_of_identity(True)
-    stuff_maps: bool = _left_out_of_identity(False)
+    masks: bool = left_out_of_identity(True)
+    stuff_maps: bool = left_out_of_identity(False)
 
 
 class Backbone(StrictModel):
@@ -121,7 +46,7 @@ class Backbone(StrictModel):
 
     in_channels: list[PositiveInt]
     config: dict[str, Any] = {}
-    data_preprocessor: dict[str, Any] = _left_out_of_identity({})
+    data_preprocessor: dict[str, Any] = left_out_of_identity({})
 
 
 class Schedule(StrictModel):
@@ -143,11 +68,11 @@ class Schedule(StrictModel):
 
     epochs: PositiveInt
     param_scheduler: list[dict[str, Any]]
-    batch_size: PositiveInt | None = _left_out_of_identity(None)
+    batch_size: PositiveInt | None = left_out_of_identity(None)
     base_batch_size: PositiveInt | None = Field(None, exclude=True)
-    short_sides: tuple[PositiveInt, PositiveInt] | None = _left_out_of_identity(None)
-    long_side: PositiveInt | None = _left_out_of_identity(None)
-    config: dict[str, Any] = _left_out_of_identity({})
+    short_sides: tuple[PositiveInt, PositiveInt] | None = left_out_of_identity(None)
+    long_side: PositiveInt | None = left_out_of_identity(None)
+    config: dict[str, Any] = left_out_of_identity({})
 
 
 class Training(StrictModel):
@@ -171,22 +96,6 @@ class Training(StrictModel):
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     gradient_checkpointing: list[str] = []
-
-
-class TestSet(StrictModel):
-    """Images whose annotations only an evaluation server has; paths are relative to the dataset's folder.
-
-    Attributes
-    ----------
-    name : str
-        As the server wants it in the names of files.
-    image_info : str
-        COCO's list of the images, without annotations.
-    """
-
-    name: str = Field(pattern=r"^[A-Za-z0-9-]+$")
-    image_info: str
-    images: str
 
 
 class Resources(StrictModel):

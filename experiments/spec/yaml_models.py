@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from experiments.errors import UserError
 
@@ -84,6 +84,17 @@ def _float_or_none(text: str) -> float | None:
 
 
 _UniqueKeyLoader.add_constructor("tag:yaml.org,2002:float", _construct_float)
+
+
+def left_out_of_identity(default: Any) -> Any:
+    """A field that is left out of a run's spec while it has its default, so that older runs keep their ids.
+
+    Parameters
+    ----------
+    default
+        The default of the field.
+    """
+    return Field(default, exclude_if=lambda value: value == default)
 
 
 def read_yaml(path: Path, model: type[Model], **extra: Any) -> Model:

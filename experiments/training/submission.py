@@ -20,7 +20,8 @@ from mmengine.runner import Runner
 from tqdm import tqdm
 
 from experiments.errors import UserError, report_user_errors
-from experiments.spec.scale import Scale, TestSet, load_scale
+from experiments.spec.datasets import TestSet
+from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import neck_types
 from experiments.training.checkpoints import newest_checkpoint
 from experiments.training.distributed import join_processes

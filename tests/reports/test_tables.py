@@ -11,7 +11,8 @@ from experiments.spec.metrics import METRICS, Metric
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Study, load_study
 from reports.collect import collect
-from reports.tables import FORMATS, make_table, render
+from reports.render import FORMATS, render
+from reports.tables import make_table
 
 
 def table(study, key="table2", scale="demo", seeds=(0,), costs=(), machine=None):

@@ -9,7 +9,8 @@ from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
-from experiments.configs.write import config_text, to_python
+from experiments.configs.python_source import to_python
+from experiments.configs.write import config_text
 from experiments.data.prepare import prepare_dataset
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale

@@ -13,7 +13,8 @@ from pycocotools import mask as mask_utils
 from experiments.data.prepare import prepare_dataset
 from experiments.data.stuff_maps import check_stuff_maps
 from experiments.errors import UserError
-from experiments.spec.scale import ExpectedSplit, load_scale
+from experiments.spec.datasets import ExpectedSplit
+from experiments.spec.scale import load_scale
 from tests.conftest import SHAPES
 
 

@@ -1,0 +1,52 @@
+"""Heads of a detector that tell classes apart, sized by the dataset's classes."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from experiments.configs.python_source import to_python
+from experiments.spec.coco_classes import COCO_CLASSES
+from experiments.spec.run import Run
+
+# Heads of detectors with an output for each class; those of proposals and of stuff have their own numbers.
+CLASS_HEADS = ("bbox_head", "mask_head")
+
+
+def sized_by_classes(model: dict[str, Any], run: Run) -> dict[str, Any]:
+    """The changes of a run's model to its detector, with every head that tells classes apart sized by the dataset.
+
+    Parameters
+    ----------
+    model : dict
+        Changes to the detector's config.
+    run : Run
+        The run; its scale has the classes.
+    """
+    classes = len(run.scale.classes)
+    if classes == len(COCO_CLASSES) and "'num_classes'" not in repr(model):
+        return model  # as mmdetection has it
+    # Only a dataset of one's own needs the detector's whole config, whose reading takes a second.
+    from mmengine.config import Config
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "base.py"
+        base = run.scale.detectors[run.setting.detector].base
+        path.write_text(f"_base_ = [{base!r}]\nmodel = {to_python(model)}\n", encoding="utf-8")
+        whole = Config.fromfile(path).model.to_dict()
+    return _merged(model, _resized(whole, classes))
+
+
+def _resized(model: dict[str, Any], classes: int) -> dict[str, Any]:
+    """What changes in a model; a list, such as the heads of a cascade's stages, is replaced as a whole."""
+    changes: dict[str, Any] = {"roi_head": _resized(model["roi_head"], classes)} if "roi_head" in model else {}
+    for name in CLASS_HEADS:
+        if isinstance(model.get(name), dict):
+            changes[name] = {"num_classes": classes}
+        elif name in model:
+            changes[name] = [{**stage, "num_classes": classes} for stage in model[name]]
+    return changes
+
+
+def _merged(value: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    both = {key for key in changes.keys() & value.keys() if isinstance(changes[key], dict) and isinstance(value[key], dict)}
+    return value | changes | {key: _merged(value[key], changes[key]) for key in both}
