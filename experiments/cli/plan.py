@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from experiments.cli.assumptions import assumptions
 from experiments.cli.status import WIDTH_OF_FILES, duration
 from experiments.cost.training_time import SOURCES, Estimate, TrainingTimeEstimator
 from experiments.errors import UserError
@@ -97,7 +98,7 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
     estimates = {run_status.run.id: times.estimate(run_status) for run_status in statuses}
     lines = _lines(grid, {run_status.run.id: run_status for run_status in statuses}, estimates, slots)
     notes = [
-        *times.assumptions((run_status.run, estimates[run_status.run.id]) for run_status in statuses),
+        *assumptions(times, ((run_status.run, estimates[run_status.run.id]) for run_status in statuses)),
         *_notes(grid, slots, estimates),
     ]
     if arguments.json:

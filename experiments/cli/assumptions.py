@@ -1,0 +1,99 @@
+"""What stands behind the estimates of ``plan``, in sentences."""
+
+from collections.abc import Iterable
+
+from experiments.cost.training_time import (
+    CPU_RATE,
+    CPU_SECONDS_PER_IMAGE,
+    GPU_RATE,
+    SOURCES,
+    Estimate,
+    Source,
+    TrainingTimeEstimator,
+    probe_key,
+)
+from experiments.spec.run import Run
+from experiments.spec.scale import Scale
+
+GPU_SOURCE = (
+    "what a V100 sustains in float32: maskrcnn-benchmark's MODEL_ZOO.md gives 0.4536 s per iteration for Mask R-CNN R-50-FPN"
+    " and 2 images per GPU; mmdetection's of 2018 gives 0.690 s, 4.6 TFLOP/s"
+)
+CPU_SOURCE = (
+    "fitted to FPN on cores of an AMD EPYC: 0.62 s for a step of 8 images at scale demo, 25 minutes for a run at tiny_coco"
+)
+
+
+def assumptions(times: TrainingTimeEstimator, estimates: Iterable[tuple[Run, Estimate]]) -> list[str]:
+    """What stands behind estimates, a sentence for each source that was used.
+
+    Parameters
+    ----------
+    times : TrainingTimeEstimator
+        The estimator.
+    estimates : iterable of (Run, Estimate)
+        Estimates from `estimate`.
+    """
+    runs: dict[Source, list[Run]] = {source: [] for source in SOURCES}
+    for run, estimate in estimates:
+        runs[estimate.source].append(run)
+    batch = "(images per GPU × GPUs)" if times.scale.resources.gpus else "batch"
+    sentences = [
+        f"Iterations: epochs × ⌈training images / {batch}⌉ with {times.train_images:,} training images"
+        f" ({times.source_of_images})."
+    ]
+    if runs["recorded"]:
+        machines = "; ".join(sorted(times.recorded.hardware)) or "running now"
+        sentences.append(
+            f"Recorded ({len(runs['recorded'])} runs): by the run itself, else by its setting with another seed, else by"
+            f" its model with another schedule, per image; on {machines}."
+        )
+    if runs["measured"]:
+        machines = "; ".join(sorted({str(times.probed[probe_key(run)].get("machine")) for run in runs["measured"]}))
+        sentences.append(
+            f"Measured ({len(runs['measured'])} runs): steps of the model on random images, {times.probe_file}, on"
+            f" {machines}; images are not read from disk there."
+        )
+    if runs["assumed"]:
+        sentences += _explain_assumed(times, runs["assumed"])
+    if any(runs.values()):
+        sentences.append(
+            "Evaluation: as recorded; where it was not, a third of the time that training takes per image,"
+            f" {times.val_images:,} images, {_evaluation_text(times.scale)}."
+        )
+    return sentences
+
+
+def _explain_assumed(times: TrainingTimeEstimator, runs: list[Run]) -> list[str]:
+    on_gpus = bool(times.scale.resources.gpus)
+    is_default = times.rate == GPU_RATE if on_gpus else times.rate == CPU_RATE * times.scale.resources.threads
+    source = (GPU_SOURCE if on_gpus else CPU_SOURCE) if is_default else "as asked for by --teraflops"
+    rate = f"{times.rate / 1e12:.3g} TFLOP/s per {'GPU' if on_gpus else 'run'}"
+    beside = "" if on_gpus else f"{CPU_SECONDS_PER_IMAGE} s per image and "
+    height, width = times.scale.complexity_image
+    sentence = (
+        f"Assumed ({len(runs)} runs): {beside}3 × 2 × the multiply-adds of a forward pass on {height} × {width} at {rate},"
+        f" {source}."
+    )
+    counted = sum(run.id in times.counted_flops for run in runs)
+    if counted == len(runs):
+        return [sentence, f"Multiply-adds: counted, complexity/{times.scale.name}/."]
+    missing = {run.id for run in runs} - times.counted_flops.keys()
+    report = next(
+        name for name in times.grid.reports_with_figures if any(run.id in missing for run in times.grid.runs_of(name))
+    )
+    return [
+        sentence,
+        f"Multiply-adds: counted for {counted} of these runs; for {len(missing)} those of Mask R-CNN R-50-FPN, 267 G on"
+        " 832 × 1280 at width 256, are taken whatever the model"
+        f" (`snakemake complexity/{times.scale.name}/{report}.json` counts those of {report}).",
+    ]
+
+
+def _evaluation_text(scale: Scale) -> str:
+    interval = scale.validation_interval
+    return (
+        "after training"
+        if interval is None
+        else f"each {interval} epochs and after training".replace("each 1 epochs", "each epoch")
+    )

@@ -1,0 +1,101 @@
+"""How long earlier runs took, from their metrics."""
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from experiments.paths import RUNS
+from experiments.records.run_status import RunReader, number
+from experiments.spec.run import Run
+from experiments.spec.scale import Scale
+
+
+@dataclass
+class RecordedTime:
+    """What earlier runs of one kind took: seconds per image of one process, and seconds of one evaluation."""
+
+    per_image: list[float] = field(default_factory=list)
+    per_evaluation: list[float] = field(default_factory=list)
+
+
+class RecordedTimes:
+    """Times of the runs that have left metrics.
+
+    Parameters
+    ----------
+    scale : Scale
+        The scale whose validations are assumed.
+    reader : RunReader
+        Reads the metrics, and keeps what is damaged.
+    """
+
+    def __init__(self, scale: Scale, reader: RunReader) -> None:
+        self._scale, self._reader = scale, reader
+        self._hardware: set[str] = set()
+
+    @property
+    def hardware(self) -> set[str]:
+        """GPUs, or CPU, of the machines that the times come from."""
+        return self._hardware if self._found else set()
+
+    def of(self, run: Run) -> RecordedTime | None:
+        """Times of the run itself, of its setting with another seed, or of its model with another schedule.
+
+        Parameters
+        ----------
+        run : Run
+            A run of the scale.
+        """
+        if not self._found or run.id in self._found:
+            return self._found.get(run.id)
+        model = model_key(run.spec)
+        return self._found.get((model, run.setting.schedule, run.batch_size)) or self._found.get(model)
+
+    @cached_property
+    def _found(self) -> dict[Any, RecordedTime]:
+        found: dict[Any, RecordedTime] = defaultdict(RecordedTime)
+        for path in sorted(RUNS.glob("*/metrics.json")):
+            content = self._reader.read(path)
+            try:
+                self._take(content, found)
+            except (KeyError, TypeError, IndexError, AttributeError, ZeroDivisionError):
+                # Of a version that recorded something else.
+                continue
+        return dict(found)
+
+    def _take(self, content: dict[str, Any], found: dict[Any, RecordedTime]) -> None:
+        spec, made, iterations = content["spec"], content["made"], content["history"][-1]["iteration"]
+        seconds = number(made.get("seconds")) if made.get("resumed_from") is None else None
+        per_iteration = number(made.get("seconds_per_iteration"))
+        of_evaluations = None if seconds is None or per_iteration is None else max(0.0, seconds - per_iteration * iterations)
+        if per_iteration is None:
+            # Evaluation was not recorded apart: it is in the time of the iterations.
+            if seconds is None:
+                return
+            per_iteration, of_evaluations = seconds / iterations, 0.0
+        model, schedule = model_key(spec), spec["schedule"]
+        evaluations = evaluations_of_schedule(self._scale, schedule["epochs"])
+        for key in (content["run"], (model, schedule["name"], spec["batch_size"]), model):
+            found[key].per_image.append(per_iteration / spec["batch_size"])
+            if of_evaluations is not None:
+                found[key].per_evaluation.append(of_evaluations / evaluations)
+        hardware = made.get("hardware") or {}
+        self._hardware.add(", ".join(sorted(set(hardware.get("gpus") or []))) or "CPU")
+
+
+def model_key(spec: dict[str, Any]) -> str:
+    """What of a run's spec decides the time per image: neither its seed nor its schedule.
+
+    Parameters
+    ----------
+    spec : dict
+        A run's spec.
+    """
+    parts = ("neck", "detector", "backbone", "dataset", "image_scale", "out_channels", "num_outs")
+    return json.dumps({part: spec[part] for part in parts}, sort_keys=True)
+
+
+def evaluations_of_schedule(scale: Scale, epochs: int) -> int:
+    return 1 + (epochs // scale.validation_interval if scale.validation_interval else 0)
