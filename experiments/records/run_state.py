@@ -29,7 +29,7 @@ def write_progress(folder: Path, **news: Any) -> None:
     folder : Path
         The run's folder, ``runs/<id>/``.
     **news
-        state ('running', 'failed' or 'preempted'), epoch and iteration (done), max_epochs, max_iterations,
+        state ('running', 'failed', 'preempted' or 'done'), epoch and iteration (done), max_epochs, max_iterations,
         seconds_per_iteration, seconds_left, loss, metrics (of the last validation), reason (of a failure).
     """
     with one_at_a_time(folder):

@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +22,7 @@ from mmengine.runner import Runner
 from experiments.errors import UserError, build_errors_as_user_errors, report_user_errors
 from experiments.records import provenance
 from experiments.records.metrics_file import Provenance, RunMetrics, write_metrics
-from experiments.records.run_state import raise_if_failed_for_good, record_exit, run_lock
+from experiments.records.run_state import raise_if_failed_for_good, record_exit, run_lock, write_progress
 from experiments.spec.fingerprint import fingerprints
 from experiments.spec.study import neck_types
 from experiments.training.checkpoints import (
@@ -203,6 +203,9 @@ def main() -> None:
         raise UserError(f"{error}; details in {arguments.log_file}") from error
     if is_main_process():
         write_metrics(arguments.output, result)
+        # Not worth a failure: the metrics are there.
+        with suppress(OSError):
+            write_progress(arguments.config.parent, state="done")
 
 
 if __name__ == "__main__":

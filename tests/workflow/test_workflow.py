@@ -100,6 +100,7 @@ def test_all_reports_are_made_and_each_run_is_trained_once(project):
     assert re.search(r"run [0-9a-f]{12} A2FPN: epoch 3/3, loss \d", everything.stderr), "progress is shown"
     assert set(metrics(project)) == {"FPN", "A2FPN"}
     assert fpn.stat().st_mtime_ns == written
+    assert json.loads(fpn.with_name("progress.json").read_text())["state"] == "done"
 
     report = (project / "reports/two_necks_table2.md").read_text()
     assert re.search(r"^\| MGC \| .*\d+\.\d.* \(\*\*12\.0\*\*\) \| .*\d+\.\d", report, re.MULTILINE), report
