@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-PAGES = sorted(Path("docs").glob("*.md"))
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
 FILE = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 COMMANDS = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WITH_COMMANDS = [page for page in PAGES if COMMANDS.search(page.read_text())]
@@ -33,7 +34,7 @@ def test_the_files_of_a_page_make_its_commands_plan_trainings(project, page):
 
 
 def test_the_neck_of_the_documentation_is_trained(project):
-    write_files(project, Path("docs/own_neck.md"))
+    write_files(project, ROOT / "docs/own_neck.md")
     result = project.snakemake("reports/mine_table1.md", "--config", "studies=mine", "scale=instant")
     assert result.returncode == 0, result.stderr
     report = (project / "reports/mine_table1.md").read_text()
@@ -48,7 +49,7 @@ def test_the_detector_of_the_documentation_is_built(project, monkeypatch):
     from experiments.spec.scale import load_scale
     from experiments.spec.study import Setting
 
-    write_files(project, Path("docs/own_parts.md"))
+    write_files(project, ROOT / "docs/own_parts.md")
     monkeypatch.chdir(project.folder)
     neck = {"type": "FPN", "start_level": 1, "add_extra_convs": "on_output"}
     setting = Setting(neck=neck, detector="fcos", backbone="resnet50", schedule="1x")
@@ -66,7 +67,7 @@ def test_every_scale_of_the_documentation_can_be_read(project, monkeypatch):
         assert load_scale(Path(name).stem).base
 
 
-@pytest.mark.parametrize("page", [Path("README.md"), *PAGES, Path("CONTRIBUTING.md")], ids=str)
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
 def test_links_to_files_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         assert target.startswith("http") or (page.parent / target).exists(), target
