@@ -18,8 +18,12 @@ ROOT = FOLDER.parents[1]
 
 
 def processor_type() -> str:
-    """What decides the order of sums: the processor's name and the instructions that torch uses on it."""
-    return re.sub(r"[^A-Za-z0-9.]+", "_", f"{processor()} {torch.backends.cpu.get_cpu_capability()}").strip("_")
+    """What decides the order of sums: the processor, by name, family and model, and the instructions that torch uses on it."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    fields = dict([part.strip() for part in line.split(":", 1)] for line in lines if ":" in line)
+    parts = [processor(), fields.get("cpu family", ""), fields.get("model", ""), torch.backends.cpu.get_cpu_capability()]
+    return re.sub(r"[^A-Za-z0-9.]+", "_", " ".join(parts)).strip("_")
 
 
 def recorded_losses() -> dict[str, Losses]:

@@ -5,8 +5,10 @@ import pytest
 from experiments.benchmarks.compare_commits import difference, losses_of
 from tests.losses.recorded import ROOT, processor_type, recorded_losses, sample
 
-# Largest relative difference of the first step's losses on another type of processor, and of five steps.
-FIRST_STEP, FIVE_STEPS = 1e-4, 0.5
+# On another type of processor: largest relative difference of any loss of the first step, and of the total loss of five steps.
+# Measured against AVX512: with ATEN_CPU_CAPABILITY=default and ONEDNN_MAX_CPU_ISA=SSE41, and with both avx2, at most 3.2e-4 and
+# 7.8e-3, both by NAS-FPN, whose proposals fall out differently; most settings stay below 1e-6.
+FIRST_STEP, FIVE_STEPS = 3e-3, 0.1
 
 
 def assert_as_recorded(names):
@@ -20,7 +22,8 @@ def assert_as_recorded(names):
             assert losses == expected[name], f"{name}: differs by {difference(losses, expected[name]):.1e}"
         else:
             assert difference(losses[:1], expected[name][:1]) < FIRST_STEP, name
-            assert difference(losses, expected[name]) < FIVE_STEPS, name
+            totals = ([{"loss": step["loss"]} for step in course] for course in (losses, expected[name]))
+            assert difference(*totals) < FIVE_STEPS, name
 
 
 def test_every_kind_of_neck_detector_and_backbone_has_the_recorded_losses():
