@@ -16,6 +16,7 @@ LAYERS = [
     ["experiments.cost", "experiments.preflight"],
     ["experiments.training", "experiments.workflow"],
     ["experiments.configs", "experiments.records", "experiments.data"],
+    ["experiments.tasks"],
     ["experiments.spec"],
     ["experiments.errors", "experiments.files", "experiments.machine", "experiments.paths"],
     ["necks"],

@@ -121,7 +121,7 @@ def _provenance(run: Run, metrics: RunMetrics) -> dict[str, Any]:
     machines = hardware.get("gpus") or ([hardware.get("processor")] if hardware else [])
     return {
         **{key: getattr(provenance, key) for key in PROVENANCE},
-        "stale": provenance.sources is not None and not are_current(provenance.sources, run.models),
+        "stale": provenance.sources is not None and not are_current(provenance.sources, run.models, run.task),
         "machine": ", ".join(dict.fromkeys(machines)),
         "annotations": validation["annotations_sha256"],
         "images": validation["images"],

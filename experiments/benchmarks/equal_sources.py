@@ -14,8 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from experiments.errors import UserError, report_user_errors
-from experiments.spec.fingerprint import EQUAL_SOURCES, fingerprints
-from experiments.spec.neck_catalog import BACKBONES, NECKS, own_models
+from experiments.spec.fingerprint import EQUAL_SOURCES
 
 # Prints {model: {path: recorded hash}} for every model of a commit, and for none. Its modules are told apart by their files: an
 # editable installation would find those of another commit.
@@ -27,8 +26,16 @@ if Path("experiments/sources.py").exists():
 else:
     from experiments.spec.fingerprint import fingerprints
     from experiments.spec.neck_catalog import own_models
-models = [*own_models(Path("necks")), *own_models(Path("necks/backbones"))]
-print(json.dumps({"": fingerprints([]), **{model: fingerprints([model]) for model in models}}))
+tasks = [()]
+if Path("experiments/tasks").exists():
+    from experiments.spec.metrics import TASKS
+    tasks = [(task,) for task in TASKS]
+models = ["", *own_models(Path("necks")), *own_models(Path("necks/backbones"))]
+found = {model: {} for model in models}
+for model in models:
+    for task in tasks:
+        found[model].update(fingerprints([model] if model else [], *task))
+print(json.dumps(found))
 """
 
 
@@ -130,10 +137,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("commit", help="the older commit, whose runs stay finished")
     commit = parser.parse_args(arguments).commit
-    models = [*own_models(NECKS), *own_models(BACKBONES)]
-    after = {"": fingerprints([]), **{model: fingerprints([model]) for model in models}}
     with worktree(commit) as folder:
-        added = equal_sources(sources_of(folder), after)
+        added = equal_sources(sources_of(folder), sources_of(Path.cwd()))
     known = json.loads(EQUAL_SOURCES.read_text(encoding="utf-8"))
     EQUAL_SOURCES.write_text(json.dumps(merge(known, added), indent=1) + "\n", encoding="utf-8")
     print(f"{EQUAL_SOURCES}: {len(added)} hashes of {commit} stand for today's")

@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
-from experiments.training import evaluate
+from experiments.tasks import average_precision
 
 HEIGHT, WIDTH = 480, 640
 CLASSES = 80
@@ -30,7 +30,7 @@ SIZES = (32, 96)
 
 
 def load_with_pycocotools(annotations: Path, detections: Path) -> tuple[COCO, COCO]:
-    """Read ground truth and detections, as `experiments.training.evaluate.load` does."""
+    """Read ground truth and detections, as `experiments.tasks.average_precision.load` does."""
     with redirect_stdout(StringIO()):
         truth = COCO(str(annotations))
         found = json.loads(detections.read_text())
@@ -43,10 +43,10 @@ def load_with_pycocotools(annotations: Path, detections: Path) -> tuple[COCO, CO
 
 
 def summarize_with_pycocotools(truth: COCO, found: COCO, kind: str, object_sizes: tuple[float, float]) -> list[float]:
-    """The numbers of `experiments.training.evaluate.summarize`, by the implementation that decides what is right."""
+    """The numbers of `experiments.tasks.average_precision.summarize`, by the implementation that decides what is right."""
     small, medium = (side**2 for side in object_sizes)
     with redirect_stdout(StringIO()):
-        evaluation = COCOeval(truth, found, evaluate.IOU_TYPES[kind])
+        evaluation = COCOeval(truth, found, average_precision.IOU_TYPES[kind])
         evaluation.params.areaRng = [[0, 1e10], [0, small], [small, medium], [medium, 1e10]]
         evaluation.evaluate()
         evaluation.accumulate()
@@ -56,7 +56,7 @@ def summarize_with_pycocotools(truth: COCO, found: COCO, kind: str, object_sizes
 
 TOOLS: dict[str, tuple[Callable, Callable]] = {
     "pycocotools": (load_with_pycocotools, summarize_with_pycocotools),
-    "faster-coco-eval": (evaluate.load, evaluate.summarize),
+    "faster-coco-eval": (average_precision.load, average_precision.summarize),
 }
 
 
@@ -188,7 +188,7 @@ def measure(annotations: Path, detections: Path, rounds: int) -> pd.DataFrame:
     rows = []
     with tqdm(total=2 * rounds * len(TOOLS), desc="measuring", unit="evaluation", mininterval=1) as progress:
         for number in range(rounds):
-            for kind in evaluate.IOU_TYPES:
+            for kind in average_precision.IOU_TYPES:
                 for tool, (load, summarize) in TOOLS.items():
                     progress.set_postfix_str(f"round {number + 1}, {kind}, {tool}")
                     started = time.perf_counter()

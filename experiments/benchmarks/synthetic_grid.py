@@ -101,7 +101,7 @@ def leave_runs(runs: list[Run], finished: int) -> None:
         metrics = {metric: round(20 + number % 997 / 100, 4) for metric in ACCURACY}
         if number < finished:
             content = {"run": run.id, "spec": run.spec, "metrics": metrics, "history": history, "parameters": 44_000_000}
-            provenance = Provenance(**made, sources=fingerprints(run.models))
+            provenance = Provenance(**made, sources=fingerprints(run.models, run.task))
             write_metrics(run.metrics_file, RunMetrics(**content, dataset=DATASET, provenance=provenance))
         else:
             (run.folder / "progress.json").write_text(json.dumps(_progress(number, metrics)))

@@ -1,5 +1,6 @@
 """Heads of a detector that tell classes apart, sized by the dataset's classes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -8,11 +9,8 @@ from experiments.configs.python_source import to_python
 from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.run import Run
 
-# Heads of detectors with an output for each class; those of proposals and of stuff have their own numbers.
-CLASS_HEADS = ("bbox_head", "mask_head")
 
-
-def sized_by_classes(model: dict[str, Any], run: Run) -> dict[str, Any]:
+def sized_by_classes(model: dict[str, Any], run: Run, heads: Sequence[str]) -> dict[str, Any]:
     """The changes of a run's model to its detector, with every head that tells classes apart sized by the dataset.
 
     Parameters
@@ -21,6 +19,8 @@ def sized_by_classes(model: dict[str, Any], run: Run) -> dict[str, Any]:
         Changes to the detector's config.
     run : Run
         The run; its scale has the classes.
+    heads : sequence of str
+        Keys of the heads with an output for each class; those of proposals and of stuff have their own numbers.
     """
     classes = len(run.scale.classes)
     if classes == len(COCO_CLASSES) and "'num_classes'" not in repr(model):
@@ -33,13 +33,13 @@ def sized_by_classes(model: dict[str, Any], run: Run) -> dict[str, Any]:
         base = run.scale.detectors[run.setting.detector].base
         path.write_text(f"_base_ = [{base!r}]\nmodel = {to_python(model)}\n", encoding="utf-8")
         whole = Config.fromfile(path).model.to_dict()
-    return _merged(model, _resized(whole, classes))
+    return _merged(model, _resized(whole, classes, heads))
 
 
-def _resized(model: dict[str, Any], classes: int) -> dict[str, Any]:
+def _resized(model: dict[str, Any], classes: int, heads: Sequence[str]) -> dict[str, Any]:
     """What changes in a model; a list, such as the heads of a cascade's stages, is replaced as a whole."""
-    changes: dict[str, Any] = {"roi_head": _resized(model["roi_head"], classes)} if "roi_head" in model else {}
-    for name in CLASS_HEADS:
+    changes: dict[str, Any] = {"roi_head": _resized(model["roi_head"], classes, heads)} if "roi_head" in model else {}
+    for name in heads:
         if isinstance(model.get(name), dict):
             changes[name] = {"num_classes": classes}
         elif name in model:

@@ -10,12 +10,12 @@ import jinja2
 from experiments.configs.class_heads import sized_by_classes
 from experiments.configs.python_source import to_python
 from experiments.errors import report_user_errors
-from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.neck_catalog import neck_options
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale, Schedule, load_scale
 from experiments.spec.study import Setting
 from experiments.spec.yaml_models import validate
+from experiments.tasks.task import Task, load_task
 
 TEMPLATES = Path(__file__).parent / "templates"
 CUSTOM_IMPORTS = ["necks", "experiments.training.hooks"]
@@ -42,22 +42,23 @@ def config_text(run: Run) -> str:
 
 
 def _sections(run: Run) -> list[tuple[str, dict[str, Any]]]:
-    scale = run.scale
+    scale, task = run.scale, load_task(run.task)
     schedule = scale.schedules[run.setting.schedule]
     return [
         (
             "The run.",
             {
-                "custom_imports": {"imports": CUSTOM_IMPORTS, "allow_failed_imports": False},
+                "custom_imports": {"imports": [*CUSTOM_IMPORTS, *task.imports], "allow_failed_imports": False},
                 "run_id": run.id,
+                "task": run.task,
                 "run_spec": run.spec,
                 "work_dir": str(run.folder / "checkpoints"),
                 "randomness": {"seed": run.seed},
             },
         ),
-        ("The model: the neck under study, and what the scale changes.", {"model": _model(run)}),
-        ("The training data.", {"train_dataloader": _train_dataloader(run)}),
-        ("The measurement.", _measurement(scale)),
+        ("The model: the neck under study, and what the scale changes.", {"model": _model(run, task)}),
+        ("The training data.", {"train_dataloader": _train_dataloader(run, task)}),
+        ("The measurement.", _measurement(run, task)),
         (
             "The schedule.",
             {
@@ -117,13 +118,13 @@ def _others(scale: Scale, schedule: Schedule) -> dict[str, Any]:
     return {**others, "optim_wrapper": {**others.get("optim_wrapper", {}), "type": "BFloat16OptimWrapper"}}
 
 
-def _model(run: Run) -> dict[str, Any]:
+def _model(run: Run, task: Task) -> dict[str, Any]:
     scale = run.scale
     backbone = scale.backbones[run.setting.backbone]
     model = {"backbone": backbone.config, "neck": _neck(run), **scale.detectors[run.setting.detector].config}
     if backbone.data_preprocessor:
         model["data_preprocessor"] = {**model.get("data_preprocessor", {}), **backbone.data_preprocessor}
-    return sized_by_classes(model, run) if scale.dataset.kind == "coco" else model
+    return sized_by_classes(model, run, task.class_heads) if scale.dataset.kind == "coco" else model
 
 
 def _neck(run: Run) -> dict[str, Any] | list[dict[str, Any]]:
@@ -142,58 +143,20 @@ def _accepted(neck: str, widths: dict[str, Any]) -> dict[str, Any]:
     return {option: value for option, value in widths.items() if options is None or option in options}
 
 
-def _train_dataloader(run: Run) -> dict[str, Any]:
-    scale, detector = run.scale, run.scale.detectors[run.setting.detector]
-    stuff_maps = {"with_seg": True} if detector.stuff_maps else {}
-    pipeline: list[dict[str, Any]] = [
-        {"type": "LoadImageFromFile"},
-        {"type": "LoadAnnotations", "with_bbox": True, "with_mask": detector.masks, **stuff_maps},
-        _training_resize(run),
-        {"type": "RandomFlip", "prob": 0.5},
-        {"type": "PackDetInputs"},
-    ]
-    dataset = _dataset(scale, scale.dataset.train_annotations, scale.dataset.train_images, pipeline)
-    if detector.stuff_maps:
-        dataset["data_prefix"]["seg"] = scale.dataset.train_stuff_maps
-    # The seed of an epoch reaches workers that begin with it, and none that live on from the epoch before.
-    seeded = {"persistent_workers": False, "worker_init_fn": {"type": "seed_worker"}} if scale.resources.workers else {}
-    return {"batch_size": run.batch_size, **_workers(scale), **seeded, "dataset": dataset}
+def _train_dataloader(run: Run, task: Task) -> dict[str, Any]:
+    # Persistent workers would keep the previous epoch's seed, so they are started anew for every epoch.
+    seeded = {"persistent_workers": False, "worker_init_fn": {"type": "seed_worker"}} if run.scale.resources.workers else {}
+    return {"batch_size": run.batch_size, **_workers(run.scale), **seeded, "dataset": task.train_dataset(run)}
 
 
-def _training_resize(run: Run) -> dict[str, Any]:
-    scale, schedule = run.scale, run.scale.schedules[run.setting.schedule]
-    if schedule.short_sides is None:
-        return {"type": "Resize", "scale": scale.image_scale, "keep_ratio": True}
-    longest = schedule.long_side or max(scale.image_scale)
-    return {"type": "RandomResize", "scale": [(longest, side) for side in schedule.short_sides], "keep_ratio": True}
-
-
-def _measurement(scale: Scale) -> dict[str, Any]:
+def _measurement(run: Run, task: Task) -> dict[str, Any]:
     """Validation during training, and the test after it, which decides the metrics; both on the validation images."""
-    pipeline: list[dict[str, Any]] = [
-        {"type": "LoadImageFromFile"},
-        {"type": "Resize", "scale": scale.image_scale, "keep_ratio": True},
-        {"type": "PackDetInputs", "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")},
-    ]
-    dataset = _dataset(scale, scale.dataset.val_annotations, scale.dataset.val_images, pipeline)
-    dataloader = {"batch_size": 1, **_workers(scale), "dataset": dataset}
-    # As CocoMetric, in a fifth of its time.
-    evaluator = {"type": "FasterCocoMetric", "ann_file": scale.data_folder + scale.dataset.val_annotations}
+    dataloader = {"batch_size": 1, **_workers(run.scale), "dataset": task.test_dataset(run)}
+    evaluator = task.evaluator(run)
     test = {"test_dataloader": dataloader, "test_evaluator": evaluator}
-    if scale.validation_interval is None:
+    if run.scale.validation_interval is None:
         return {**test, "val_cfg": None, "val_dataloader": None, "val_evaluator": None}
     return {**test, "val_dataloader": dataloader, "val_evaluator": evaluator}
-
-
-def _dataset(scale: Scale, annotations: str, images: str, pipeline: list[dict[str, Any]]) -> dict[str, Any]:
-    classes = {"metainfo": {"classes": scale.classes}} if scale.classes != list(COCO_CLASSES) else {}
-    return {
-        "data_root": scale.data_folder,
-        "ann_file": annotations,
-        "data_prefix": {"img": images},
-        **classes,
-        "pipeline": pipeline,
-    }
 
 
 def _workers(scale: Scale) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from mmcv.cnn import get_model_complexity_info
-from mmdet.models.roi_heads.mask_heads import HTCMaskHead
 from mmdet.utils import register_all_modules
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -25,74 +24,31 @@ from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Setting
 from experiments.spec.yaml_models import validate
+from experiments.tasks.task import Task, load_task
 
 # Batch normalisation of a single value per channel, as of a global mean, is impossible with one.
 IMAGES_IN_TRAINING = 2
 
 
-class DetectorPass(nn.Module):
-    """One image through every layer of a detector, with as many regions as its test settings allow.
+class ModelPass(nn.Module):
+    """One image through every layer of a model.
 
     Parameters
     ----------
-    detector : nn.Module
-        An mmdet detector of one or two stages, or a cascade.
+    model : nn.Module
+        The model.
+    task : Task
+        Its task.
     """
 
-    def __init__(self, detector: nn.Module) -> None:
+    def __init__(self, model: nn.Module, task: Task) -> None:
         super().__init__()
-        self.detector = detector
+        self.model = model
+        self.task = task
 
     def forward(self, image: Tensor) -> None:
-        """Run the layers on an image (1, 3, H, W); pooled regions are empty tensors, so that it works on the meta device."""
-        levels = self.detector.extract_feat(image)
-        dense_head(self.detector)(levels)
-        if getattr(getattr(self.detector, "roi_head", None), "with_semantic", False):
-            self.detector.roi_head.semantic_head(levels)
-        features = None
-        for extractor, head, number in roi_heads(self.detector):
-            regions = image.new_empty(number, levels[0].shape[1], *extractor.roi_layers[0].output_size)
-            if isinstance(head, HTCMaskHead):
-                # Each stage also reads what the one before it has computed.
-                _, features = head(regions, features)
-            else:
-                head(regions)
-
-
-def dense_head(detector: nn.Module) -> nn.Module:
-    """The head that reads the pyramid: of a detector of one stage its only one, of others the one that proposes regions.
-
-    Parameters
-    ----------
-    detector : nn.Module
-        An mmdet detector.
-    """
-    return detector.rpn_head if hasattr(detector, "roi_head") else detector.bbox_head
-
-
-def roi_heads(detector: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
-    """Region extractor, head and number of regions at test time, of every head of every stage; none of a single stage.
-
-    Parameters
-    ----------
-    detector : nn.Module
-        An mmdet detector.
-    """
-    if not hasattr(detector, "roi_head"):
-        return []
-    roi_head, test_cfg = detector.roi_head, detector.test_cfg
-    pairs = [(roi_head.bbox_roi_extractor, roi_head.bbox_head, test_cfg.rpn.max_per_img)]
-    if roi_head.with_mask:
-        pairs.append((roi_head.mask_roi_extractor, roi_head.mask_head, test_cfg.rcnn.max_per_img))
-    return [
-        (extractor, head, number)
-        for extractors, heads, number in pairs
-        for extractor, head in zip(_stages(extractors), _stages(heads), strict=True)
-    ]
-
-
-def _stages(module: nn.Module) -> list[nn.Module]:
-    return list(module) if isinstance(module, nn.ModuleList) else [module]
+        """Run the layers on an image (1, 3, H, W), also on the meta device."""
+        self.task.run_every_layer(self.model, image)
 
 
 def count(run: Run) -> dict[str, float]:
@@ -111,19 +67,19 @@ def count(run: Run) -> dict[str, float]:
         (its `replaced_layers`) as what they are in the paper. all_parameters, all_flops: everything that torch's
         counter finds, one multiply-add = 1. neck_parameters. training_memory: see `training_memory`.
     """
-    shape = (3, *run.scale.complexity_image)
+    shape, task = (3, *run.scale.complexity_image), load_task(run.task)
     with torch.device("meta"):
-        paper = DetectorPass(build_model(run, extra_classes=1))
-        honest = DetectorPass(build_model(run))
+        paper = ModelPass(build_model(run, extra_classes=1), task)
+        full = ModelPass(build_model(run), task)
         counter = FlopCounterMode(display=False)
         with counter, torch.no_grad():
-            honest.eval()(torch.empty(1, *shape))
+            full.eval()(torch.empty(1, *shape))
     return {
         "parameters": sum(p.numel() for p in paper.parameters() if p.requires_grad),
         "flops": _mmcv_flops(paper, shape),
-        "all_parameters": sum(p.numel() for p in honest.parameters()),
+        "all_parameters": sum(p.numel() for p in full.parameters()),
         "all_flops": counter.get_total_flops() / 2,
-        "neck_parameters": sum(p.numel() for p in honest.detector.neck.parameters()),
+        "neck_parameters": sum(p.numel() for p in full.model.neck.parameters()),
         "training_memory": training_memory(run),
     }
 
@@ -189,7 +145,7 @@ class TensorMemory(TorchDispatchMode):
         self._current -= size
 
 
-def _mmcv_flops(model: DetectorPass, shape: tuple[int, int, int]) -> float:
+def _mmcv_flops(model: ModelPass, shape: tuple[int, int, int]) -> float:
     missed = 0.0
 
     def count_at_output_size(layer: nn.ConvTranspose2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmdet.testing import demo_mm_inputs
 from mmdet.utils import register_all_modules
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper, build_optim_wrapper
@@ -22,9 +21,8 @@ from experiments.files import write_atomically
 from experiments.machine import processor
 from experiments.records.run_status import RunStatus
 from experiments.spec.run import Run
+from experiments.tasks.task import load_task
 
-# A COCO image has 7.3 on average.
-OBJECTS_PER_IMAGE = 7
 # The first steps choose algorithms and fill memory pools.
 STEPS = {"cpu": (1, 3), "cuda": (3, 10)}
 
@@ -76,18 +74,9 @@ def measure(run: Run) -> dict[str, Any]:
     device = "cuda" if run.scale.resources.gpus else "cpu"
     model = revert_sync_batchnorm(build_model(run)).to(device).train()
     optimiser = build_optim_wrapper(model, load_config(run).optim_wrapper)
-    images = demo_mm_inputs(
-        run.batch_size,
-        [(3, *run.scale.complexity_image)] * run.batch_size,
-        num_items=[OBJECTS_PER_IMAGE] * run.batch_size,
-        num_classes=len(run.scale.classes),
-        sem_seg_output_strides=8,
-        with_mask=run.scale.detectors[run.setting.detector].masks,
-        with_semantic=bool(getattr(getattr(model, "roi_head", None), "with_semantic", False)),
-        device=device,
-    )
+    batch = load_task(run.task).random_batch(run, model, device)
     warm_up, steps = STEPS[device]
-    seconds = [_seconds_of_step(model, optimiser, images, device) for _ in range(warm_up + steps)][warm_up:]
+    seconds = [_seconds_of_step(model, optimiser, batch, device) for _ in range(warm_up + steps)][warm_up:]
     return {
         "seconds_per_image": statistics.median(seconds) / run.batch_size,
         "steps": seconds,
@@ -99,10 +88,10 @@ def measure(run: Run) -> dict[str, Any]:
     }
 
 
-def _seconds_of_step(model: nn.Module, optimiser: OptimWrapper, images: dict[str, Any], device: str) -> float:
+def _seconds_of_step(model: nn.Module, optimiser: OptimWrapper, batch: dict[str, Any], device: str) -> float:
     _wait(device)
     started = time.perf_counter()
-    model.train_step(images, optimiser)
+    model.train_step(batch, optimiser)
     _wait(device)
     return time.perf_counter() - started
 

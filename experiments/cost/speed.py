@@ -12,17 +12,18 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from experiments.configs.build import build_model
-from experiments.cost.complexity import dense_head, roi_heads, runs_of_settings
+from experiments.cost.complexity import runs_of_settings
 from experiments.errors import report_user_errors
 from experiments.machine import processor
 from experiments.records.cost_files import Speeds, write_costs
 from experiments.spec.run import Run
+from experiments.tasks.task import Task, load_task
 
 REPETITIONS = 4
 
 
 def frames_per_second(runs: list[Run], repetitions: int = REPETITIONS) -> list[float]:
-    """Speed of each run's detector: batch 1, the same image and regions, alternating measurements, median.
+    """Speed of each run's model: batch 1, the same image, alternating measurements, median.
 
     Parameters
     ----------
@@ -34,14 +35,13 @@ def frames_per_second(runs: list[Run], repetitions: int = REPETITIONS) -> list[f
     height, width = runs[0].scale.complexity_image
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 3, height, width, generator=generator)
-    models = [build_model(run).eval() for run in runs]
-    regions = _random_regions(max(map(_most_regions, models)), height, width, generator)
-    for model in models:
-        _seconds(model, image[:, :, : _warm_up_length(height), : _warm_up_length(width)], regions)
+    models = [(build_model(run).eval(), load_task(run.task)) for run in runs]
+    for model, task in models:
+        _seconds(task, model, image[:, :, : _warm_up_length(height), : _warm_up_length(width)])
     seconds: list[list[float]] = [[] for _ in models]
     for _ in tqdm(range(repetitions), desc="measuring frames per second", unit="round"):
-        for model, times in zip(models, seconds, strict=True):
-            times.append(_seconds(model, image, regions))
+        for (model, task), times in zip(models, seconds, strict=True):
+            times.append(_seconds(task, model, image))
     return [1 / statistics.median(times) for times in seconds]
 
 
@@ -51,31 +51,10 @@ def _warm_up_length(length: int) -> int:
 
 
 @torch.no_grad()
-def _seconds(model: nn.Module, image: Tensor, regions: Tensor) -> float:
-    """The whole detector once, with proposals and region pooling.
-
-    Random weights would detect nothing and skip the heads' work; so the heads get as many regions as the test settings allow.
-    """
-    metas = [{"img_shape": tuple(image.shape[2:]), "scale_factor": (1.0, 1.0)}]
+def _seconds(task: Task, model: nn.Module, image: Tensor) -> float:
     started = time.perf_counter()
-    levels = model.extract_feat(image)
-    head = dense_head(model)
-    head.predict_by_feat(*head(levels), batch_img_metas=metas)
-    for extractor, head, number in roi_heads(model):
-        head(extractor(levels[: extractor.num_inputs], regions[:number]))
+    task.predict(model, image)
     return time.perf_counter() - started
-
-
-def _most_regions(model: nn.Module) -> int:
-    return max((number for _, _, number in roi_heads(model)), default=0)
-
-
-def _random_regions(number: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-    """Image index and corners of boxes, (number, 5), log-uniform in size from 1/40 to 1/2 of the image."""
-    share = torch.exp(torch.empty(number, 1).uniform_(-3.7, -0.7, generator=generator))
-    centre = torch.rand(number, 2, generator=generator) * (1 - share) + share / 2
-    corners = torch.cat([centre - share / 2, centre + share / 2], dim=1) * torch.tensor([width, height, width, height])
-    return torch.cat([torch.zeros(number, 1), corners], dim=1)
 
 
 def measure(runs: list[Run], threads: int) -> Speeds:

@@ -15,7 +15,10 @@ from pathlib import Path
 from experiments.spec.neck_catalog import BACKBONES, NECKS, own_models, parse, registers
 
 # Where the result of a run is decided. Modules elsewhere (the spec, files, errors) act through the run's id and config.
-DECIDING = ("necks", "kernels", "experiments/training", "experiments/configs")
+DECIDING = ("necks", "kernels", "experiments/training", "experiments/configs", "experiments/tasks")
+# How models are counted and timed decides no result of a training.
+NOT_DECIDING = Path("experiments/tasks/costs")
+TASK_FILES = Path("experiments/tasks")
 PROGRAMS = (
     Path("experiments/configs/write.py"),
     Path("experiments/training/train.py"),
@@ -37,18 +40,20 @@ CPP_TOKEN = re.compile(
 )
 
 
-def fingerprints(models: Sequence[str]) -> dict[str, str]:
+def fingerprints(models: Sequence[str], task: str) -> dict[str, str]:
     """Path and fingerprint of every source file that decides the result of a run.
 
     Parameters
     ----------
     models : sequence of str
         Registered names of the run's neck, or necks, and backbone.
+    task : str
+        Name of the run's task.
     """
-    return {str(path): fingerprint(path) for path in deciding_sources(models)}
+    return {str(path): fingerprint(path) for path in deciding_sources(models, task)}
 
 
-def are_current(recorded: dict[str, str], models: Sequence[str]) -> bool:
+def are_current(recorded: dict[str, str], models: Sequence[str], task: str) -> bool:
     """Whether a run that recorded its sources would be trained by the same sources today.
 
     Each source of today must be among the recorded ones. The reverse need not hold: a source that is not read any more was read
@@ -60,13 +65,15 @@ def are_current(recorded: dict[str, str], models: Sequence[str]) -> bool:
         Path to hash, as in ``metrics.json``.
     models : sequence of str
         Registered names of the run's neck, or necks, and backbone.
+    task : str
+        Name of the run's task.
     """
-    return set(_fingerprints(frozenset(models))) <= set(_todays_hashes(recorded))
+    return set(_fingerprints(frozenset(models), task)) <= set(_todays_hashes(recorded))
 
 
 @cache
-def _fingerprints(models: frozenset[str]) -> frozenset[str]:
-    return frozenset(fingerprint(path) for path in _deciding_sources(models))
+def _fingerprints(models: frozenset[str], task: str) -> frozenset[str]:
+    return frozenset(fingerprint(path) for path in _deciding_sources(models, task))
 
 
 def _todays_hashes(recorded: dict[str, str]) -> Iterator[str]:
@@ -89,21 +96,34 @@ def _byte_hash(path: str) -> str | None:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:BYTE_HASH_DIGITS] if file.is_file() else None
 
 
-def deciding_sources(models: Sequence[str]) -> list[Path]:
+def deciding_sources(models: Sequence[str], task: str) -> list[Path]:
     """Files of this project that decide the result of a run, relative to the project, found by following imports.
 
     Parameters
     ----------
     models : sequence of str
         Registered names of the run's neck, or necks, and backbone; none of mmdet's has files here.
+    task : str
+        Name of the run's task.
     """
-    return list(_deciding_sources(frozenset(models)))
+    return list(_deciding_sources(frozenset(models), task))
 
 
 @cache
-def _deciding_sources(models: frozenset[str]) -> tuple[Path, ...]:
-    roots = [*PROGRAMS, *_registered_hooks()]
+def _deciding_sources(models: frozenset[str], task: str) -> tuple[Path, ...]:
+    roots = [*PROGRAMS, *_registered_hooks(), task_file(task)]
     return tuple(sorted({*_reached(roots), *model_sources(sorted(models)), *CONFIG_TEMPLATES.glob("*.j2")}))
+
+
+def task_file(task: str) -> Path:
+    """File of a task, relative to the project.
+
+    Parameters
+    ----------
+    task : str
+        Its name.
+    """
+    return TASK_FILES / f"{task}.py"
 
 
 def model_sources(models: Sequence[str]) -> list[Path]:
@@ -171,6 +191,8 @@ def _imported_files(path: Path, folders: tuple[str, ...]) -> list[Path]:
     own = [Path(*module.split(".")) for module in modules]
     candidates = [file for module in own for file in (module.with_suffix(".py"), module / "__init__.py")]
     inside = [file for file in candidates if any(file.is_relative_to(folder) for folder in folders)]
+    if folders == DECIDING:
+        inside = [file for file in inside if not file.is_relative_to(NOT_DECIDING)]
     # The packages' own __init__ import every neck; a run depends on its neck alone.
     return [file for file in inside if file.is_file() and file not in (NECKS / "__init__.py", BACKBONES / "__init__.py")]
 

@@ -1,4 +1,4 @@
-"""Every metric that a column of a table can show: a line each."""
+"""Every task with the metrics that it gives, and every other metric that a column of a table can show: a line each."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -28,6 +28,8 @@ class Metric:
         Whether the gain over the baseline is tested for significance over the seeds.
     adds : (str, str) or None
         Name and heading of the metric that a report shows beside it.
+    label : str or None
+        What figures call it, with its unit; None for metrics that no figure shows.
     """
 
     name: str
@@ -38,15 +40,29 @@ class Metric:
     lower_is_better: bool = False
     is_tested: bool = False
     adds: tuple[str, str] | None = None
+    label: str | None = None
 
 
 AVERAGE_PRECISIONS = ("AP", "AP50", "AP75", "APS", "APM", "APL")
-_ACCURACY = [Metric(f"{kind}_{name}", "run", is_tested=True) for kind in ("box", "mask") for name in AVERAGE_PRECISIONS]
+
+
+def _average_precisions(kind: str) -> tuple[Metric, ...]:
+    labels = {"AP": f"{kind} AP (%)"}
+    return tuple(Metric(f"{kind}_{name}", "run", is_tested=True, label=labels.get(name)) for name in AVERAGE_PRECISIONS)
+
+
+BOX, MASK = _average_precisions("box"), _average_precisions("mask")
+
+# What a run's test gives, by task. A task's other half is the file of this name in experiments/tasks/.
+TASKS: dict[str, tuple[Metric, ...]] = {
+    "detection": BOX,
+    "instance_segmentation": (*BOX, *MASK),
+}
 
 _TABLE = [
-    *_ACCURACY,
+    *dict.fromkeys(metric for metrics in TASKS.values() for metric in metrics),
     # What an evaluation server answered about images whose annotations are not public.
-    *(Metric(f"test_{metric.name}", "server") for metric in _ACCURACY),
+    *(Metric(f"test_{metric.name}", "server") for metric in (*BOX, *MASK)),
     Metric("parameters", "cost", 1e6, decimals=2, lower_is_better=True, adds=("all_parameters", "all #Params (M)")),
     Metric("all_parameters", "cost", 1e6, decimals=2, lower_is_better=True),
     Metric("flops", "cost", 1e9, decimals=2, lower_is_better=True, adds=("all_flops", "all #FLOPs (G)")),

@@ -96,6 +96,11 @@ class Run:
         return schedule.base_batch_size or self.scale.training.base_batch_size or self.effective_batch
 
     @property
+    def task(self) -> str:
+        """Name of the task, a key of `TASKS`."""
+        return self.scale.detectors[self.setting.detector].task_name
+
+    @property
     def models(self) -> list[str]:
         """Registered names of the neck and, where the scale names one, the backbone."""
         backbone = self.scale.backbones[self.setting.backbone].config.get("type")

@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 
 from experiments.errors import UserError
 from experiments.paths import DATASETS, SCALES
 from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.datasets import Dataset, ExpectedSplit, TestSet
+from experiments.spec.metrics import TASKS
 from experiments.spec.yaml_models import StrictModel, left_out_of_identity, load_yaml, validate
 
 # A scale that inherits from the paper's setting is another setting.
@@ -23,6 +24,8 @@ class Detector(StrictModel):
 
     Attributes
     ----------
+    task : str or None
+        What it predicts, a name of `TASKS`; None: objects, with their masks if `masks` says so.
     masks : bool
         Whether training needs the objects' masks.
     stuff_maps : bool
@@ -31,8 +34,21 @@ class Detector(StrictModel):
 
     base: str
     config: dict[str, Any] = {}
+    task: str | None = left_out_of_identity(None)
     masks: bool = left_out_of_identity(True)
     stuff_maps: bool = left_out_of_identity(False)
+
+    @field_validator("task")
+    @classmethod
+    def _task_exists(cls, task: str | None) -> str | None:
+        if task is not None and task not in TASKS:
+            raise ValueError(f"unknown task {task!r}; allowed: {', '.join(TASKS)}")
+        return task
+
+    @property
+    def task_name(self) -> str:
+        """Name of the task, a key of `TASKS`."""
+        return self.task or ("instance_segmentation" if self.masks else "detection")
 
 
 class Backbone(StrictModel):

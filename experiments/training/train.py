@@ -25,6 +25,7 @@ from experiments.records.metrics_file import Provenance, RunMetrics, write_metri
 from experiments.records.run_state import raise_if_failed_for_good, record_exit, run_lock, write_progress
 from experiments.spec.fingerprint import fingerprints
 from experiments.spec.study import neck_types
+from experiments.tasks.task import load_task
 from experiments.training.checkpoints import (
     newest_checkpoint,
     origin_of,
@@ -32,7 +33,6 @@ from experiments.training.checkpoints import (
     set_aside_foreign_checkpoints,
 )
 from experiments.training.distributed import join_processes
-from experiments.training.evaluate import average_precision
 from experiments.training.hooks.interruption import CHECKPOINT, InterruptionError
 from experiments.training.hooks.progress import ProgressHook
 from experiments.training.loggers import keep_mlflow_run, use_loggers
@@ -69,8 +69,8 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Seq
     started = time.monotonic()
     torch.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     config = Config.fromfile(config_file)
-    models = _models(config)
-    sources, at = fingerprints(models), provenance.commit()
+    task = load_task(config.task)
+    sources, at = fingerprints(_models(config), config.task), provenance.commit()
     origin = origin_of(config, sources, dataset)
     join_processes(config)
     use_loggers(config, loggers)
@@ -82,14 +82,14 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Seq
     config.resume, config.load_from = checkpoint is not None, checkpoint and str(checkpoint)
     progress = ProgressHook(sys.__stderr__ or sys.stderr, config_file.parent)
     with TemporaryDirectory() as folder:
-        detections = Path(folder) / "detections"
-        config.test_evaluator.update(format_only=True, outfile_prefix=str(detections))
+        predictions = Path(folder)
+        task.keep_predictions(config, predictions)
         runner = _build(config)
         runner.register_hook(progress)
         runner.train()
         keep_mlflow_run(loggers)
-        runner.test()
-        metrics = _measure(config, detections) if is_main_process() else {}
+        logged = runner.test()
+        metrics = task.measure(config, logged, predictions) if is_main_process() else {}
     last = newest_checkpoint(checkpoints)
     if is_main_process() and last and last.name != CHECKPOINT:
         (checkpoints / CHECKPOINT).unlink(missing_ok=True)
@@ -139,16 +139,6 @@ def _models(config: Config) -> list[str]:
 def _build(config: Config) -> Runner:
     with build_errors_as_user_errors(f"run {config.run_id}"):
         return Runner.from_cfg(config)
-
-
-def _measure(config: Config, detections: Path) -> dict[str, float | None]:
-    annotations = Path(config.test_evaluator.ann_file)
-    sizes = tuple(config.run_spec["object_sizes"])
-    metrics = average_precision(annotations, detections.with_suffix(".bbox.json"), "box", sizes)
-    masks = detections.with_suffix(".segm.json")
-    if masks.exists():
-        metrics |= average_precision(annotations, masks, "mask", sizes)
-    return metrics
 
 
 def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[str]) -> RunMetrics:

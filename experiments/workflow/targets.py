@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from experiments.paths import CHECKS, COMPLEXITY, DATASETS, FIGURES, REPORTS, STUDIES, metrics_file, run_folder
 from experiments.records.metrics_file import recorded_sources
 from experiments.records.server_results import answer_file
-from experiments.spec.fingerprint import are_current, program_fingerprint
+from experiments.spec.fingerprint import are_current, program_fingerprint, task_file
 from experiments.spec.metrics import TEST_ACCURACY
 from experiments.spec.run import Run
 from experiments.workflow.grid import Grid
@@ -134,7 +134,8 @@ class Targets:
             return "missing"
         except OSError:
             return "done"  # whoever reads it for a table says why it cannot be read
-        return "done" if recorded is None or are_current(recorded, self.run(identifier).models) else "stale"
+        run = self.run(identifier)
+        return "done" if recorded is None or are_current(recorded, run.models, run.task) else "stale"
 
     @_with_cached_signature
     def dataset_to_train_on(self, wildcards: Any) -> list[str]:
@@ -284,8 +285,10 @@ class Targets:
 
     def cost_fingerprint(self, wildcards: Any) -> str:
         """One hash of the sources that decide the cost of a report's rows."""
-        models = sorted({model for run in self.grid.runs_of(wildcards.report) for model in run.models})
-        return program_fingerprint(("experiments/cost/complexity.py", "experiments/cost/speed.py"), models)
+        runs = self.grid.runs_of(wildcards.report)
+        models = sorted({model for run in runs for model in run.models})
+        tasks = sorted({str(task_file(run.task)) for run in runs})
+        return program_fingerprint(("experiments/cost/complexity.py", "experiments/cost/speed.py", *tasks), models)
 
     def study_of(self, wildcards: Any) -> str:
         """Name of a report's study."""

@@ -15,7 +15,7 @@ from experiments.paths import STUDIES
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Setting, load_study
-from experiments.training.hooks.bfloat16 import cast_heads_to_float32
+from experiments.tasks.detector_precision import cast_heads_to_float32
 from necks.auxiliary_loss_hook import add_auxiliary_losses
 
 NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml"))

@@ -222,7 +222,7 @@ def test_where_the_numbers_come_from_stands_under_the_table(finished, study):
 
 
 def test_a_run_whose_sources_have_changed_is_marked(finished, study, monkeypatch):
-    monkeypatch.setattr("reports.collect.are_current", lambda recorded, models: recorded == {"necks/a.py": "new"})
+    monkeypatch.setattr("reports.collect.are_current", lambda recorded, models, task: recorded == {"necks/a.py": "new"})
     finished("fpn", 20.0, made={"sources": {"necks/a.py": "old"}})
     finished("pafpn", 21.0, made={"sources": {"necks/a.py": "new"}})
     text = render(table(study), "md")

@@ -140,7 +140,7 @@ from experiments.__main__ import read_grid
 from experiments.spec.fingerprint import fingerprints
 for run in read_grid([]).runs.values():
     run.folder.mkdir(parents=True)
-    run.metrics_file.write_text(json.dumps({"made": {"sources": fingerprints(run.models)}}, indent=1))
+    run.metrics_file.write_text(json.dumps({"made": {"sources": fingerprints(run.models, run.task)}}, indent=1))
 """
 
 

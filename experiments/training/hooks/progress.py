@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from experiments.records.run_state import write_progress
 from experiments.spec.study import neck_types
+from experiments.tasks.task import load_task
 from experiments.training.hooks.history import losses_of
 
 SECONDS_BETWEEN_NEWS = 30.0
@@ -68,9 +69,8 @@ class ProgressHook(Hook):
 
     @master_only
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Tell the validation's average precisions, in percent."""
-        names = {"coco/bbox_mAP": "box_AP", "coco/segm_mAP": "mask_AP"}
-        self.metrics = {names[name]: 100 * value for name, value in (metrics or {}).items() if name in names}
+        """Keep what the validation has found."""
+        self.metrics = load_task(runner.cfg.task).validation_metrics(metrics or {})
         write_progress(self.folder, metrics=self.metrics)
 
     @master_only

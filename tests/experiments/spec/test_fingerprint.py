@@ -19,12 +19,14 @@ SHARED = {
     "experiments/configs/write.py",
     "experiments/configs/templates/config.py.j2",
     "experiments/training/train.py",
-    "experiments/training/evaluate.py",
+    "experiments/tasks/average_precision.py",
+    "experiments/tasks/instance_segmentation.py",
     "experiments/training/hooks/seeding.py",
     "experiments/training/hooks/interruption.py",
     "necks/auxiliary_loss_hook.py",
 }
 A2FPN = Path("necks/a2fpn.py")
+TASK = "instance_segmentation"
 MODULE = '''
 import os
 from necks.layers.levels import enlarge
@@ -78,7 +80,7 @@ def form(source):
 
 
 def paths(models):
-    return {str(path) for path in deciding_sources(models)}
+    return {str(path) for path in deciding_sources(models, TASK)}
 
 
 def test_what_decides_is_found_from_imports():
@@ -152,11 +154,11 @@ def test_comments_and_white_space_of_cpp_are_no_change(tmp_path, old, new, is_sa
 
 def is_current(recorded):
     forget_sources()
-    return are_current(recorded, ["A2FPN"])
+    return are_current(recorded, ["A2FPN"], TASK)
 
 
 def test_a_run_is_stale_when_a_source_means_something_else_and_not_when_it_is_put_back(copied_sources):
-    recorded = fingerprints(["A2FPN"])
+    recorded = fingerprints(["A2FPN"], TASK)
     before = A2FPN.read_text()
     A2FPN.touch()
     assert is_current(recorded)
@@ -172,24 +174,33 @@ def test_a_run_is_stale_when_a_source_means_something_else_and_not_when_it_is_pu
 
 @pytest.mark.parametrize("path", sorted(SHARED - {"experiments/configs/templates/config.py.j2"}))
 def test_every_shared_source_decides(copied_sources, path):
-    recorded = fingerprints(["A2FPN"])
+    recorded = fingerprints(["A2FPN"], TASK)
     Path(path).write_text(Path(path).read_text() + "\nCONSTANT = 1\n")
     assert not is_current(recorded)
 
 
 def test_a_file_that_moves_is_no_change(copied_sources):
-    recorded = fingerprints(["A2FPN"])
+    recorded = fingerprints(["A2FPN"], TASK)
     A2FPN.rename("necks/pyramid.py")
-    Path("experiments/training/evaluate.py").rename("experiments/training/measure.py")
+    Path("experiments/training/checkpoints.py").rename("experiments/training/saved.py")
     train = Path("experiments/training/train.py")
-    train.write_text(train.read_text().replace("experiments.training.evaluate import", "experiments.training.measure import"))
+    train.write_text(train.read_text().replace("experiments.training.checkpoints import", "experiments.training.saved import"))
     assert is_current(recorded)
 
 
-def test_another_neck_is_no_change(copied_sources):
-    recorded = fingerprints(["A2FPN"])
-    Path("necks/fapn.py").write_text("CONSTANT = 1\n")
+def test_another_neck_another_task_and_what_counts_layers_are_no_change(copied_sources):
+    recorded = fingerprints(["A2FPN"], TASK)
+    for path in ("necks/fapn.py", "experiments/tasks/own.py", "experiments/tasks/costs/detector.py"):
+        Path(path).write_text("CONSTANT = 1\n")
     assert is_current(recorded)
+
+
+def test_a_run_depends_on_its_own_task(copied_sources):
+    detection, instances = (fingerprints(["A2FPN"], task) for task in ("detection", TASK))
+    path = Path("experiments/tasks/instance_segmentation.py")
+    path.write_text(path.read_text() + "CONSTANT = 1\n")
+    assert not is_current(instances)
+    assert are_current(detection, ["A2FPN"], "detection")
 
 
 def test_records_of_a_users_own_file_by_its_bytes_hold_while_its_bytes_do(copied_sources):
@@ -197,12 +208,12 @@ def test_records_of_a_users_own_file_by_its_bytes_hold_while_its_bytes_do(copied
     own.write_text("from mmdet.registry import MODELS\n\n\n@MODELS.register_module()\nclass Own:\n    x = 1\n")
     by_bytes = {str(own): hashlib.sha256(own.read_bytes()).hexdigest()[:12]}
     forget_sources()
-    recorded = {path: digest for path, digest in fingerprints(["Own"]).items() if path != str(own)}
+    recorded = {path: digest for path, digest in fingerprints(["Own"], TASK).items() if path != str(own)}
     forget_sources()
-    assert are_current(recorded | by_bytes, ["Own"])
+    assert are_current(recorded | by_bytes, ["Own"], TASK)
     own.write_text(own.read_text().replace("x = 1", "x = 2"))
     forget_sources()
-    assert not are_current(recorded | by_bytes, ["Own"])
+    assert not are_current(recorded | by_bytes, ["Own"], TASK)
 
 
 def test_the_grid_is_computed_without_torch():
@@ -222,9 +233,10 @@ RECORDED = json.loads((Path(__file__).parent / "recorded_sources.json").read_tex
 def test_runs_that_recorded_the_bytes_of_their_sources_stay_finished(model):
     """If a source is meant to compute something else, take its model out of recorded_sources.json; else run
     ``python -m experiments.benchmarks.equal_sources`` after `compare_commits`."""
-    assert are_current(RECORDED[model], [model] if model else [])
+    for task in ("detection", "instance_segmentation"):
+        assert are_current(RECORDED[model], [model] if model else [], task)
 
 
 def test_a_recorded_source_that_is_unknown_makes_a_run_stale():
-    assert not are_current(RECORDED["A2FPN"] | {"necks/a2fpn.py": "0" * 12}, ["A2FPN"])
-    assert not are_current(RECORDED[""], ["A2FPN"])
+    assert not are_current(RECORDED["A2FPN"] | {"necks/a2fpn.py": "0" * 12}, ["A2FPN"], TASK)
+    assert not are_current(RECORDED[""], ["A2FPN"], TASK)

@@ -43,7 +43,7 @@ def finished(targets, leave):
     run = next(iter(targets.grid.runs.values()))
 
     def finish(**changes):
-        leave(run, "metrics.json", {"made": {"sources": fingerprints(run.models) | changes}, "versions": {}})
+        leave(run, "metrics.json", {"made": {"sources": fingerprints(run.models, run.task) | changes}, "versions": {}})
         return run
 
     return finish
@@ -119,7 +119,7 @@ def test_a_finished_run_of_todays_sources_has_no_inputs(targets, finished, force
 
 def test_a_finished_run_of_other_sources_is_trained_again(targets, finished, forced):
     run = finished()
-    recorded = fingerprints(run.models)
+    recorded = fingerprints(run.models, run.task)
     (path,) = [path for path in recorded if path.endswith("train.py")]
     run = finished(**{path: "0" * 16})
     assert targets.dataset_to_train_on(of_run(run)) == ["datasets/instant.json"]

@@ -4,7 +4,7 @@ import torch
 from mmdet.testing import demo_mm_inputs
 from mmengine.optim import build_optim_wrapper
 
-from experiments.training.hooks.bfloat16 import cast_heads_to_float32
+from experiments.tasks.detector_precision import cast_heads_to_float32
 from tests.experiments.training.hooks.conftest import configuration
 
 

@@ -13,7 +13,7 @@ from mmdet.evaluation.metrics import FasterCocoMetric
 from pycocotools import mask as mask_utils
 
 from experiments.benchmarks.evaluation import load_with_pycocotools, summarize_with_pycocotools
-from experiments.training.evaluate import average_precision, load, summarize
+from experiments.tasks.average_precision import average_precision, load, summarize
 
 BOXES = {1: [2, 2, 6, 6], 2: [10, 10, 20, 20], 3: [0, 0, 60, 60]}
 

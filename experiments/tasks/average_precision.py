@@ -5,7 +5,8 @@ from pathlib import Path
 
 from faster_coco_eval import COCO, COCOeval_faster
 
-NAMES = ("AP", "AP50", "AP75", "APS", "APM", "APL")
+from experiments.spec.metrics import AVERAGE_PRECISIONS
+
 IOU_TYPES = {"box": "bbox", "mask": "segm"}
 LARGEST_AREA = 1e10
 
@@ -31,8 +32,9 @@ def average_precision(
     dict
         AP, AP50, AP75, APS, APM, APL with `kind` and an underscore before each name. None where no object has that size.
     """
-    values = summarize(*load(annotations, detections, kind), kind, object_sizes)[: len(NAMES)]
-    return {f"{kind}_{name}": None if value < 0 else 100 * value for name, value in zip(NAMES, values, strict=True)}
+    values = summarize(*load(annotations, detections, kind), kind, object_sizes)[: len(AVERAGE_PRECISIONS)]
+    named = zip(AVERAGE_PRECISIONS, values, strict=True)
+    return {f"{kind}_{name}": None if value < 0 else 100 * value for name, value in named}
 
 
 def load(annotations: Path, detections: Path, kind: str = "box") -> tuple[COCO, COCO]:

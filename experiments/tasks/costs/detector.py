@@ -1,0 +1,131 @@
+"""Detectors of one or two stages and cascades: what is counted and timed, and a random batch to train on."""
+
+from functools import cache
+from typing import Any
+
+import torch
+from mmdet.models.roi_heads.mask_heads import HTCMaskHead
+from mmdet.testing import demo_mm_inputs
+from torch import Tensor, nn
+
+from experiments.spec.run import Run
+
+# A COCO image has 7.3 on average.
+OBJECTS_PER_IMAGE = 7
+
+
+def run_every_layer(detector: nn.Module, image: Tensor) -> None:
+    """Run the backbone, the neck and all heads, on as many regions as the test settings allow.
+
+    Parameters
+    ----------
+    detector : nn.Module
+        An mmdet detector.
+    image : Tensor
+        (1, 3, H, W). Pooled regions are empty tensors, so that it works on the meta device.
+    """
+    levels = detector.extract_feat(image)
+    dense_head(detector)(levels)
+    if getattr(getattr(detector, "roi_head", None), "with_semantic", False):
+        detector.roi_head.semantic_head(levels)
+    features = None
+    for extractor, head, count in roi_heads(detector):
+        regions = image.new_empty(count, levels[0].shape[1], *extractor.roi_layers[0].output_size)
+        if isinstance(head, HTCMaskHead):
+            # Each stage also reads what the one before it has computed.
+            _, features = head(regions, features)
+        else:
+            head(regions)
+
+
+@torch.no_grad()
+def predict(detector: nn.Module, image: Tensor) -> None:
+    """The whole detector once, with proposals and region pooling.
+
+    Random weights would detect nothing and skip the heads' work; so the heads get as many regions as the test settings allow,
+    the first ones of a sequence that is the same for every detector.
+
+    Parameters
+    ----------
+    detector : nn.Module
+        An mmdet detector.
+    image : Tensor
+        (1, 3, H, W).
+    """
+    height, width = image.shape[2:]
+    metas = [{"img_shape": (height, width), "scale_factor": (1.0, 1.0)}]
+    levels = detector.extract_feat(image)
+    head = dense_head(detector)
+    head.predict_by_feat(*head(levels), batch_img_metas=metas)
+    for extractor, roi_head, count in roi_heads(detector):
+        roi_head(extractor(levels[: extractor.num_inputs], _random_regions(count, height, width).to(image.device)))
+
+
+@cache
+def _random_regions(count: int, height: int, width: int) -> Tensor:
+    """Image index and corners of boxes, (count, 5), log-uniform in size from 1/40 to 1/2 of the image."""
+    draws = torch.rand(count, 3, generator=torch.Generator().manual_seed(0))
+    share = torch.exp(-3.7 + 3.0 * draws[:, :1])
+    centre = draws[:, 1:] * (1 - share) + share / 2
+    corners = torch.cat([centre - share / 2, centre + share / 2], dim=1) * torch.tensor([width, height, width, height])
+    return torch.cat([torch.zeros(count, 1), corners], dim=1)
+
+
+def random_batch(run: Run, detector: nn.Module, device: str) -> dict[str, Any]:
+    """Random images with boxes, and with the masks and the map of stuff and things that the detector learns from.
+
+    Parameters
+    ----------
+    run : Run
+        The run that gives the size of the batch and of its images.
+    detector : nn.Module
+        The detector to be trained.
+    device : str
+        Device of the tensors.
+    """
+    return demo_mm_inputs(
+        run.batch_size,
+        [(3, *run.scale.complexity_image)] * run.batch_size,
+        num_items=[OBJECTS_PER_IMAGE] * run.batch_size,
+        num_classes=len(run.scale.classes),
+        sem_seg_output_strides=8,
+        with_mask=run.scale.detectors[run.setting.detector].masks,
+        with_semantic=bool(getattr(getattr(detector, "roi_head", None), "with_semantic", False)),
+        device=device,
+    )
+
+
+def dense_head(detector: nn.Module) -> nn.Module:
+    """The head that reads the pyramid: of a detector of one stage its only one, of others the one that proposes regions.
+
+    Parameters
+    ----------
+    detector : nn.Module
+        An mmdet detector.
+    """
+    return detector.rpn_head if hasattr(detector, "roi_head") else detector.bbox_head
+
+
+def roi_heads(detector: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
+    """Region extractor, head and number of regions at test time, of every head of every stage; none of a single stage.
+
+    Parameters
+    ----------
+    detector : nn.Module
+        An mmdet detector.
+    """
+    if not hasattr(detector, "roi_head"):
+        return []
+    roi_head, test_cfg = detector.roi_head, detector.test_cfg
+    pairs = [(roi_head.bbox_roi_extractor, roi_head.bbox_head, test_cfg.rpn.max_per_img)]
+    if roi_head.with_mask:
+        pairs.append((roi_head.mask_roi_extractor, roi_head.mask_head, test_cfg.rcnn.max_per_img))
+    return [
+        (extractor, head, count)
+        for extractors, heads, count in pairs
+        for extractor, head in zip(_stages(extractors), _stages(heads), strict=True)
+    ]
+
+
+def _stages(module: nn.Module) -> list[nn.Module]:
+    return list(module) if isinstance(module, nn.ModuleList) else [module]
