@@ -1,7 +1,11 @@
-"""Tidy results -> figures: AP per row, AP against FLOPs and latency, training curves; PNG and SVG."""
+"""Tidy results -> figures: the main metrics per row, and against FLOPs and latency, training curves; PNG and SVG.
+
+The figure ``<name>`` of `FIGURE_NAMES` is drawn by the function ``plot_<name>``.
+"""
 
 import argparse
-from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,9 @@ import pandas as pd
 
 from experiments.errors import report_user_errors
 from experiments.records.cost_files import read_counts, read_speeds
+from experiments.spec.metrics import METRICS, Metric
 from experiments.spec.scale import Scale, load_scale
+from experiments.workflow.targets import FIGURE_NAMES
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -21,7 +27,7 @@ from matplotlib.figure import Figure
 PALETTE = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#8C6D1F"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", ">"]
 LINES = ["-", "--", ":"]
-KINDS = {"box_AP": ("box AP", PALETTE[0], "o"), "mask_AP": ("mask AP", PALETTE[3], "s")}
+SHOWN_METRICS = [metric for metric in METRICS.values() if metric.label]
 COLUMN_WIDTH = 6.4
 STYLE = {
     "font.size": 10,
@@ -35,37 +41,64 @@ STYLE = {
 }
 
 
-def plot_average_precision(results: pd.DataFrame, scale: Scale) -> Figure:
-    """AP of every row: measured with the standard deviation over the seeds, and in a second panel what was published, if any.
+@dataclass(frozen=True)
+class FigureData:
+    """What the figures of a table are drawn from.
+
+    Attributes
+    ----------
+    scale : Scale
+        The scale of the runs.
+    results, history : DataFrame
+        Results and training curves from `reports.collect`.
+    flops : dict
+        `Setting.key` to multiply-adds per image at the scale's size, every one counted.
+    frames_per_second : dict
+        `Setting.key` to frames per second at the scale's size.
+    """
+
+    scale: Scale
+    results: pd.DataFrame
+    history: pd.DataFrame = field(default_factory=pd.DataFrame)
+    flops: dict[str, float] = field(default_factory=dict)
+    frames_per_second: dict[str, float] = field(default_factory=dict)
+
+
+def plot_ap(data: FigureData) -> Figure:
+    """The main metrics of every row: measured with the standard deviation over the seeds, and what was published, if any.
 
     Rows that can neither be run nor were published with these metrics are left out.
 
     Parameters
     ----------
-    results : DataFrame
-        Results from `reports.collect`.
-    scale : Scale
-        The scale of the runs.
+    data : FigureData
+        Results and scale.
     """
-    shown = [metric for metric in KINDS if (results.metric == metric).any()]
-    accuracies = results[results.metric.isin(shown)]
+    results, scale = data.results, data.scale
+    shown = _shown_metrics(results)
+    accuracies = results[results.metric.isin([metric.name for metric in shown])]
     rows = accuracies[accuracies.seed.notna() | accuracies.published.notna()].drop_duplicates("row").set_index("row").name
     titles = [f"measured, scale {scale.name}"]
     if accuracies.published.notna().any():
         titles.append("published")
     size = (COLUMN_WIDTH, 1.5 + 0.34 * len(rows))
     figure, panels = plt.subplots(1, len(titles), sharey=True, squeeze=False, figsize=size, layout="constrained")
-    for offset, metric in zip((-0.12, 0.12) if len(shown) == 2 else (0,), shown, strict=True):
-        label, colour, marker = KINDS[metric]
-        values = results[results.metric == metric].groupby("row")
-        style = {"color": colour, "marker": marker, "linestyle": "none", "label": label}
+    for index, metric in enumerate(shown):
+        offset = 0.24 * (index - (len(shown) - 1) / 2)
+        values = results[results.metric == metric.name].groupby("row")
+        style = {
+            "color": PALETTE[3 * index % len(PALETTE)],
+            "marker": MARKERS[index],
+            "linestyle": "none",
+            "label": metric.label,
+        }
         positions = np.arange(len(rows)) + offset
         mean, deviation = (getattr(values.measured, name)().reindex(rows.index) for name in ("mean", "std"))
         panels[0, 0].errorbar(mean, positions, xerr=deviation.fillna(0), capsize=3, **style)
         for published in panels[0, 1:]:
             published.plot(values.published.first().reindex(rows.index), positions, **style)
     for panel, title in zip(panels[0], titles, strict=True):
-        panel.set(title=title, xlabel="AP (%)")
+        panel.set(title=title, xlabel=_common_label(shown))
     panels[0, 0].set(yticks=range(len(rows)), yticklabels=rows)
     panels[0, 0].invert_yaxis()
     handles, labels = panels[0, -1].get_legend_handles_labels()
@@ -73,48 +106,55 @@ def plot_average_precision(results: pd.DataFrame, scale: Scale) -> Figure:
     return figure
 
 
-def plot_against_flops(results: pd.DataFrame, flops: dict[str, float], scale: Scale) -> Figure:
-    """Box AP of every row against the multiply-adds of its model at the scale that it ran at, with the Pareto front.
+def _shown_metrics(results: pd.DataFrame) -> list[Metric]:
+    """The metrics of a table that its figures show."""
+    present = set(results.metric)
+    return [metric for metric in SHOWN_METRICS if metric.name in present]
+
+
+def _common_label(metrics: list[Metric]) -> str:
+    """What the labels of metrics share at their end: "AP (%)" of "box AP (%)" and "mask AP (%)"."""
+    words = [str(metric.label).split()[::-1] for metric in metrics]
+    shared = takewhile(lambda each: len(set(each)) == 1, zip(*words, strict=False))
+    return " ".join([each[0] for each in shared][::-1])
+
+
+def plot_flops(data: FigureData) -> Figure:
+    """The main metric of every row against the multiply-adds of its model at the scale that it ran at, with the Pareto front.
 
     Parameters
     ----------
-    results : DataFrame
-        Results from `reports.collect`.
-    flops : dict
-        `Setting.key` to multiply-adds per image, every one counted.
-    scale : Scale
-        The scale of the runs.
+    data : FigureData
+        Results, FLOPs and scale.
     """
-    unit, name = (1e9, "G") if min(flops.values()) >= 1e9 else (1e6, "M")
-    height, width = scale.complexity_image
+    unit, name = (1e9, "G") if min(data.flops.values()) >= 1e9 else (1e6, "M")
+    height, width = data.scale.complexity_image
     label = f"multiply-adds per {width} × {height} image ({name})"
-    return _plot_against_cost(results, {key: number / unit for key, number in flops.items()}, label, scale)
+    return _plot_against_cost(data, {key: number / unit for key, number in data.flops.items()}, label)
 
 
-def plot_against_latency(results: pd.DataFrame, frames_per_second: dict[str, float], scale: Scale) -> Figure:
-    """Box AP of every row against the time that its detector takes for an image, with the Pareto front.
+def plot_latency(data: FigureData) -> Figure:
+    """The main metric of every row against the time that its model takes for an image, with the Pareto front.
 
     Parameters
     ----------
-    results : DataFrame
-        Results from `reports.collect`.
-    frames_per_second : dict
-        `Setting.key` to frames per second at the scale's size.
-    scale : Scale
-        The scale of the runs.
+    data : FigureData
+        Results, frames per second and scale.
     """
-    height, width = scale.complexity_image
-    milliseconds = {key: 1000 / rate for key, rate in frames_per_second.items()}
-    return _plot_against_cost(results, milliseconds, f"time per {width} × {height} image (ms), batch 1", scale)
+    height, width = data.scale.complexity_image
+    milliseconds = {key: 1000 / rate for key, rate in data.frames_per_second.items()}
+    return _plot_against_cost(data, milliseconds, f"time per {width} × {height} image (ms), batch 1")
 
 
-def _plot_against_cost(results: pd.DataFrame, costs: dict[str, float], label: str, scale: Scale) -> Figure:
-    accuracy = results[(results.metric == "box_AP") & results.seed.notna()]
+def _plot_against_cost(data: FigureData, costs: dict[str, float], label: str) -> Figure:
+    results = data.results
+    main = next(iter(_shown_metrics(results)), METRICS["box_AP"])
+    accuracy = results[(results.metric == main.name) & results.seed.notna()]
     points = accuracy.groupby(["row", "name", "setting"], as_index=False).measured.agg(["mean", "std"])
     points["cost"] = points.setting.map(costs)
     points = points.dropna(subset=["mean"])
     figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, max(3.8, 0.24 * len(points))), layout="constrained")
-    front = _pareto_front(points)
+    front = _pareto_front(points, main.lower_is_better)
     axes.plot(front.cost, front["mean"], color="0.6", linewidth=1, zorder=0, label="Pareto front")
     for point in points.itertuples():
         deviation = None if pd.isna(point.std) else point.std
@@ -127,27 +167,27 @@ def _plot_against_cost(results: pd.DataFrame, costs: dict[str, float], label: st
             label=point.name,
             **_style(point.row, marker=True),
         )
-    axes.set(xlabel=label, ylabel="box AP (%)", title=f"scale {scale.name}")
+    axes.set(xlabel=label, ylabel=main.label, title=f"scale {data.scale.name}")
     figure.legend(loc="outside right upper")
     return figure
 
 
-def _pareto_front(points: pd.DataFrame) -> pd.DataFrame:
+def _pareto_front(points: pd.DataFrame, lower_is_better: bool) -> pd.DataFrame:
     """The points that no other beats in both cost and mean, in the order of their cost."""
-    ordered = points.sort_values(["cost", "mean"], ascending=[True, False])
-    return ordered[ordered["mean"] > ordered["mean"].cummax().shift(fill_value=float("-inf"))]
+    ordered = points.sort_values(["cost", "mean"], ascending=[True, lower_is_better])
+    quality = -ordered["mean"] if lower_is_better else ordered["mean"]
+    return ordered[quality > quality.cummax().shift(fill_value=float("-inf"))]
 
 
-def plot_training_curves(history: pd.DataFrame, scale: Scale) -> Figure:
+def plot_curves(data: FigureData) -> Figure:
     """Total training loss of every run over its iterations; the seeds of a row share its colour.
 
     Parameters
     ----------
-    history : DataFrame
-        Training curves from `reports.collect`.
-    scale : Scale
-        The scale of the runs.
+    data : FigureData
+        Training curves and scale.
     """
+    history, scale = data.history, data.scale
     figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 3.8), layout="constrained")
     first_seed = history.seed.min()
     for (row, label, seed), points in history.groupby(["row", "name", "seed"]):
@@ -176,23 +216,23 @@ def main() -> None:
     parser.add_argument("--speed", type=Path, help="output of experiments.cost.speed")
     parser.add_argument("output", type=Path, help="the folder and the beginning of the files' names")
     arguments = parser.parse_args()
-    scale, results = load_scale(arguments.scale), pd.read_csv(arguments.results, dtype={"run": str, "setting": str})
-    figures: dict[str, Callable[[], Figure]] = {}
-    if arguments.speed:
-        rates = read_speeds(arguments.speed).frames_per_second
-        figures["latency"] = lambda: plot_against_latency(results, rates, scale)
-    else:
-        history = pd.read_csv(arguments.history)
-        flops = {key: counts["all_flops"] for key, counts in read_counts(arguments.complexity).counts.items()}
-        figures["ap"] = lambda: plot_average_precision(results, scale)
-        figures["flops"] = lambda: plot_against_flops(results, flops, scale)
-        figures["curves"] = lambda: plot_training_curves(history, scale)
+    data = FigureData(
+        load_scale(arguments.scale),
+        pd.read_csv(arguments.results, dtype={"run": str, "setting": str}),
+        pd.read_csv(arguments.history) if arguments.history else pd.DataFrame(),
+        _read_flops(arguments.complexity) if arguments.complexity else {},
+        read_speeds(arguments.speed).frames_per_second if arguments.speed else {},
+    )
     plt.rcParams.update(STYLE)  # type: ignore[arg-type]
-    for name, plot in figures.items():
-        figure = plot()
+    for name in ["latency"] if arguments.speed else FIGURE_NAMES:
+        figure = globals()[f"plot_{name}"](data)
         for extension in ("png", "svg"):
             figure.savefig(f"{arguments.output}_{name}.{extension}", metadata={"Date": None} if extension == "svg" else None)
         plt.close(figure)
+
+
+def _read_flops(path: Path) -> dict[str, float]:
+    return {key: counts["all_flops"] for key, counts in read_counts(path).counts.items()}
 
 
 if __name__ == "__main__":

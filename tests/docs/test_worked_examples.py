@@ -10,12 +10,17 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 FILE = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 COMMANDS = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TASK_LINE = re.compile(r'^```python\n("\w+": \(Metric.*)\n```$', re.MULTILINE)
 WITH_COMMANDS = [page for page in PAGES if COMMANDS.search(page.read_text())]
 
 
 def write_files(project, page: Path) -> list[str]:
-    """Put the files of a page into the project; their names."""
-    written = FILE.findall(page.read_text())
+    """Put the files of a page, and its line of the registry of tasks, into the project; the files' names."""
+    text = page.read_text()
+    for line in TASK_LINE.findall(text):
+        registry = project / "experiments/spec/metrics.py"
+        registry.write_text(registry.read_text().replace('    "detection": BOX,\n', f'    "detection": BOX,\n    {line}\n'))
+    written = FILE.findall(text)
     for name, content in written:
         assert not (project / name).exists(), name
         (project / name).write_text(content)
@@ -40,6 +45,23 @@ def test_the_neck_of_the_documentation_is_trained(project):
     report = (project / "reports/mine_table1.md").read_text()
     for row in ("FPN", "with biases", "without"):
         assert re.search(rf"^\| {row} \| [*\d.]+ \|", report, re.MULTILINE), report
+
+
+def test_the_task_of_the_documentation_gives_a_table_figures_and_costs(project):
+    write_files(project, ROOT / "docs/own_task.md")
+    scale = project / "experiments/scales/distances.yaml"
+    scale.write_text(scale.read_text().replace("base: demo", "base: instant").replace("in_channels: 48", "in_channels: 16"))
+    files = [f"reports/figures/borders_table1_{name}.png" for name in ("ap", "flops")]
+    files += ["complexity/distances/borders_table1_speed.json"]
+    configuration = ("--config", "studies=borders", "scale=distances")
+    result = project.snakemake("reports/borders_table1.md", *files, *configuration)
+    assert result.returncode == 0, result.stderr
+    report = (project / "reports/borders_table1.md").read_text()
+    for row in ("FPN", "PAFPN"):
+        assert re.search(rf"^\| {row} \| [*\d.]+ \|", report, re.MULTILINE), report
+    assert all((project / file).exists() for file in files)
+    plan = project.python("-m", "experiments", "plan", "--probe", *configuration)
+    assert plan.returncode == 0, plan.stderr
 
 
 @pytest.mark.torch

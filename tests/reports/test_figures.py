@@ -3,9 +3,10 @@
 import matplotlib.pyplot as plt
 import pytest
 
+from experiments.spec.metrics import Metric
 from experiments.spec.scale import load_scale
 from reports.collect import collect
-from reports.figures import STYLE, plot_against_flops, plot_against_latency, plot_average_precision, plot_training_curves
+from reports.figures import STYLE, FigureData, plot_ap, plot_curves, plot_flops, plot_latency
 
 DEMO = load_scale("demo")
 
@@ -26,7 +27,7 @@ def collected(finished, study):
 
 
 def test_ap_shows_measured_mean_and_published_number_of_every_row(collected):
-    left, right = plot_average_precision(collected.results, DEMO).axes
+    left, right = plot_ap(FigureData(DEMO, collected.results)).axes
     assert [label.get_text() for label in left.get_yticklabels()][::8] == ["FPN", "MC+GE+GP"]
     assert left.containers[0].lines[0].get_xdata()[0] == 20.5
     assert right.lines[0].get_xdata()[0] == 37.1
@@ -34,14 +35,14 @@ def test_ap_shows_measured_mean_and_published_number_of_every_row(collected):
 
 
 def test_flops_places_every_row_that_ran(collected, study):
-    (axes,) = plot_against_flops(collected.results, by_setting(study, [1e9 * (n + 1) for n in range(9)]), DEMO).axes
+    (axes,) = plot_flops(FigureData(DEMO, collected.results, flops=by_setting(study, [1e9 * (n + 1) for n in range(9)]))).axes
     points = [container.lines[0].get_xydata()[0] for container in axes.containers]
     assert [tuple(point) for point in points][:2] == [(1.0, 20.5), (2.0, 21.5)]
     assert "(G)" in axes.get_xlabel()
 
 
 def test_curves_show_one_line_per_row_that_ran(collected):
-    (axes,) = plot_training_curves(collected.history, DEMO).axes
+    (axes,) = plot_curves(FigureData(DEMO, collected.results, collected.history)).axes
     named = [line.get_label() for line in axes.lines if not line.get_label().startswith("_")]
     assert named == ["FPN", "PAFPN", "MC", "GE", "GP", "MC+GE+GP"]
     assert len(axes.lines) == 2 * len(named)
@@ -50,9 +51,9 @@ def test_curves_show_one_line_per_row_that_ran(collected):
 @pytest.mark.parametrize("plot", ["ap", "flops", "curves"])
 def test_nothing_leaves_the_page_and_the_legend_covers_no_axes(collected, study, plot):
     figure = {
-        "ap": lambda: plot_average_precision(collected.results, DEMO),
-        "flops": lambda: plot_against_flops(collected.results, by_setting(study, [1e9] * 9), DEMO),
-        "curves": lambda: plot_training_curves(collected.history, DEMO),
+        "ap": lambda: plot_ap(FigureData(DEMO, collected.results)),
+        "flops": lambda: plot_flops(FigureData(DEMO, collected.results, flops=by_setting(study, [1e9] * 9))),
+        "curves": lambda: plot_curves(FigureData(DEMO, collected.results, collected.history)),
     }[plot]()
     figure.canvas.draw()
     page = figure.bbox
@@ -68,16 +69,18 @@ def test_nothing_leaves_the_page_and_the_legend_covers_no_axes(collected, study,
 def test_a_table_of_which_nothing_has_run_still_has_figures(finished, study):
     nothing = collect(study.tables["table2"], "demo", [0])
     for figure in (
-        plot_average_precision(nothing.results, DEMO),
-        plot_against_flops(nothing.results, by_setting(study, [1e9] * 9), DEMO),
-        plot_training_curves(nothing.history, DEMO),
+        plot_ap(FigureData(DEMO, nothing.results)),
+        plot_flops(FigureData(DEMO, nothing.results, flops=by_setting(study, [1e9] * 9))),
+        plot_curves(FigureData(DEMO, nothing.results, nothing.history)),
     ):
         figure.canvas.draw()
         plt.close(figure)
 
 
 def test_latency_is_the_time_of_one_image(collected, study):
-    (axes,) = plot_against_latency(collected.results, by_setting(study, [100.0, 50.0, *[10.0] * 7]), DEMO).axes
+    (axes,) = plot_latency(
+        FigureData(DEMO, collected.results, frames_per_second=by_setting(study, [100.0, 50.0, *[10.0] * 7]))
+    ).axes
     points = [tuple(container.lines[0].get_xydata()[0]) for container in axes.containers]
     assert points[:2] == [(10.0, 20.5), (20.0, 21.5)]
     assert "(ms)" in axes.get_xlabel()
@@ -85,21 +88,32 @@ def test_latency_is_the_time_of_one_image(collected, study):
 
 def test_the_pareto_front_joins_what_nothing_beats(collected, study):
     costs = [2.0, 1.0, 4.0, 3.0, *[5.0] * 5]
-    (axes,) = plot_against_flops(collected.results, by_setting(study, [1e9 * cost for cost in costs]), DEMO).axes
+    (axes,) = plot_flops(FigureData(DEMO, collected.results, flops=by_setting(study, [1e9 * cost for cost in costs]))).axes
     front = next(line for line in axes.lines if line.get_label() == "Pareto front")
     assert [tuple(point) for point in front.get_xydata()] == [(1.0, 21.5), (3.0, 23.5), (5.0, 25.5)]
 
 
+def test_the_pareto_front_of_a_metric_whose_smallest_value_leads(collected, study, monkeypatch):
+    monkeypatch.setattr(
+        "reports.figures.SHOWN_METRICS", [Metric("box_AP", "run", lower_is_better=True, label="error (pixels)")]
+    )
+    costs = [2.0, 1.0, 4.0, 3.0, *[5.0] * 5]
+    (axes,) = plot_flops(FigureData(DEMO, collected.results, flops=by_setting(study, [1e9 * cost for cost in costs]))).axes
+    front = next(line for line in axes.lines if line.get_label() == "Pareto front")
+    assert [tuple(point) for point in front.get_xydata()] == [(1.0, 21.5), (2.0, 20.5)]
+    assert axes.get_ylabel() == "error (pixels)"
+
+
 def test_ap_of_rows_without_published_numbers_has_one_panel_and_only_the_columns_of_the_table(collected):
     boxes = collected.results[collected.results.metric == "box_AP"].assign(published=float("nan"))
-    figure = plot_average_precision(boxes, DEMO)
+    figure = plot_ap(FigureData(DEMO, boxes))
     assert len(figure.axes) == 1
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["box AP"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["box AP (%)"]
 
 
 def test_rows_with_nothing_to_show_are_left_out(finished, study):
     finished("fpn", 20.0)
-    (axes,) = plot_average_precision(collect(study.tables["table1"], "demo", [0]).results, DEMO).axes
+    (axes,) = plot_ap(FigureData(DEMO, collect(study.tables["table1"], "demo", [0]).results)).axes
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert len(labels) == 17, "the other 13 rows were published for other images and cannot be run"
     assert labels[0] == "Mask R-CNN* R-50-FPN 1x"
