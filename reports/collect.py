@@ -1,7 +1,6 @@
 """Metrics files -> tidy tables of a report: a line for each row, seed and metric, and for each point of a training curve."""
 
 import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from experiments.errors import UserError, report_user_errors
 from experiments.records.cost_files import read_counts, read_speeds
 from experiments.records.metrics_file import Provenance, RunMetrics, read_metrics
 from experiments.records.server_results import answer_file, read_answer
+from experiments.spec.dataset_identity import DatasetIdentity, read_identity
 from experiments.spec.fingerprint import are_current
 from experiments.spec.metrics import COMPLEXITY
 from experiments.spec.run import Run
@@ -58,7 +58,7 @@ def collect(
     scale_name: str,
     seeds: list[int],
     costs: Mapping[str, dict[str, float]] = MappingProxyType({}),
-    dataset: dict[str, Any] | None = None,
+    dataset: DatasetIdentity | None = None,
 ) -> Collected:
     """Read what the runs of a table have left.
 
@@ -72,7 +72,7 @@ def collect(
         Seeds of the runs.
     costs : dict, optional
         `Setting.key` to parameters, FLOPs, memory and frames per second.
-    dataset : dict, optional
+    dataset : DatasetIdentity, optional
         Identity of the dataset that all runs must have been trained on.
 
     Raises
@@ -116,15 +116,15 @@ def collect(
 
 
 def _provenance(run: Run, metrics: RunMetrics) -> dict[str, Any]:
-    provenance, validation = metrics.provenance, metrics.dataset["val"]
+    provenance, validation = metrics.provenance, metrics.dataset and metrics.dataset.val
     hardware = provenance.hardware
     machines = hardware.get("gpus") or ([hardware.get("processor")] if hardware else [])
     return {
         **{key: getattr(provenance, key) for key in PROVENANCE},
         "stale": provenance.sources is not None and not are_current(provenance.sources, run.models, run.task),
         "machine": ", ".join(dict.fromkeys(machines)),
-        "annotations": validation["annotations_sha256"],
-        "images": validation["images"],
+        "annotations": validation and validation.annotations_sha256,
+        "images": validation and validation.images,
     }
 
 
@@ -156,8 +156,8 @@ def _read_costs(counts: list[Path], speeds: list[Path]) -> dict[str, dict[str, f
     return costs
 
 
-def _read_dataset(paths: list[Path]) -> dict[str, Any] | None:
-    return json.loads(paths[0].read_text()) if paths else None
+def _read_dataset(paths: list[Path]) -> DatasetIdentity | None:
+    return read_identity(paths[0]) if paths else None
 
 
 def main() -> None:

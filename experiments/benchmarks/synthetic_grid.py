@@ -1,6 +1,5 @@
 """Synthetic studies and what their runs would leave, to measure how planning and collecting grow."""
 
-import json
 from collections.abc import Iterator
 from itertools import cycle, islice, product
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any
 import yaml
 
 from experiments.records.metrics_file import Provenance, RunMetrics, write_metrics
+from experiments.records.progress_file import Progress
+from experiments.spec.dataset_identity import DatasetIdentity, SplitIdentity
 from experiments.spec.fingerprint import fingerprints
 from experiments.spec.metrics import ACCURACY
 from experiments.spec.run import Run
@@ -18,7 +19,8 @@ TABLES_PER_STUDY = 10
 SHAPES = ("tables of 100 rows", "one table")
 HISTORY_POINTS = 48
 LOSSES = ("loss", "loss_rpn_cls", "loss_rpn_bbox", "loss_cls", "acc", "loss_bbox", "loss_mask")
-DATASET = {"val": {"images": 200, "annotations_sha256": "0" * 64}}
+SPLIT = SplitIdentity(annotations_sha256="0" * 64, images=200, annotations=1500)
+DATASET = DatasetIdentity(train=SPLIT, val=SPLIT)
 
 
 def write_studies(folder: Path, rows: int, rows_per_table: int) -> None:
@@ -104,23 +106,22 @@ def leave_runs(runs: list[Run], finished: int) -> None:
             provenance = Provenance(**made, sources=fingerprints(run.models, run.task))
             write_metrics(run.metrics_file, RunMetrics(**content, dataset=DATASET, provenance=provenance))
         else:
-            (run.folder / "progress.json").write_text(json.dumps(_progress(number, metrics)))
+            (run.folder / "progress.json").write_text(_progress(number, metrics).model_dump_json())
 
 
-def _progress(number: int, metrics: dict[str, float]) -> dict[str, Any]:
-    return {
-        "state": ("running", "failed", "preempted")[number % 3],
-        "epoch": 1,
-        "max_epochs": 3,
-        "iteration": 150,
-        "max_iterations": 375,
-        "seconds_per_iteration": 0.35,
-        "seconds_left": 79.0,
-        "loss": 1.5,
-        "metrics": metrics,
-        "reason": "loss_bbox is not finite in epoch 2, iteration 3" if number % 3 == 1 else None,
-        "host": "node1",
-        "process": 4_000_000,
-        "slurm_job": None,
-        "updated": "2026-01-02T03:04:05+00:00",
-    }
+def _progress(number: int, metrics: dict[str, float]) -> Progress:
+    return Progress(
+        state=("running", "failed", "preempted")[number % 3],
+        epoch=1,
+        max_epochs=3,
+        iteration=150,
+        max_iterations=375,
+        seconds_per_iteration=0.35,
+        seconds_left=79.0,
+        loss=1.5,
+        metrics=metrics,
+        reason="loss_bbox is not finite in epoch 2, iteration 3" if number % 3 == 1 else None,
+        host="node1",
+        process=4_000_000,
+        updated="2026-01-02T03:04:05+00:00",
+    )

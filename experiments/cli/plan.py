@@ -18,6 +18,7 @@ from experiments.cli.assumptions import assumptions
 from experiments.cli.status import WIDTH_OF_FILES, duration
 from experiments.cost.training_time import SOURCES, Estimate, TrainingTimeEstimator
 from experiments.errors import UserError
+from experiments.records.progress_file import Progress
 from experiments.records.run_status import RunReader, RunStatus
 from experiments.workflow.grid import Grid
 
@@ -189,8 +190,10 @@ def seconds_left(run_status: RunStatus, estimate: Estimate) -> float:
     """
     if run_status.state == "done":
         return 0.0
-    key = "iteration" if run_status.state == "running" else "epoch"
-    done, whole = run_status.number(key), run_status.number(f"max_{key}s")
+    progress = run_status.progress or Progress()
+    # A process that goes on begins with the last whole epoch.
+    is_running = run_status.state == "running"
+    done, whole = (progress.iteration, progress.max_iterations) if is_running else (progress.epoch, progress.max_epochs)
     share = min(1.0, max(0.0, done / whole)) if done is not None and whole else 0.0
     return estimate.seconds * (1 - share)
 

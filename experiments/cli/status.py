@@ -5,7 +5,6 @@ import os
 import time
 from collections import Counter
 from contextlib import suppress
-from typing import Any
 
 from rich import box
 from rich.console import Console, Group
@@ -14,7 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from experiments.errors import UserError
+from experiments.records.progress_file import Progress
 from experiments.records.run_status import STATES, RunReader, RunStatus, number
+from experiments.spec.metrics import TASKS, Metric
 from experiments.spec.run import Run
 from experiments.workflow.grid import Grid
 
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(grid: Grid, arguments: argparse.Namespace) -> None:
-    """How far each run is: epoch, time left, last average precision, reason of a failure.
+    """How far each run is: epoch, time left, last metrics, reason of a failure.
 
     Parameters
     ----------
@@ -131,43 +132,48 @@ def _table(statuses: list[RunStatus], names: dict[str, str]) -> Table:
     table.add_column("run", no_wrap=True)
     table.add_column("row", min_width=min(24, max(len(names[run_status.run.id]) for run_status in statuses)), overflow="fold")
     table.add_column("state", no_wrap=True)
-    for heading in ("epoch", "left", "box AP", "mask AP"):
+    metrics = _shown_metrics(statuses)
+    for heading in ("epoch", "left", *(metric.short_label for metric in metrics)):
         table.add_column(heading, justify="right", no_wrap=heading == "left")
     table.add_column("remark", overflow="fold")
     for run_status in statuses:
         state = f"[{COLOURS[run_status.state]}]{run_status.state}[/]"
-        table.add_row(run_status.run.id, escape(names[run_status.run.id]), state, *_details(run_status))
+        table.add_row(run_status.run.id, escape(names[run_status.run.id]), state, *_details(run_status, metrics))
     return table
 
 
-def _details(run_status: RunStatus) -> list[str]:
-    """Epoch, time left, the last average precisions and a remark."""
-    progress = run_status.progress or {}
-    epoch, epochs = run_status.number("epoch"), run_status.number("max_epochs")
-    left = run_status.number("seconds_left") if run_status.state == "running" else None
-    measured = (run_status.metrics or progress).get("metrics")
-    measured = measured if isinstance(measured, dict) else {}
+def _shown_metrics(statuses: list[RunStatus]) -> list[Metric]:
+    """The main metrics of the tasks of runs, each once."""
+    metrics = dict.fromkeys(metric for run_status in statuses for metric in TASKS[run_status.run.task])
+    return [metric for metric in metrics if metric.label]
+
+
+def _details(run_status: RunStatus, metrics: list[Metric]) -> list[str]:
+    """Epoch, time left, the last metrics and a remark."""
+    progress = run_status.progress or Progress()
+    epoch, epochs = progress.epoch, progress.max_epochs
+    left = progress.seconds_left if run_status.state == "running" else None
     return [
-        "" if epoch is None else f"{epoch:g}/{epochs:g}" if epochs is not None else f"{epoch:g}",
+        "" if epoch is None else f"{epoch}/{epochs}" if epochs is not None else f"{epoch}",
         "" if left is None else duration(left),
-        *(_precision(measured.get(metric)) for metric in ("box_AP", "mask_AP")),
+        *(_printed(run_status.metrics.get(metric.name), metric) for metric in metrics),
         escape(_remark(run_status.state, progress)),
     ]
 
 
-def _precision(value: Any) -> str:
-    return "" if number(value) is None else f"{value:.1f}"
+def _printed(value: float | None, metric: Metric) -> str:
+    return "" if number(value) is None else f"{value:.{metric.decimals or 1}f}"
 
 
-def _remark(state: str, progress: dict[str, Any]) -> str:
+def _remark(state: str, progress: Progress) -> str:
     """Why it failed, or where it runs or ran last."""
     if state == "failed":
-        return (str(progress.get("reason") or "").splitlines() or ["no reason was left; look into logs/train"])[0]
-    if state not in ("running", "interrupted") or not progress.get("host"):
+        return ((progress.reason or "").splitlines() or ["no reason was left; look into logs/train"])[0]
+    if state not in ("running", "interrupted") or not progress.host:
         return ""
-    job = f", Slurm job {progress['slurm_job']}" if progress.get("slurm_job") else ""
-    last = "" if state == "running" else f", last seen {progress.get('updated')}"
-    return f"on {progress['host']}{job}{last}"
+    job = f", Slurm job {progress.slurm_job}" if progress.slurm_job else ""
+    last = "" if state == "running" else f", last seen {progress.updated}"
+    return f"on {progress.host}{job}{last}"
 
 
 def duration(seconds: float) -> str:

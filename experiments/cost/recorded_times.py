@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import Any
 
 from experiments.paths import RUNS
-from experiments.records.run_status import RunReader, number
+from experiments.records.metrics_file import RunMetrics
+from experiments.records.run_status import RunReader
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale
 
@@ -57,18 +58,15 @@ class RecordedTimes:
     def _found(self) -> dict[Any, RecordedTime]:
         found: dict[Any, RecordedTime] = defaultdict(RecordedTime)
         for path in sorted(RUNS.glob("*/metrics.json")):
-            content = self._reader.read(path)
-            try:
-                self._take(content, found)
-            except (KeyError, TypeError, IndexError, AttributeError, ZeroDivisionError):
-                # Of a version that recorded something else.
-                continue
+            metrics = self._reader.metrics_of(path)
+            if metrics and metrics.run and metrics.spec and metrics.history:
+                self._take(metrics, found)
         return dict(found)
 
-    def _take(self, content: dict[str, Any], found: dict[Any, RecordedTime]) -> None:
-        spec, made, iterations = content["spec"], content["made"], content["history"][-1]["iteration"]
-        seconds = number(made.get("seconds")) if made.get("resumed_from") is None else None
-        per_iteration = number(made.get("seconds_per_iteration"))
+    def _take(self, metrics: RunMetrics, found: dict[Any, RecordedTime]) -> None:
+        spec, provenance, iterations = metrics.spec, metrics.provenance, metrics.history[-1]["iteration"]
+        seconds = None if provenance.resumed_from else provenance.seconds
+        per_iteration = provenance.seconds_per_iteration
         of_evaluations = None if seconds is None or per_iteration is None else max(0.0, seconds - per_iteration * iterations)
         if per_iteration is None:
             # Evaluation was not recorded apart: it is in the time of the iterations.
@@ -77,12 +75,11 @@ class RecordedTimes:
             per_iteration, of_evaluations = seconds / iterations, 0.0
         model, schedule = model_key(spec), spec["schedule"]
         evaluations = evaluations_of_schedule(self._scale, schedule["epochs"])
-        for key in (content["run"], (model, schedule["name"], spec["batch_size"]), model):
+        for key in (metrics.run, (model, schedule["name"], spec["batch_size"]), model):
             found[key].per_image.append(per_iteration / spec["batch_size"])
             if of_evaluations is not None:
                 found[key].per_evaluation.append(of_evaluations / evaluations)
-        hardware = made.get("hardware") or {}
-        self._hardware.add(", ".join(sorted(set(hardware.get("gpus") or []))) or "CPU")
+        self._hardware.add(", ".join(sorted(set(provenance.hardware.get("gpus") or []))) or "CPU")
 
 
 def model_key(spec: dict[str, Any]) -> str:

@@ -91,7 +91,7 @@ class TrainingTimeEstimator:
         run = run_status.run
         iterations = self.iterations(run)
         evaluations = count_evaluations(run)
-        own = run_status.number("seconds_per_iteration")
+        own = run_status.progress.seconds_per_iteration if run_status.progress else None
         recorded = self.recorded.of(run)
         if own is not None or recorded:
             per_image = own / run.batch_size if own is not None else statistics.median(recorded.per_image if recorded else [])
@@ -115,8 +115,7 @@ class TrainingTimeEstimator:
         run : Run
             A run of the grid.
         """
-        effective_batch = run.batch_size * max(1, self.scale.resources.gpus)
-        return self.scale.schedules[run.setting.schedule].epochs * math.ceil(self.train_images / effective_batch)
+        return self.scale.schedules[run.setting.schedule].epochs * math.ceil(self.train_images / run.effective_batch)
 
     def _images(self) -> tuple[int, int, str]:
         """Numbers of training and validation images, and where they are from."""

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from experiments.errors import UserError
 from experiments.spec.coco_classes import COCO_CLASSES
+from experiments.spec.dataset_identity import SplitIdentity
 from experiments.spec.datasets import ExpectedSplit
 
 TAIL_BYTES = 64
@@ -43,18 +44,36 @@ def check_root(data_root: Path | None) -> Path:
 
 def describe_split(
     folder: Path, annotations: str, images: str, classes: Sequence[str] | None, expected: ExpectedSplit | None
-) -> dict[str, Any]:
+) -> SplitIdentity:
+    """Check a split and identify it.
+
+    Parameters
+    ----------
+    folder : Path
+        The dataset's folder.
+    annotations, images : str
+        Annotation file and folder of the images, relative to it.
+    classes : sequence of str or None
+        Names of the classes; None: COCO's 80.
+    expected : ExpectedSplit or None
+        What the split must hold, if that is known.
+
+    Raises
+    ------
+    UserError
+        If a file is missing or damaged, the annotations do not fit the classes, or the split is not what was expected.
+    """
     path = folder / annotations
     with explain_annotations(path):
         text = path.read_bytes()
         content = json.loads(text)
         _check_annotations(path, content, classes or list(COCO_CLASSES))
         files = [folder / images / image["file_name"] for image in content["images"]]
-    identity = {
-        "annotations_sha256": hashlib.sha256(text).hexdigest(),
-        "images": len(content["images"]),
-        "annotations": len(content["annotations"]),
-    }
+        identity = SplitIdentity(
+            annotations_sha256=hashlib.sha256(text).hexdigest(),
+            images=len(content["images"]),
+            annotations=len(content["annotations"]),
+        )
     if expected:
         _check_complete(path, folder / images, identity, expected)
     for file in tqdm(files, desc=f"checking {images}", mininterval=2, unit="image"):
@@ -62,17 +81,17 @@ def describe_split(
     return identity
 
 
-def _check_complete(annotations: Path, images: Path, identity: dict[str, Any], expected: ExpectedSplit) -> None:
+def _check_complete(annotations: Path, images: Path, identity: SplitIdentity, expected: ExpectedSplit) -> None:
     """Compare counts and hash with what is known of a split, in seconds, before every image is looked at."""
     remedy = "unpack its archive again, or correct data_root or the scale's expected_splits"
-    if expected.annotations_sha256 not in (None, identity["annotations_sha256"]):
+    if expected.annotations_sha256 not in (None, identity.annotations_sha256):
         raise UserError(
-            f"annotation file {annotations} ({annotations.parent.resolve()}) has SHA-256 {identity['annotations_sha256']}, not"
+            f"annotation file {annotations} ({annotations.parent.resolve()}) has SHA-256 {identity.annotations_sha256}, not"
             f" {expected.annotations_sha256}: {remedy}"
         )
-    if identity["images"] != expected.images:
+    if identity.images != expected.images:
         raise UserError(
-            f"annotation file {annotations} ({annotations.parent.resolve()}) names {identity['images']} images, not"
+            f"annotation file {annotations} ({annotations.parent.resolve()}) names {identity.images} images, not"
             f" {expected.images}: {remedy}"
         )
     found = sum(path.suffix.lower() in END_MARKS for path in images.iterdir()) if images.is_dir() else 0

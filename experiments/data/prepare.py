@@ -1,12 +1,10 @@
 """Settings -> dataset: drawn, or linked and checked, and identified by the hash of its annotations."""
 
 import argparse
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -14,12 +12,14 @@ from experiments.data.coco import check_root, classes_of, describe_split
 from experiments.data.stuff_maps import check_stuff_maps
 from experiments.data.synthetic import write_synthetic_dataset
 from experiments.errors import UserError, report_user_errors
+from experiments.files import write_atomically
+from experiments.spec.dataset_identity import DatasetIdentity, write_identity
 from experiments.spec.datasets import Dataset, ExpectedSplit
 
 
 def prepare_dataset(
     dataset: Dataset, folder: Path, data_root: Path | None, expected: Mapping[str, ExpectedSplit] = MappingProxyType({})
-) -> dict[str, Any]:
+) -> DatasetIdentity:
     """Draw a dataset into a folder, or link the folder to where it lies; check and describe it.
 
     Parameters
@@ -32,12 +32,6 @@ def prepare_dataset(
         Folder of a dataset that is not synthetic.
     expected : dict
         What the splits ``train`` and ``val`` must hold, where that is known.
-
-    Returns
-    -------
-    dict
-        Per split, the SHA-256 of the annotation file and the numbers of images and annotations; and the names of the classes,
-        where they come from the annotations.
 
     Raises
     ------
@@ -56,8 +50,8 @@ def prepare_dataset(
     classes = dataset.classes
     if classes == "annotations":
         classes = classes_of(folder / dataset.train_annotations)
-    identity = {name: describe_split(folder, *paths, classes, expected.get(name)) for name, paths in splits.items()}
-    return {**identity, "classes": classes} if dataset.classes == "annotations" else identity
+    found = {name: describe_split(folder, *paths, classes, expected.get(name)) for name, paths in splits.items()}
+    return DatasetIdentity(**found, classes=classes if dataset.classes == "annotations" else None)
 
 
 def _remove(folder: Path) -> None:
@@ -92,11 +86,10 @@ def main() -> None:
     arguments = parser.parse_args()
     dataset = TypeAdapter(Dataset).validate_json(arguments.dataset)
     if arguments.stuff_maps and dataset.kind == "coco":
-        found = check_stuff_maps(dataset, arguments.data_root)
-    else:
-        expected = TypeAdapter(dict[str, ExpectedSplit]).validate_json(arguments.expected)
-        found = prepare_dataset(dataset, arguments.folder, arguments.data_root, expected)
-    arguments.output.write_text(json.dumps(found, indent=2) + "\n")
+        write_atomically(arguments.output, check_stuff_maps(dataset, arguments.data_root))
+        return
+    expected = TypeAdapter(dict[str, ExpectedSplit]).validate_json(arguments.expected)
+    write_identity(arguments.output, prepare_dataset(dataset, arguments.folder, arguments.data_root, expected))
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from experiments.errors import UserError
 from experiments.files import write_atomically
+from experiments.spec.dataset_identity import DatasetIdentity
 
 SOURCES = b'"sources": {'
 
@@ -72,21 +73,21 @@ class RunMetrics(BaseModel):
         The course of the losses: iteration, and the mean of each loss since the point before.
     parameters : int or None
         Parameters of the model.
-    dataset : dict
-        Identity of the dataset.
+    dataset : DatasetIdentity or None
+        The dataset; None in records of before it was kept.
     provenance : Provenance
-        Origin of the numbers; the key ``made`` of the file.
+        Origin of the numbers; older files call it ``made``.
     """
 
-    model_config = ConfigDict(extra="allow", populate_by_name=True)
+    model_config = ConfigDict(extra="allow")
 
     run: str | None = None
     spec: dict[str, Any] = {}
     metrics: dict[str, float | None] = {}
     history: list[dict[str, float]] = []
     parameters: int | None = None
-    dataset: dict[str, Any] = {}
-    provenance: Provenance = Field(Provenance(), alias="made")
+    dataset: DatasetIdentity | None = None
+    provenance: Provenance = Field(Provenance(), validation_alias=AliasChoices("provenance", "made"))
 
 
 def write_metrics(path: Path, metrics: RunMetrics) -> None:
@@ -99,7 +100,8 @@ def write_metrics(path: Path, metrics: RunMetrics) -> None:
     metrics : RunMetrics
         Its content.
     """
-    write_atomically(path, metrics.model_dump(by_alias=True))
+    content = metrics.model_dump()
+    write_atomically(path, content | ({"dataset": metrics.dataset.plain} if metrics.dataset else {}))
 
 
 def read_metrics(path: Path) -> RunMetrics | None:

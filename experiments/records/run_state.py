@@ -11,29 +11,31 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from experiments.errors import UserError
 from experiments.files import read_json, write_atomically
 from experiments.records.locks import one_at_a_time, wait_for_lock
+from experiments.records.progress_file import NAME as PROGRESS
+from experiments.records.progress_file import Ended, Progress
 
 LOCK = "lock"
-PROGRESS = "progress.json"
 # Names the call of Snakemake that a training belongs to, whatever machine it runs on.
 INVOCATION = "FEATURE_PYRAMIDS_INVOCATION"
 
 
-def write_progress(folder: Path, **news: Any) -> None:
-    """Bring ``progress.json`` of a run up to date; what is not told anew stays.
+def write_progress(folder: Path, updates: Progress) -> None:
+    """Bring ``progress.json`` of a run up to date.
 
     Parameters
     ----------
     folder : Path
         The run's folder, ``runs/<id>/``.
-    **news
-        state ('running', 'failed', 'preempted' or 'done'), epoch and iteration (done), max_epochs, max_iterations,
-        seconds_per_iteration, seconds_left, loss, metrics (of the last validation), reason (of a failure).
+    updates : Progress
+        What is new; fields that are not set keep what was written before.
     """
     with one_at_a_time(folder):
-        _write(folder, news)
+        _write(folder, updates)
 
 
 @contextmanager
@@ -59,12 +61,12 @@ def run_lock(folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(json.dumps({**_this_process(), "launch": launch}))
         file.flush()
-        write_progress(folder, state="running", reason=None)
+        write_progress(folder, Progress(state="running", reason=None))
         yield
 
 
 def raise_if_failed_for_good(folder: Path) -> None:
-    """Spare the retries of a training that is certain to end as it did before; another call of Snakemake tries again.
+    """Refuse to retry a training that is certain to fail again; another call of Snakemake tries again.
 
     Parameters
     ----------
@@ -78,13 +80,13 @@ def raise_if_failed_for_good(folder: Path) -> None:
     """
     if int(os.environ.get("RANK", 0)) > 0:
         return  # the first of the processes says it, and the others end with it
-    told, invocation = read_json(folder / PROGRESS), os.environ.get(INVOCATION)
-    if invocation and told.get("state") == "failed" and told.get("certain_in") == invocation:
-        raise UserError(f"{told.get('reason')}; not tried again, because it would end alike")
+    progress, invocation = _read(folder), os.environ.get(INVOCATION)
+    if invocation and progress.state == "failed" and progress.permanent_failure_of == invocation:
+        raise UserError(f"{progress.reason}; not tried again, because it would end alike")
 
 
-def record_exit(folder: Path, state: str, reason: str, is_certain: bool = False) -> bool:
-    """Leave word of how a process ended, unless another of the same training has: what it saw came first.
+def record_exit(folder: Path, state: Ended, reason: str, is_certain: bool = False) -> bool:
+    """Record how a training ended. Of several processes the first to report wins.
 
     Parameters
     ----------
@@ -100,22 +102,30 @@ def record_exit(folder: Path, state: str, reason: str, is_certain: bool = False)
     Returns
     -------
     bool
-        Whether this word is the first.
+        Whether this report is the first.
     """
     with one_at_a_time(folder):
-        if read_json(folder / PROGRESS).get("state") != "running":
+        if _read(folder).state != "running":
             return False
-        certain_in = os.environ.get(INVOCATION) if is_certain else None
+        call = os.environ.get(INVOCATION) if is_certain else None
         try:
-            _write(folder, {"state": state, "reason": reason, "certain_in": certain_in})
+            _write(folder, Progress(state=state, reason=reason, permanent_failure_of=call))
         except OSError as error:
-            print(f"{folder}: {error.strerror}; no word of the end could be left there", file=sys.stderr)
+            print(f"{folder}: {error.strerror}; how the training ended could not be recorded there", file=sys.stderr)
         return True
 
 
-def _write(folder: Path, news: dict[str, Any]) -> None:
-    path = folder / PROGRESS
-    write_atomically(path, {**read_json(path), **_this_process(), **news})
+def _read(folder: Path) -> Progress:
+    """The progress; empty if it is missing or damaged: a training goes on from its checkpoint, whatever it told before."""
+    try:
+        return Progress.model_validate_json((folder / PROGRESS).read_bytes())
+    except (OSError, ValidationError):
+        return Progress()
+
+
+def _write(folder: Path, updates: Progress) -> None:
+    before = _read(folder).model_dump()
+    write_atomically(folder / PROGRESS, before | _this_process() | updates.model_dump(exclude_unset=True))
 
 
 def _this_process() -> dict[str, Any]:

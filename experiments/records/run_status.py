@@ -9,14 +9,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
+from experiments.errors import UserError
 from experiments.paths import RUNS
 from experiments.records.locks import is_locked
-from experiments.records.run_state import LOCK, PROGRESS
+from experiments.records.metrics_file import RunMetrics, read_metrics
+from experiments.records.progress_file import NAME as PROGRESS
+from experiments.records.progress_file import Progress
+from experiments.records.run_state import LOCK
 from experiments.spec.run import Run
 
 State = Literal["running", "failed", "interrupted", "done", "queued"]
 STATES: tuple[State, ...] = ("running", "failed", "interrupted", "done", "queued")
-# Trainings rewrite their progress at least each 30 seconds; where locks cannot be asked, older progress is of the past.
+# Without file locks, a run counts as running only if its progress file, rewritten each 30 seconds, is younger than this.
 FRESH_SECONDS = 300
 
 
@@ -27,7 +33,7 @@ class RunReader:
         self.problems: list[str] = []
 
     def read(self, path: Path) -> dict[str, Any]:
-        """Content of a JSON file; empty where there is none or it cannot be read.
+        """Content of a JSON file; empty if it is missing or cannot be read.
 
         Parameters
         ----------
@@ -44,6 +50,32 @@ class RunReader:
             return self._damaged(f"{path} is damaged: {error}")
         return content if isinstance(content, dict) else self._damaged(f"{path} is damaged: expected keys and values")
 
+    def metrics_of(self, path: Path) -> RunMetrics | None:
+        """A run's metrics; None if they are missing or damaged.
+
+        Parameters
+        ----------
+        path : Path
+            The run's ``metrics.json``.
+        """
+        try:
+            return read_metrics(path)
+        except UserError as error:
+            self.problems.append(str(error))
+        except OSError as error:
+            self.problems.append(f"{path} cannot be read: {error.strerror}")
+        return None
+
+    def _progress(self, path: Path) -> Progress | None:
+        content = self.read(path)
+        try:
+            return Progress.model_validate(content) if content else None
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            self.problems.append(f"{path} is damaged: {place}: {first['msg']}")
+            return None
+
     def _damaged(self, sentence: str) -> dict[str, Any]:
         self.problems.append(sentence)
         return {}
@@ -59,12 +91,12 @@ class RunReader:
         if run.metrics_file.exists():
             return RunStatus(run, "done", self)
         progress_file = run.folder / PROGRESS
-        progress = self.read(progress_file)
+        progress = self._progress(progress_file)
         if _is_training(run.folder / LOCK, progress, progress_file):
             return RunStatus(run, "running", self, progress)
-        if not progress:
+        if progress is None:
             return RunStatus(run, "interrupted" if progress_file.exists() else "queued", self)
-        return RunStatus(run, "failed" if progress.get("state") == "failed" else "interrupted", self, progress)
+        return RunStatus(run, "failed" if progress.state == "failed" else "interrupted", self, progress)
 
     def statuses(self, runs: Iterable[Run]) -> list["RunStatus"]:
         """How far runs are; those that have no folder are not looked at one by one.
@@ -89,29 +121,22 @@ class RunStatus:
         preempted, and goes on when Snakemake is called again. queued: nothing of it has run.
     records : RunReader
         Reads its metrics when they are asked for.
-    progress : dict
-        Content of ``progress.json``; empty where there is none.
+    progress : Progress or None
+        What its training has told so far.
     """
 
     run: Run
     state: State
     records: RunReader
-    progress: dict[str, Any] | None = None
+    progress: Progress | None = None
 
     @cached_property
-    def metrics(self) -> dict[str, Any]:
-        """Content of ``metrics.json``; empty where there is none."""
-        return self.records.read(self.run.metrics_file) if self.state == "done" else {}
-
-    def number(self, key: str) -> float | None:
-        """A number of the progress; None where it is missing or is none.
-
-        Parameters
-        ----------
-        key : str
-            In ``progress.json``.
-        """
-        return number((self.progress or {}).get(key))
+    def metrics(self) -> dict[str, float | None]:
+        """What the run's test has measured, or else its last validation."""
+        if self.state == "done":
+            found = self.records.metrics_of(self.run.metrics_file)
+            return found.metrics if found else {}
+        return dict((self.progress and self.progress.metrics) or {})
 
 
 def number(value: Any) -> float | None:
@@ -120,10 +145,10 @@ def number(value: Any) -> float | None:
     return value if is_number and math.isfinite(value) else None
 
 
-def _is_training(lock: Path, progress: dict[str, Any], progress_file: Path) -> bool:
+def _is_training(lock: Path, progress: Progress | None, progress_file: Path) -> bool:
     locked = is_locked(lock)
     if locked is None:
-        return progress.get("state") == "running" and _age(progress_file) < FRESH_SECONDS
+        return progress is not None and progress.state == "running" and _age(progress_file) < FRESH_SECONDS
     return locked
 
 

@@ -42,6 +42,11 @@ class Metric:
     adds: tuple[str, str] | None = None
     label: str | None = None
 
+    @property
+    def short_label(self) -> str:
+        """The label without its unit."""
+        return (self.label or self.name).partition(" (")[0]
+
 
 AVERAGE_PRECISIONS = ("AP", "AP50", "AP75", "APS", "APM", "APL")
 

@@ -1,6 +1,5 @@
 """A scale: the dataset, image size, model width and length of training at which a study is run."""
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +8,7 @@ from pydantic import Field, PositiveInt, field_validator
 from experiments.errors import UserError
 from experiments.paths import DATASETS, SCALES
 from experiments.spec.coco_classes import COCO_CLASSES
+from experiments.spec.dataset_identity import read_identity
 from experiments.spec.datasets import Dataset, ExpectedSplit, TestSet
 from experiments.spec.metrics import TASKS
 from experiments.spec.yaml_models import StrictModel, left_out_of_identity, load_yaml, validate
@@ -208,14 +208,15 @@ class Scale(StrictModel):
 
     def _recorded_classes(self) -> list[str]:
         try:
-            return list(json.loads(self.dataset_file.read_text(encoding="utf-8"))["classes"])
+            classes = read_identity(self.dataset_file).classes
         except FileNotFoundError:
             raise UserError(
                 f"scale {self.name} takes its classes from the annotations, which have not been read yet: run"
                 f" snakemake {self.dataset_file} first"
             ) from None
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{self.dataset_file} holds no classes: delete it and run snakemake {self.dataset_file}") from None
+        if classes is None:
+            raise UserError(f"{self.dataset_file} holds no classes: delete it and run snakemake {self.dataset_file}")
+        return classes
 
 
 def load_scale(name: str) -> Scale:

@@ -2,7 +2,6 @@
 
 import argparse
 import errno
-import json
 import os
 import sys
 import time
@@ -12,7 +11,6 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -22,7 +20,9 @@ from mmengine.runner import Runner
 from experiments.errors import UserError, build_errors_as_user_errors, report_user_errors
 from experiments.records import provenance
 from experiments.records.metrics_file import Provenance, RunMetrics, write_metrics
+from experiments.records.progress_file import Progress
 from experiments.records.run_state import raise_if_failed_for_good, record_exit, run_lock, write_progress
+from experiments.spec.dataset_identity import DatasetIdentity, read_identity
 from experiments.spec.fingerprint import fingerprints
 from experiments.spec.study import neck_types
 from experiments.tasks.task import load_task
@@ -40,14 +40,14 @@ from experiments.training.loggers import keep_mlflow_run, use_loggers
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Sequence[str] = ()) -> RunMetrics:
+def train(config_file: Path, dataset: DatasetIdentity, threads: int, loggers: Sequence[str] = ()) -> RunMetrics:
     """Train the run of a config file as far as it is not trained yet, and measure it.
 
     Parameters
     ----------
     config_file : Path
         Written by `experiments.configs.write`.
-    dataset : dict
+    dataset : DatasetIdentity
         Identity of the dataset, from `experiments.data.prepare`.
     threads : int
         CPU threads of all processes of this machine together.
@@ -71,7 +71,7 @@ def train(config_file: Path, dataset: dict[str, Any], threads: int, loggers: Seq
     config = Config.fromfile(config_file)
     task = load_task(config.task)
     sources, at = fingerprints(_models(config), config.task), provenance.commit()
-    origin = origin_of(config, sources, dataset)
+    origin = origin_of(config, sources, dataset.plain)
     join_processes(config)
     use_loggers(config, loggers)
     checkpoints = Path(config.work_dir)
@@ -147,7 +147,7 @@ def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[st
     raise_if_failed_for_good(folder)
     with run_lock(folder):
         try:
-            return train(config, json.loads(dataset.read_text()), threads, loggers)
+            return train(config, read_identity(dataset), threads, loggers)
         except InterruptionError as interruption:
             if not is_main_process():
                 sys.exit(os.EX_TEMPFAIL)  # the first process may still be writing the checkpoint
@@ -195,7 +195,7 @@ def main() -> None:
         write_metrics(arguments.output, result)
         # Not worth a failure: the metrics are there.
         with suppress(OSError):
-            write_progress(arguments.config.parent, state="done")
+            write_progress(arguments.config.parent, Progress(state="done"))
 
 
 if __name__ == "__main__":

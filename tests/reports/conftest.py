@@ -8,7 +8,8 @@ from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import load_study
 
-DATASET = {"val": {"images": 6, "annotations_sha256": "a1"}}
+SPLIT = {"images": 6, "annotations": 20, "annotations_sha256": "a1"}
+DATASET = {"train": SPLIT, "val": SPLIT}
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def finished(tmp_path, monkeypatch, study):
         }
         history = [{"iteration": 10 * i, "loss": 3.0 / i} for i in range(1, 5)]
         made = {"date": "2026-01-02T03:04:05+00:00", "versions": {"torch": "1.2.3", "six": "1.0"}, **(made or {})}
-        run.metrics_file.write_text(json.dumps({"metrics": sizes, "history": history, "made": made, "dataset": DATASET}))
+        run.metrics_file.write_text(json.dumps({"metrics": sizes, "history": history, "provenance": made, "dataset": DATASET}))
         return run
 
     return leave

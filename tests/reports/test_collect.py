@@ -7,7 +7,9 @@ import pytest
 
 from experiments.errors import UserError
 from experiments.records.server_results import answer_file
+from experiments.spec.dataset_identity import DatasetIdentity
 from reports.collect import collect
+from tests.reports.conftest import DATASET
 
 
 def test_one_line_per_row_seed_and_metric(finished, study):
@@ -42,9 +44,11 @@ def test_costs_stand_beside_accuracy(finished, study):
 
 def test_runs_of_another_dataset_are_refused(finished, study):
     finished("fpn", 20.0)
-    collect(study.tables["table2"], "demo", [0], dataset={"val": {"images": 6, "annotations_sha256": "a1"}})
+    identity = DatasetIdentity.model_validate(DATASET)
+    collect(study.tables["table2"], "demo", [0], dataset=identity)
+    other = identity.model_copy(update={"val": identity.val.model_copy(update={"annotations_sha256": "b2"})})
     with pytest.raises(UserError, match=r"metrics.json comes from another dataset than datasets/demo.json"):
-        collect(study.tables["table2"], "demo", [0], dataset={"val": {"images": 6, "annotations_sha256": "b2"}})
+        collect(study.tables["table2"], "demo", [0], dataset=other)
 
 
 def test_a_damaged_metrics_file_is_named(finished, study):

@@ -145,4 +145,4 @@ class Head:
 
     def resumed_from(self, run: str) -> str | None:
         """The checkpoint from which the attempt that ended a run went on."""
-        return json.loads((self.project / f"runs/{run}/metrics.json").read_text())["made"]["resumed_from"]
+        return json.loads((self.project / f"runs/{run}/metrics.json").read_text())["provenance"]["resumed_from"]

@@ -87,5 +87,5 @@ def test_finished_runs_are_left_alone_where_the_identity_of_the_dataset_has_gone
     assert f"output: {second}" in plan
 
     identity.write_text(content)
-    (project / first).write_text(json.dumps({"made": {"sources": {"necks/a.py": "0" * 16}}}, indent=1))
+    (project / first).write_text(json.dumps({"provenance": {"sources": {"necks/a.py": "0" * 16}}}, indent=1))
     assert project.snakemake("-n").stdout.count("rule train:") == 2, "stale runs are trained as ever"

@@ -40,7 +40,7 @@ def test_two_processes_told_to_stop_in_an_epoch_go_on_as_if_never_stopped(traini
     assert "Traceback" not in said
     assert (training.folder / "checkpoints/interrupted.pth").exists()
     actual = training.finish()
-    assert actual["made"]["resumed_from"] == "interrupted.pth"
+    assert actual["provenance"]["resumed_from"] == "interrupted.pth"
     assert_same(actual, expected)
 
 
@@ -60,7 +60,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(training):
         told = json.loads((training.folder / "progress.json").read_text())
         assert (told["state"], "No space left" in told["reason"]) == ("failed", True)
         enlarge()
-        assert training.finish()["made"]["resumed_from"] == "epoch_1.pth"
+        assert training.finish()["provenance"]["resumed_from"] == "epoch_1.pth"
 
 
 @contextmanager
@@ -90,5 +90,5 @@ def test_ten_random_kills_leave_the_numbers_as_they_were(training):
         code, said = training.interrupt(kind, moments.uniform(0, 0.6))
         assert code != 0, f"kill {number}: the training ended before it: {said}"
     actual = training.finish()
-    assert actual["made"]["resumed_from"] is not None
+    assert actual["provenance"]["resumed_from"] is not None
     assert_same(actual, expected)

@@ -122,7 +122,7 @@ def gradients(model, rank):
 
 
 def test_the_learning_rate_follows_the_images_of_all_processes(trained):
-    made = json.loads((trained.folder / "metrics.json").read_text())["made"]
+    made = json.loads((trained.folder / "metrics.json").read_text())["provenance"]
     assert (made["effective_batch"], made["learning_rate"], made["hardware"]["processes"]) == (8, 0.004, 2)
     recorded = step(trained, 3)
     assert {rank["initial_rate"] for rank in recorded} == {0.004}

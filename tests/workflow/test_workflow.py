@@ -140,7 +140,7 @@ from experiments.__main__ import read_grid
 from experiments.spec.fingerprint import fingerprints
 for run in read_grid([]).runs.values():
     run.folder.mkdir(parents=True)
-    run.metrics_file.write_text(json.dumps({"made": {"sources": fingerprints(run.models, run.task)}}, indent=1))
+    run.metrics_file.write_text(json.dumps({"provenance": {"sources": fingerprints(run.models, run.task)}}, indent=1))
 """
 
 
@@ -276,8 +276,8 @@ def test_a_killed_training_resumes_and_ends_bit_for_bit_as_an_undisturbed_one(pr
     resumed = project.snakemake(target)
     assert resumed.returncode == 0, resumed.stderr
     actual = metrics(project)["A2FPN"]
-    assert actual["made"]["resumed_from"] in ("epoch_1.pth", "epoch_2.pth")
-    assert expected["made"]["resumed_from"] is None
+    assert actual["provenance"]["resumed_from"] in ("epoch_1.pth", "epoch_2.pth")
+    assert expected["provenance"]["resumed_from"] is None
     for part in ("spec", "metrics", "history", "parameters", "dataset"):
         assert actual[part] == expected[part], part
 

@@ -9,6 +9,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from experiments.records.progress_file import Progress
 from experiments.records.run_state import write_progress
 from experiments.spec.study import neck_types
 from experiments.tasks.task import load_task
@@ -71,15 +72,14 @@ class ProgressHook(Hook):
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Keep what the validation has found."""
         self.metrics = load_task(runner.cfg.task).validation_metrics(metrics or {})
-        write_progress(self.folder, metrics=self.metrics)
+        write_progress(self.folder, Progress(metrics=self.metrics))
 
     @master_only
     def _write(self, runner: Runner, epoch: int, iteration: int, loss: float) -> float:
         rate = runner.message_hub.get_info("training_seconds") / iteration
         left = (runner.max_iters - iteration) * rate
         self.written = time.monotonic()
-        write_progress(
-            self.folder,
+        progress = Progress(
             epoch=epoch,
             max_epochs=runner.max_epochs,
             iteration=iteration,
@@ -89,4 +89,5 @@ class ProgressHook(Hook):
             loss=loss,
             metrics=self.metrics,
         )
+        write_progress(self.folder, progress)
         return left

@@ -37,7 +37,7 @@ def left_by(run, seconds_per_iteration=2.0, evaluation=5.0, **made):
         "spec": run.spec,
         "metrics": {"box_AP": 1.0},
         "history": [{"iteration": 4, "loss": 2.0}, {"iteration": iterations, "loss": 1.0}],
-        "made": {
+        "provenance": {
             "seconds": seconds_per_iteration * iterations + evaluation,
             "seconds_per_iteration": seconds_per_iteration,
             "resumed_from": None,
@@ -118,9 +118,9 @@ def test_a_model_with_another_schedule_tells_the_time_per_image(small_grid, leav
 def test_metrics_of_before_tell_their_seconds_with_evaluation_unless_resumed(small_grid, leave, capsys):
     grid = small_grid()
     fpn = grid.runs_of("two_necks_table1")[0]
-    leave(fpn, "metrics.json", left_by(fpn, seconds=45.0) | {"made": {"seconds": 45.0, "resumed_from": None}})
+    leave(fpn, "metrics.json", left_by(fpn, seconds=45.0) | {"provenance": {"seconds": 45.0, "resumed_from": None}})
     assert planned(grid, capsys)[0]["two_necks_table1"]["hours"] == pytest.approx(45 / 3600)
-    leave(fpn, "metrics.json", left_by(fpn) | {"made": {"seconds": 45.0, "resumed_from": "epoch_1.pth"}})
+    leave(fpn, "metrics.json", left_by(fpn) | {"provenance": {"seconds": 45.0, "resumed_from": "epoch_1.pth"}})
     assert planned(grid, capsys)[0]["two_necks_table1"]["sources"] == {"assumed": 1}
 
 
@@ -138,7 +138,7 @@ def test_what_is_done_of_a_run_is_not_left(small_grid, leave, capsys):
 def test_a_damaged_file_is_named_and_the_plan_is_made(small_grid, leave, capsys):
     grid = small_grid()
     fpn, mgc = grid.runs_of("two_necks_table2")
-    damaged = leave(fpn, "metrics.json", '{"made": ')
+    damaged = leave(fpn, "metrics.json", '{"provenance": ')
     unfinished = leave(mgc, "progress.json", "[1, 2]")
     lines, sentences = planned(grid, capsys)
     assert lines["two_necks_table2"]["done"] == 1

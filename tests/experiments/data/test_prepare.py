@@ -76,8 +76,8 @@ def change_annotations(folder, change):
 def test_a_right_folder_is_linked_and_described(coco, tmp_path):
     identity = prepare_coco(coco, tmp_path)
     assert (tmp_path / "datasets/coco").resolve() == coco.resolve()
-    assert identity["train"]["images"] == 12
-    assert identity["val"]["images"] == 8
+    assert identity.train.images == 12
+    assert identity.val.images == 8
 
 
 def test_labels_of_stuff_maps_are_those_of_the_annotations_background_and_clutter(tmp_path):
@@ -100,7 +100,7 @@ def test_labels_of_stuff_maps_are_those_of_the_annotations_background_and_clutte
 
 def test_drawn_annotations_stay_those_that_runs_were_trained_on(tmp_path):
     identity = prepare_dataset(SHAPES, tmp_path / "shapes", None)
-    assert identity["train"]["annotations_sha256"].startswith("61bbe7d0951c")
+    assert identity.train.annotations_sha256.startswith("61bbe7d0951c")
 
 
 def give_stuff_maps(tmp_path, coco):
@@ -174,7 +174,7 @@ def test_damage_is_one_sentence_with_the_file(coco, tmp_path, damage, words):
 
 def test_a_complete_dataset_passes(coco, tmp_path):
     found = prepare_coco(coco, tmp_path)
-    expected = ExpectedSplit(images=12, annotations_sha256=found["train"]["annotations_sha256"])
+    expected = ExpectedSplit(images=12, annotations_sha256=found.train.annotations_sha256)
     (coco / "train2017/notes.txt").write_text("no image")
     assert prepare_coco(coco, tmp_path, train=expected, val=ExpectedSplit(images=8)) == found
 
@@ -208,8 +208,8 @@ def test_coco_is_expected_to_be_complete():
 
 def test_real_photos_pass(tiny_coco, tmp_path):
     identity = prepare_dataset(load_scale("coco").dataset, tmp_path / "datasets/coco", tiny_coco)
-    assert identity["train"]["images"] == 50
-    assert identity["train"]["annotations"] == 470
+    assert identity.train.images == 50
+    assert identity.train.annotations == 470
 
 
 def test_a_truncated_photo_is_found(tiny_coco, tmp_path):

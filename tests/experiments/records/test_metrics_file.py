@@ -6,14 +6,16 @@ import pytest
 
 from experiments.errors import UserError
 from experiments.records.metrics_file import Provenance, RunMetrics, read_metrics, recorded_sources, write_metrics
+from experiments.spec.dataset_identity import DatasetIdentity, SplitIdentity
 
+SPLIT = SplitIdentity(annotations_sha256="0" * 64, images=2, annotations=5)
 METRICS = RunMetrics(
     run="0123456789ab",
     spec={"neck": {"type": "FPN"}},
     metrics={"box_AP": 12.5, "box_APL": None},
     history=[{"iteration": 8, "loss": 1.25}],
     parameters=10,
-    dataset={"val": {"images": 2}},
+    dataset=DatasetIdentity(train=SPLIT, val=SPLIT),
     provenance=Provenance(date="2026-01-02", sources={"necks/a.py": "0" * 16}, versions={"torch": "2"}, clean=True),
 )
 
@@ -23,7 +25,7 @@ def test_what_was_written_is_read(tmp_path):
     assert read_metrics(path) is None
     write_metrics(path, METRICS)
     assert read_metrics(path) == METRICS
-    assert json.loads(path.read_text())["made"]["date"] == "2026-01-02"
+    assert json.loads(path.read_text())["provenance"]["date"] == "2026-01-02"
 
 
 def test_the_sources_are_found_without_reading_all_of_the_file(tmp_path):
@@ -32,6 +34,13 @@ def test_the_sources_are_found_without_reading_all_of_the_file(tmp_path):
     assert recorded_sources(path) == {"necks/a.py": "0" * 16}
     write_metrics(path, METRICS.model_copy(update={"provenance": Provenance()}))
     assert recorded_sources(path) is None
+
+
+def test_the_former_name_of_the_provenance_is_understood(tmp_path):
+    path = tmp_path / "metrics.json"
+    write_metrics(path, METRICS)
+    path.write_text(path.read_text().replace('"provenance"', '"made"'))
+    assert read_metrics(path) == METRICS
 
 
 def test_a_file_of_before_provenance_was_kept_is_read(tmp_path):

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from experiments.errors import UserError
+from experiments.records.progress_file import Progress
 from experiments.records.run_state import INVOCATION, raise_if_failed_for_good, record_exit, run_lock, write_progress
 
 HOLD = """
@@ -58,8 +59,8 @@ def test_the_other_processes_of_a_training_wait_for_its_first(tmp_path):
 
 
 def test_what_is_not_told_anew_stays(tmp_path):
-    write_progress(tmp_path, state="running", epoch=3)
-    write_progress(tmp_path, state="failed", reason="no memory")
+    write_progress(tmp_path, Progress(state="running", epoch=3))
+    write_progress(tmp_path, Progress(state="failed", reason="no memory"))
     told = json.loads((tmp_path / "progress.json").read_text())
     assert (told["state"], told["epoch"], told["reason"], told["process"]) == ("failed", 3, "no memory", os.getpid())
 

@@ -1,6 +1,5 @@
 """Scales: what one inherits from another, and the classes of its dataset."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import yaml
 
 from experiments.errors import UserError
 from experiments.spec.coco_classes import COCO_CLASSES
+from experiments.spec.dataset_identity import DatasetIdentity, SplitIdentity, write_identity
 from experiments.spec.scale import load_scale
 
 OWN_DATASET = {
@@ -95,8 +95,10 @@ def test_classes_are_cocos_the_scales_or_those_that_were_read_from_the_annotatio
     with pytest.raises(UserError, match=r"have not been read yet: run snakemake datasets/shelves.json first"):
         _ = load_scale("shelves").classes
     Path("datasets").mkdir()
-    Path("datasets/shelves.json").write_text(json.dumps({"classes": ["can", "box"]}))
+    split = SplitIdentity(annotations_sha256="0" * 64, images=2, annotations=5)
+    identity = DatasetIdentity(train=split, val=split, classes=["can", "box"])
+    write_identity(Path("datasets/shelves.json"), identity)
     assert load_scale("shelves").classes == ["can", "box"]
-    Path("datasets/shelves.json").write_text("{}")
+    write_identity(Path("datasets/shelves.json"), identity.model_copy(update={"classes": None}))
     with pytest.raises(UserError, match=r"datasets/shelves.json holds no classes"):
         _ = load_scale("shelves").classes

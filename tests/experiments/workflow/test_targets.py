@@ -43,7 +43,7 @@ def finished(targets, leave):
     run = next(iter(targets.grid.runs.values()))
 
     def finish(**changes):
-        leave(run, "metrics.json", {"made": {"sources": fingerprints(run.models, run.task) | changes}, "versions": {}})
+        leave(run, "metrics.json", {"provenance": {"sources": fingerprints(run.models, run.task) | changes}, "versions": {}})
         return run
 
     return finish
@@ -126,7 +126,7 @@ def test_a_finished_run_of_other_sources_is_trained_again(targets, finished, for
     assert forced == [f"runs/{run.id}/metrics.json"]
 
 
-@pytest.mark.parametrize("content", ["{}", "", '{"made": {"sources": {', json.dumps({"made": {}}, indent=1)])
+@pytest.mark.parametrize("content", ["{}", "", '{"provenance": {"sources": {', json.dumps({"provenance": {}}, indent=1)])
 def test_a_run_that_has_recorded_no_sources_or_is_damaged_is_not_trained_again(targets, leave, forced, content):
     run = next(iter(targets.grid.runs.values()))
     leave(run, "metrics.json", content)

@@ -1,0 +1,52 @@
+"""What a run tells of itself in its ``progress.json``: its type."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, FiniteFloat
+
+NAME = "progress.json"
+Ended = Literal["failed", "preempted"]
+
+
+class Progress(BaseModel):
+    """The content of ``progress.json``. Every field is missing until it is known.
+
+    Attributes
+    ----------
+    state : {'running', 'failed', 'preempted', 'done'} or None
+        What the training process said last; one that was killed had no time to.
+    reason : str or None
+        Why it failed or was preempted, in one sentence.
+    permanent_failure_of : str or None
+        Call of Snakemake whose retries would end alike.
+    epoch, max_epochs, iteration, max_iterations : int or None
+        How much is done, and of how much.
+    seconds_per_iteration, seconds_left : float or None
+        Mean so far, and what is left at this pace.
+    loss : float or None
+        The last one.
+    metrics : dict or None
+        Of the last validation.
+    host, process, slurm_job : str, int, str or None
+        Where it runs or ran last.
+    updated : str or None
+        When this was written, ISO 8601.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    state: Literal["running", "failed", "preempted", "done"] | None = None
+    reason: str | None = None
+    permanent_failure_of: str | None = None
+    epoch: int | None = None
+    max_epochs: int | None = None
+    iteration: int | None = None
+    max_iterations: int | None = None
+    seconds_per_iteration: FiniteFloat | None = None
+    seconds_left: FiniteFloat | None = None
+    loss: float | None = None
+    metrics: dict[str, float] | None = None
+    host: str | None = None
+    process: int | None = None
+    slurm_job: str | None = None
+    updated: str | None = None
