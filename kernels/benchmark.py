@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -47,7 +48,7 @@ def shifted_loop(features: Tensor, kernels: Tensor, up: int, down: int) -> Tenso
     padded = F.pad(features.permute(0, 2, 3, 1), (0, 0, border, border, border, border))[:, :, None, :, None]
     by_source = kernels.permute(1, 0, 2, 3).unflatten(3, (-1, up)).unflatten(2, (-1, up))[..., None]
     height, width = by_source.shape[2], by_source.shape[4]
-    result = 0
+    result = features.new_zeros(())
     for tap in range(KERNEL_SIZE**2):
         top, left = divmod(tap, KERNEL_SIZE)
         rows = slice(top, top + down * (height - 1) + 1, down)
@@ -62,7 +63,7 @@ def grid_sample_loop(values: Tensor, offsets: Tensor, modulation: Tensor) -> Ten
     columns = torch.arange(width, dtype=values.dtype, device=values.device)
     rows = torch.arange(height, dtype=values.dtype, device=values.device)[:, None]
     maps = values.reshape(batch * GROUPS, channels // GROUPS, height, width)
-    result = 0
+    result = values.new_zeros(())
     for tap in range(9):
         x = columns + OFFSET_SCALE * (tap // 3 - 1 + offsets[:, :, tap, 0])
         y = rows + OFFSET_SCALE * (tap % 3 - 1 + offsets[:, :, tap, 1])
@@ -198,7 +199,9 @@ def measure(case: Case, name: str, repetitions: int) -> list[dict[str, object]]:
     """
     run = PASSES[name]
     forms = {"ours": (case.ours, case.inputs), **case.others}
-    calls = {form: partial(run, function, inputs) for form, (function, inputs) in forms.items()}
+    calls: dict[str, Callable[[], list[Tensor]]] = {
+        form: partial(run, function, inputs) for form, (function, inputs) in forms.items()
+    }
     calls["copy"] = _copy_of_as_many_bytes(case, name)
     memory = {form: _extra_memory(call, case.inputs) for form, call in calls.items()}
     seconds: dict[str, list[float]] = {form: [] for form in calls}
@@ -380,8 +383,13 @@ def main() -> None:
         plot(table, arguments.plot)
 
 
+def _backend_name(device: str) -> str:
+    package: Any = backend_for(torch.empty(0, device=device))
+    return package.__name__
+
+
 def _heading(arguments: argparse.Namespace) -> str:
-    backend = backend_for(torch.empty(0, device=arguments.device)).__name__
+    backend = _backend_name(arguments.device)
     device = torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {arguments.threads} threads"
     return (
         f"\n{device}; {arguments.dtype}; backend {backend} ({VARIABLE} changes it); torch {torch.__version__};"

@@ -6,13 +6,15 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
+from necks.layers.contracts import HasAuxiliaryLosses
+
 
 @HOOKS.register_module()
 class AuxiliaryLossHook(Hook):
-    """Add the `auxiliary_losses()` of every part of the model to the losses that the model returns.
+    """Add the `auxiliary_losses()` of every part of the model that has them to the losses that the model returns.
 
     The terms travel with the model's own: they are logged under their names, scaled by automatic mixed precision, divided under
-    gradient accumulation and averaged over GPUs exactly as those are. A part without such a method is left alone.
+    gradient accumulation and averaged over GPUs exactly as those are.
 
     Examples
     --------
@@ -32,7 +34,7 @@ def add_auxiliary_losses(model: nn.Module) -> None:
     model : nn.Module
         A detector or segmentor whose forward returns a dict of losses in that mode.
     """
-    parts = [part for part in model.modules() if hasattr(part, "auxiliary_losses")]
+    parts = [part for part in model.modules() if isinstance(part, HasAuxiliaryLosses)]
 
     def extend(_model: nn.Module, _arguments: tuple, output: object) -> object:
         if not isinstance(output, dict):

@@ -25,6 +25,7 @@ from experiments.spec.scale import load_scale
 from experiments.spec.study import Setting
 from experiments.spec.yaml_models import validate
 from experiments.tasks.task import Task, load_task
+from necks.layers.contracts import HasReplacedLayers
 
 # Batch normalisation of a single value per channel, as of a global mean, is impossible with one.
 IMAGES_IN_TRAINING = 2
@@ -153,7 +154,7 @@ def _mmcv_flops(model: ModelPass, shape: tuple[int, int, int]) -> float:
         positions = output.shape[2:].numel() - inputs[0].shape[2:].numel()
         missed += output.shape[0] * positions * layer.weight.numel()
 
-    def count_replaced_layers(module: nn.Module, inputs: tuple[Tensor, ...], _: object) -> None:
+    def count_replaced_layers(module: HasReplacedLayers, inputs: tuple[Tensor, ...], _: object) -> None:
         nonlocal missed
         locations = inputs[0].shape[0] * inputs[0].shape[2:].numel()
         missed += locations * sum(p.numel() for layer in module.replaced_layers() for p in layer.parameters())
@@ -161,8 +162,9 @@ def _mmcv_flops(model: ModelPass, shape: tuple[int, int, int]) -> float:
     for layer in model.modules():
         if isinstance(layer, nn.ConvTranspose2d):
             layer.register_forward_hook(count_at_output_size)
-        if hasattr(layer, "replaced_layers"):
-            layer.register_forward_hook(count_replaced_layers)
+    with_replaced: list[nn.Module] = [module for module in model.modules() if isinstance(module, HasReplacedLayers)]
+    for module in with_replaced:
+        module.register_forward_hook(count_replaced_layers)
     with torch.no_grad():
         flops, _ = get_model_complexity_info(model, shape, print_per_layer_stat=False, as_strings=False)
     return flops + missed
