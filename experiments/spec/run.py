@@ -60,7 +60,7 @@ class Run:
             "gpus": scale.resources.gpus,
             "config": scale.config,
             **scale.training.model_dump(exclude_defaults=True, exclude={"base_batch_size"}),
-            # Where no rate is multiplied it says nothing.
+            # Omitted if the linear scaling rule changes nothing, so that existing ids stay valid.
             **({} if self.base_batch_size == self.effective_batch else {"base_batch_size": self.base_batch_size}),
             "seed": self.seed,
         }
@@ -87,7 +87,7 @@ class Run:
         rate = None
         for part in (self.scale.config, self.scale.schedules[self.setting.schedule].config):
             rate = part.get("optim_wrapper", {}).get("optimizer", {}).get("lr", rate)
-        return rate and rate * self.effective_batch / self.base_batch_size
+        return None if rate is None else scaled_learning_rate(rate, self.effective_batch, self.base_batch_size)
 
     @property
     def base_batch_size(self) -> int:
@@ -115,3 +115,16 @@ class Run:
     def metrics_file(self) -> Path:
         """The one file that the run leaves for the reports."""
         return metrics_file(self.id)
+
+
+def scaled_learning_rate(rate: float, batch: int, base_batch: int) -> float:
+    """The learning rate by the linear scaling rule (arXiv 1706.02677).
+
+    Parameters
+    ----------
+    rate : float
+        Learning rate for `base_batch` images per step.
+    batch, base_batch : int
+        Images per step of all processes together.
+    """
+    return rate * (batch / base_batch)  # as mmengine multiplies it

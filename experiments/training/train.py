@@ -24,6 +24,7 @@ from experiments.records.progress_file import Progress
 from experiments.records.run_state import raise_if_failed_for_good, record_exit, run_lock, write_progress
 from experiments.spec.dataset_identity import DatasetIdentity, read_identity
 from experiments.spec.fingerprint import fingerprints
+from experiments.spec.run import scaled_learning_rate
 from experiments.spec.study import neck_types
 from experiments.tasks.task import load_task
 from experiments.training.checkpoints import (
@@ -122,8 +123,8 @@ def train(config_file: Path, dataset: DatasetIdentity, threads: int, loggers: Se
 def _effective_setting(config: Config) -> dict[str, float]:
     """Images per step of all processes together, and the learning rate at which they were trained."""
     batch = get_world_size() * config.train_dataloader.batch_size
-    ratio = batch / config.auto_scale_lr.base_batch_size
-    return {"effective_batch": batch, "learning_rate": config.optim_wrapper.optimizer.lr * ratio}
+    rate = scaled_learning_rate(config.optim_wrapper.optimizer.lr, batch, config.auto_scale_lr.base_batch_size)
+    return {"effective_batch": batch, "learning_rate": rate}
 
 
 def _seconds_per_iteration(runner: Runner) -> float | None:

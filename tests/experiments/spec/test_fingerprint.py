@@ -24,6 +24,7 @@ SHARED = {
     "experiments/training/hooks/seeding.py",
     "experiments/training/hooks/interruption.py",
     "necks/auxiliary_loss_hook.py",
+    "necks/layers/contracts.py",
 }
 A2FPN = Path("necks/a2fpn.py")
 TASK = "instance_segmentation"

@@ -7,6 +7,7 @@ from experiments.errors import UserError
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import load_study
+from experiments.spec.yaml_models import load_yaml
 
 VALID = {
     "title": "t",
@@ -179,6 +180,16 @@ def test_duplicate_keys_and_broken_yaml_are_found(tmp_path, monkeypatch):
     (tmp_path / "broken.yaml").write_text("title: [a\n")
     with pytest.raises(UserError, match=r"broken.yaml, line 2"):
         load_study("broken")
+
+
+def test_a_mapping_may_take_over_the_keys_of_another_and_replace_some(tmp_path):
+    path = tmp_path / "merged.yaml"
+    path.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: &c\n  <<: *a\n  z: 4\nd: {<<: *c, z: 5}\n")
+    expected = {"x": 1, "y": 2}
+    assert load_yaml(path) == {"a": expected, "b": {"x": 1, "y": 3}, "c": expected | {"z": 4}, "d": expected | {"z": 5}}
+    path.write_text("a: &a {x: 1}\nb:\n  <<: *a\n  y: 2\n  y: 3\n")
+    with pytest.raises(UserError, match=r"merged.yaml, line 5: duplicate key 'y'"):
+        load_yaml(path)
 
 
 @pytest.mark.parametrize("name", ["fapn", "aff", "afa", "a3fpn", "necks"])
