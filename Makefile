@@ -4,14 +4,15 @@ BIN = $(ENVIRONMENT)/bin
 TABLES = $(foreach table,2 3 4 5,reports/table$(table).md) reports/figures/table6_latency.png \
   $(foreach table,2 3 4 5 6,$(foreach figure,ap flops curves,reports/figures/table$(table)_$(figure).png))
 
-.PHONY: setup tables check test test-slow test-slurm lint
+.PHONY: setup tables check docs test test-slow test-slurm lint
 
 tables: setup  ## set up, then regenerate Tables 2 to 6 of A²-FPN and their figures; Table 6 first without, last with its accuracies
 	$(BIN)/snakemake --quiet rules host reason --config studies=a2fpn -- reports/table6.md
 	$(BIN)/snakemake --quiet rules host reason --keep-going --config studies=a2fpn -- $(TABLES)
 	$(BIN)/snakemake --quiet rules host reason --config studies=a2fpn -- reports/table6.md
 
-# Without torch: the linters, the types, and every test that needs no torch.
+# Without torch: the linters, the types, the documentation, and every test that needs no torch.
+export NO_MKDOCS_2_WARNING = 1
 LIGHT_ENVIRONMENT ?= .venv-light
 LIGHT = $(LIGHT_ENVIRONMENT)/bin
 check:  ## set up in a minute without torch, then check in half a minute what needs none
@@ -20,7 +21,12 @@ check:  ## set up in a minute without torch, then check in half a minute what ne
 	$(LIGHT)/ruff format --check .
 	$(LIGHT)/snakefmt --check Snakefile
 	$(LIGHT)/mypy
+	$(LIGHT)/mkdocs --quiet build
 	PYTHONPATH=. $(LIGHT)/python -m pytest --quiet --numprocesses 2 --dist loadfile
+
+docs:  ## the documentation with its API pages, in site/
+	@bash envs/light.sh $(LIGHT_ENVIRONMENT)
+	$(LIGHT)/mkdocs --quiet build
 
 test: setup  ## set up, then run the tests, two at a time
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
