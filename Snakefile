@@ -292,7 +292,7 @@ rule tables:
     input:
         targets.study_file,
         "reports/tables.py",
-        expand("reports/templates/table.{extension}.j2", extension=["md", "tex", "html"]),
+        expand("reports/templates/{template}.j2", template=["table.md", "table.tex", "table.html", "sentences"]),
         results="reports/data/{report}.csv",
         runs="reports/data/{report}_runs.csv",
         speeds=targets.speeds_of_table,

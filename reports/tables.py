@@ -128,7 +128,7 @@ def _provenance(runs: pd.DataFrame) -> dict[str, list[str]]:
         "Minutes": column("seconds", lambda value: f"{value / 60:.1f}"),
         "s/iteration": column("seconds_per_iteration", "{:.3g}".format),
         "Memory (GiB)": column("peak_memory_gib", "{:.2f}".format),
-        "Images a step": column("effective_batch", "{:.0f}".format),
+        "Images per step": column("effective_batch", "{:.0f}".format),
         "Learning rate": column("learning_rate", "{:g}".format),
         "Images measured": column("images", "{:.0f}".format),
         "Annotations": column("annotations", lambda value: value[:10]),

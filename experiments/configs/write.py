@@ -71,7 +71,7 @@ def _sections(run: Run) -> list[tuple[str, dict[str, Any]]]:
             },
         ),
         (
-            f"Linear rule: the learning rate is meant for {run.base_batch_size} images a step and follows their number;"
+            f"Linear rule: the learning rate is meant for {run.base_batch_size} images per step and follows their number;"
             f" {_processes(run)} make {run.effective_batch}.",
             {"auto_scale_lr": {"enable": True, "base_batch_size": run.base_batch_size}},
         ),

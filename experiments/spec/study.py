@@ -124,7 +124,7 @@ class Table(StrictModel):
     Attributes
     ----------
     mixed_settings : bool
-        Whether rows may differ in images a step or learning rate, because that is what the table compares.
+        Whether rows may differ in images per step or learning rate, because that is what the table compares.
     columns : dict
         Metric to printed heading, in order.
     row_header : list of str
@@ -186,7 +186,7 @@ class Table(StrictModel):
         Parameters
         ----------
         trained : iterable of (str, float, float or None)
-            Label of a row, images a step of all its processes together, learning rate; None for the detector's own.
+            Label of a row, images per step of all its processes together, learning rate; None for the detector's own.
 
         Raises
         ------
@@ -197,7 +197,7 @@ class Table(StrictModel):
         if self.mixed_settings or len(labels) < 2:
             return
         one, other = (
-            f"{label!r} ({batch:g} images a step, learning rate {rate or 'of its detector'})"
+            f"{label!r} ({batch:g} images per step, learning rate {rate or 'of its detector'})"
             for (batch, rate), label in list(labels.items())[-2:]
         )
         raise UserError(

@@ -63,7 +63,7 @@ def test_rows_trained_under_different_settings_are_refused_unless_the_table_says
     finished("pafpn", 21.0, made={"effective_batch": 8, "learning_rate": 0.01})
     collect(table, "demo", [0])
     finished("mgc", 21.0, made={"effective_batch": 16, "learning_rate": 0.02})
-    with pytest.raises(UserError, match=r"rows 'FPN' \(8 images a step, learning rate 0.01\) and 'MC' \(16 .*mixed_settings"):
+    with pytest.raises(UserError, match=r"rows 'FPN' \(8 images per step, learning rate 0.01\) and 'MC' \(16 .*mixed_settings"):
         collect(table, "demo", [0])
     assert len(collect(table.replace(mixed_settings=True), "demo", [0]).runs) == 3
 
