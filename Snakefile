@@ -49,6 +49,7 @@ localrules:
     collect,
     tables,
     figures,
+    flops_figure,
     latency_figure,
     preflight_passed,
 
@@ -63,6 +64,8 @@ rule dataset:
         targets.dataset_checked,
     log:
         "logs/dataset.log",
+    # What can fail comes before minutes of counting and timing.
+    priority: 1
     retries: 0
     conda:
         "envs/environment.yml"
@@ -319,7 +322,6 @@ rule figures:
         metrics=targets.metrics_of_figures,
         results="reports/data/{report}.csv",
         history="reports/data/{report}_history.csv",
-        complexity=f"complexity/{scale.name}/{{report}}.json",
     output:
         expand("reports/figures/{{report}}_{figure}.svg", figure=FIGURE_NAMES),
         report(
@@ -335,9 +337,33 @@ rule figures:
         "envs/environment.yml"
     params:
         scale=scale.name,
+        figures=FIGURE_NAMES,
     shell:
-        "python -m reports.figures --scale {params.scale} --complexity {input.complexity} --results {input.results}"
+        "python -m reports.figures --figures {params.figures} --scale {params.scale} --results {input.results}"
         " --history {input.history} reports/figures/{wildcards.report}"
+        f"{LOGGED}"
+
+
+rule flops_figure:
+    input:
+        "reports/figures.py",
+        metrics=targets.metrics_of_figures,
+        results="reports/data/{report}.csv",
+        counts=f"complexity/{scale.name}/{{report}}.json",
+    output:
+        "reports/figures/{report}_flops.svg",
+        report("reports/figures/{report}_flops.png", category="{report}", labels={"kind": "figures"}),
+    log:
+        "logs/figures/{report}_flops.log",
+    wildcard_constraints:
+        report="|".join(grid.reports_with_figures),
+    conda:
+        "envs/environment.yml"
+    params:
+        scale=scale.name,
+    shell:
+        "python -m reports.figures --figures flops --scale {params.scale} --complexity {input.counts} --results {input.results}"
+        " reports/figures/{wildcards.report}"
         f"{LOGGED}"
 
 
@@ -359,6 +385,6 @@ rule latency_figure:
     params:
         scale=scale.name,
     shell:
-        "python -m reports.figures --scale {params.scale} --speed {input.speed} --results {input.results}"
+        "python -m reports.figures --figures latency --scale {params.scale} --speed {input.speed} --results {input.results}"
         " reports/figures/{wildcards.report}"
         f"{LOGGED}"

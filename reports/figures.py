@@ -1,6 +1,6 @@
 """Tidy results -> figures: the main metrics per row, and against FLOPs and latency, training curves; PNG and SVG.
 
-The figure ``<name>`` of `FIGURE_NAMES` is drawn by the function ``plot_<name>``.
+The figure ``<name>`` is drawn by the function ``plot_<name>``.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from experiments.records.cost_files import read_counts, read_speeds
 from experiments.spec.metrics import METRICS, Metric
 from experiments.spec.scale import Scale, load_scale
 from experiments.workflow.targets import FIGURE_NAMES
+from reports.kept import keep_copies
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -207,8 +208,9 @@ def _style(row: int, marker: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Draw the figures of one table, or with its speed the one about latency."""
+    """Draw figures of one table."""
     parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--figures", required=True, nargs="+", choices=[*FIGURE_NAMES, "flops", "latency"])
     parser.add_argument("--scale", required=True)
     parser.add_argument("--results", required=True, type=Path)
     parser.add_argument("--history", type=Path)
@@ -224,11 +226,17 @@ def main() -> None:
         read_speeds(arguments.speed).frames_per_second if arguments.speed else {},
     )
     plt.rcParams.update(STYLE)  # type: ignore[arg-type]
-    for name in ["latency"] if arguments.speed else FIGURE_NAMES:
-        figure = globals()[f"plot_{name}"](data)
-        for extension in ("png", "svg"):
-            figure.savefig(f"{arguments.output}_{name}.{extension}", metadata={"Date": None} if extension == "svg" else None)
-        plt.close(figure)
+    files = [file for name in arguments.figures for file in _draw(name, data, arguments.output)]
+    keep_copies(files, data.scale.name, data.results)
+
+
+def _draw(name: str, data: FigureData, output: Path) -> list[Path]:
+    figure = globals()[f"plot_{name}"](data)
+    files = [output.with_name(f"{output.name}_{name}.{extension}") for extension in ("png", "svg")]
+    for file in files:
+        figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+    plt.close(figure)
+    return files
 
 
 def _read_flops(path: Path) -> dict[str, float]:

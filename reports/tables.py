@@ -15,6 +15,7 @@ from experiments.records.cost_files import Speeds, read_speeds
 from experiments.spec.metrics import METRICS
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import Study, Table, load_study
+from reports.kept import keep_copies
 from reports.render import FORMATS, render
 
 STALE = "†"
@@ -260,10 +261,10 @@ def main() -> None:
     results = pd.read_csv(arguments.results, dtype={"run": str, "setting": str})
     provenance = pd.read_csv(arguments.runs, dtype={"run": str, "commit": str, "checkpoint": str, "annotations": str})
     context = make_table(study, arguments.table, scale, results, provenance, speed)
-    for extension in FORMATS:
-        arguments.output.with_name(f"{arguments.output.name}.{extension}").write_text(
-            render(context, extension), encoding="utf-8"
-        )
+    files = [arguments.output.with_name(f"{arguments.output.name}.{extension}") for extension in FORMATS]
+    for file in files:
+        file.write_text(render(context, file.suffix[1:]), encoding="utf-8")
+    keep_copies(files, scale.name, results)
 
 
 if __name__ == "__main__":

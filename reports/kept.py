@@ -1,0 +1,35 @@
+"""Copies of what a report shows, by scale and seeds: another call with other ones overwrites the report, not these."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+
+def keep_copies(files: Iterable[Path], scale: str, results: pd.DataFrame) -> None:
+    """Copy files of a report to ``reports/by_scale/<scale>/seeds_<seeds>/``; nothing is copied of a report without runs.
+
+    Parameters
+    ----------
+    files : iterable of Path
+        Files under ``reports/``.
+    scale : str
+        Name of the scale of the runs.
+    results : DataFrame
+        Results from `reports.collect`.
+    """
+    seeds = sorted({int(seed) for seed in results.seed.dropna()})
+    if not seeds:
+        return
+    for file in files:
+        reports = next(folder for folder in file.parents if folder.name == "reports")
+        copy = reports / "by_scale" / scale / f"seeds_{_in_short(seeds)}" / file.relative_to(reports)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+
+
+def _in_short(seeds: list[int]) -> str:
+    """``0_1_5``, or ``0-9`` of three or more that follow each other."""
+    first, last = seeds[0], seeds[-1]
+    return f"{first}-{last}" if seeds == list(range(first, last + 1)) and len(seeds) > 2 else "_".join(map(str, seeds))
