@@ -101,7 +101,7 @@ def accumulation_dtype(tensor: Tensor) -> torch.dtype:
 if TYPE_CHECKING:
     from kernels import cpu, reference, triton
 
-    # Type checkers compare the packages with the protocol here.
+    # Lets type checkers compare the packages with the protocol.
     _CPU: Backend = cpu
     _REFERENCE: Backend = reference
     _TRITON: Backend = triton

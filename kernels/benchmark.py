@@ -26,10 +26,10 @@ KERNEL_SIZE = 5
 GROUPS = 16
 OFFSET_SCALE = 2.0
 MIB = 2**20
-# Colour-blind-safe (Okabe and Ito), one for each form; shapes keep neighbours apart.
+# Okabe-Ito palette, safe for colour-blind readers, and a marker for each form.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#999999")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-# Of the C library's malloc.h.
+# Constants of the C library's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
@@ -291,7 +291,7 @@ def _extra_memory(call: Callable[[], list[Tensor]], inputs: list[Tensor]) -> flo
         peak = torch.cuda.max_memory_allocated()
     else:
         try:
-            # Writing 5 resets the highest resident size that the kernel remembers.
+            # Writing 5 resets the kernel's record of the peak resident size.
             Path("/proc/self/clear_refs").write_text("5")
         except OSError:
             return float("nan")

@@ -101,7 +101,7 @@ class A2FPN(BaseModule):
         self.out_channels = out_channels
         self.num_outs = num_outs
         self.orthogonal_weight = orthogonal_weight
-        # Attention and reassembly work on the channels of a location; in this memory format they are neighbours.
+        # Attention and reassembly read all channels of a location, which channels_last stores side by side.
         self.channels_last = lateral == "mgc" or top_down != "nearest" or bottom_up in ("cap", "gacap")
         levels = len(in_channels) + (extra_level == "conv" and num_outs > len(in_channels))
 

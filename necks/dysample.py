@@ -122,7 +122,7 @@ class DySample(BaseModule):
     def forward(self, features: Tensor) -> Tensor:
         """Enlarge (N, C, H, W) to (N, C, 2 H, 2 W)."""
         batch, channels, height, width = features.shape
-        # Coordinates need more than the eight bits of bfloat16's fraction.
+        # Coordinates need more than bfloat16's eight significant bits.
         precise = features if features.dtype == torch.float64 else features.float()
         grid = self._points(features).to(precise.dtype).reshape(batch * self.groups, SCALE * height, SCALE * width, 2)
         grouped = precise.reshape(batch * self.groups, channels // self.groups, height, width)

@@ -49,7 +49,7 @@ PROVENANCE = (
     *("commit", "clean", "checkpoint"),
 )
 RUN_COLUMNS = ["row", "name", "run", "seed", "stale", *PROVENANCE, "machine", "annotations", "images"]
-# Of all packages that a run records, those that its report names.
+# Packages whose versions a report names.
 PACKAGES = ("torch", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetection", "numpy")
 
 

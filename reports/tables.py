@@ -211,7 +211,7 @@ def _cells(values: pd.DataFrame, metric: str, table: Table, scale: Scale) -> lis
             difference=text(means[row] - published[row], f"+.{decimals}f") if compared else None,
             missing=missing(row),
             best=means[row] == leader,
-            # Rows of which none can run here may come from several datasets.
+            # If no row can run, published numbers may come from different datasets: mark no best.
             published_best=runnable and published[row] == published_leader,
         )
         for row in rows

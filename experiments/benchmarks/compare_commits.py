@@ -14,7 +14,7 @@ from experiments.errors import UserError, report_user_errors
 
 Losses = dict[str, list[dict[str, str]]]
 PROGRAM = Path(__file__).with_name("step_losses.py")
-# Draws the demo scale's dataset and writes a config for every distinct setting, with a commit's own modules, which have moved.
+# Draws the demo dataset and writes a config for every distinct setting, with the modules of the commit under test.
 WRITE_CONFIGS = """
 import json, sys
 from pathlib import Path

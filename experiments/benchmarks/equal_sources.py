@@ -16,8 +16,8 @@ from pathlib import Path
 from experiments.errors import UserError, report_user_errors
 from experiments.spec.fingerprint import EQUAL_SOURCES
 
-# Prints {model: {path: recorded hash}} for every model of a commit, and for none. Its modules are told apart by their files: an
-# editable installation would find those of another commit.
+# Prints {model: {path: recorded hash}} for every model of a commit, and under "" for none. The layout is recognised by
+# its files, because importing might find an editable installation of another commit.
 LIST_SOURCES = """
 import json
 from pathlib import Path

@@ -22,7 +22,7 @@ from experiments.tasks import average_precision
 
 HEIGHT, WIDTH = 480, 640
 CLASSES = 80
-OBJECTS, DETECTIONS = 7, 100  # of an image, on average; a detector gives at most 100
+OBJECTS, DETECTIONS = 7, 100  # per image: objects on average, and the most detections that a detector returns
 CROWD_SHARE = 0.01
 CORNERS = 40
 TOLERANCE = 1e-6

@@ -26,10 +26,9 @@ from experiments.spec.dataset_identity import write_identity
 from experiments.workflow.grid import Grid
 
 SIZES = (100, 300, 1000, 3000, 10_000)
-# What a user may expect at 10,000 runs: seconds, and GiB of memory.
-# The limits are for a machine that does nothing else.
+# Limits at 10,000 runs on an idle machine: seconds, and GiB of memory.
 LIMITS = {"dry run": (30, 2), "dry run, all trained": (30, 2), "collect": (60, 2), "plan": (10, 2), "status": (10, 2)}
-# A program of its own, because a new process begins with the peak memory of the one that starts it.
+# A separate program, because a forked process inherits the peak memory of its parent.
 METER = """
 import json, resource, subprocess, sys, time
 started = time.perf_counter()

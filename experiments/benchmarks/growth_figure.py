@@ -42,7 +42,7 @@ def plot(table: pd.DataFrame, path: Path) -> None:
         panel.yaxis.set_minor_formatter("")
         for axis in (panel.xaxis, panel.yaxis):
             axis.set_major_formatter("{x:,g}")
-        # The line goes on below what was measured.
+        # Extend the line below the smallest measured size.
         panel.set_ylim(bottom=0.7 * table[quantity].min())
         panel.grid(which="major", color="0.9")
         panel.spines[["top", "right"]].set_visible(False)

@@ -24,7 +24,7 @@ from experiments.workflow.grid import Grid
 
 HOUR = 3600
 TOTAL = "all together"
-# Left out where the screen has fewer columns than this.
+# Columns of text below which optional columns are hidden.
 WIDE = 104
 DISPENSABLE = ("rows", "can run", "s per iteration")
 
@@ -191,7 +191,7 @@ def seconds_left(run_status: RunStatus, estimate: Estimate) -> float:
     if run_status.state == "done":
         return 0.0
     progress = run_status.progress or Progress()
-    # A process that goes on begins with the last whole epoch.
+    # An interrupted run restarts from its last whole epoch.
     is_running = run_status.state == "running"
     done, whole = (progress.iteration, progress.max_iterations) if is_running else (progress.epoch, progress.max_epochs)
     share = min(1.0, max(0.0, done / whole)) if done is not None and whole else 0.0
@@ -250,7 +250,7 @@ def _table(grid: Grid, lines: list[Line], slots: int, is_narrow: bool) -> Table:
     shown = [number for number, heading in enumerate(headings) if not (is_narrow and heading in DISPENSABLE)]
     rows = [_cells(line) for line in lines]
     for number in shown:
-        # On a narrow screen headings are broken, never numbers.
+        # On a narrow screen break headings, never numbers.
         widest = max(len(cells[number]) for cells in rows)
         is_text = headings[number] in ("table", "time is")
         table.add_column(headings[number], justify="left" if is_text else "right", min_width=widest)

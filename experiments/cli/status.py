@@ -19,7 +19,7 @@ from experiments.spec.metrics import TASKS, Metric
 from experiments.spec.run import Run
 from experiments.workflow.grid import Grid
 
-# With more runs than this, finished and waiting ones are only counted.
+# Above this number, finished and queued runs are only counted.
 LISTED = 100
 LISTED_OF_STATE = 50
 COLOURS = {"running": "cyan", "failed": "red", "interrupted": "yellow", "done": "green", "queued": "dim"}
@@ -66,7 +66,7 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
 def _watch(console: Console, named: list[tuple[Run, str]], arguments: argparse.Namespace) -> None:
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            # Counts, heading, rules, and what is left out.
+            # 8 lines for counts, heading, rules and the line of runs not listed.
             live.update(view(named, arguments.failed, max(1, console.height - 8)), refresh=True)
             time.sleep(arguments.watch)
 

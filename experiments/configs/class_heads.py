@@ -24,8 +24,8 @@ def sized_by_classes(model: dict[str, Any], run: Run, heads: Sequence[str]) -> d
     """
     classes = len(run.scale.classes)
     if classes == len(COCO_CLASSES) and "'num_classes'" not in repr(model):
-        return model  # as mmdetection has it
-    # Only a dataset of one's own needs the detector's whole config, whose reading takes a second.
+        return model  # mmdetection's own sizes fit
+    # Reading the detector's whole config takes a second, so only datasets with other classes pay for it.
     from mmengine.config import Config
 
     with TemporaryDirectory() as folder:

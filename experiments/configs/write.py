@@ -174,7 +174,7 @@ def main() -> None:
     setting = validate(json.loads(arguments.setting), Setting, "--setting")
     text = config_text(Run(setting, load_scale(arguments.scale), arguments.seed))
     if arguments.output.exists() and arguments.output.read_text(encoding="utf-8") == text:
-        return  # a training that has not ended yet may be reading it
+        return  # do not touch an identical file: a running training may be reading it
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(text, encoding="utf-8")
 

@@ -27,7 +27,7 @@ from experiments.spec.yaml_models import validate
 from experiments.tasks.task import Task, load_task
 from necks.layers.contracts import HasReplacedLayers
 
-# Batch normalisation of a single value per channel, as of a global mean, is impossible with one.
+# Batch normalisation after global pooling needs at least two images.
 IMAGES_IN_TRAINING = 2
 
 

@@ -23,7 +23,7 @@ from experiments.records.run_status import RunStatus
 from experiments.spec.run import Run
 from experiments.tasks.task import load_task
 
-# The first steps choose algorithms and fill memory pools.
+# Warm-up steps choose algorithms and fill memory pools; (warm-up, measured).
 STEPS = {"cpu": (1, 3), "cuda": (3, 10)}
 
 

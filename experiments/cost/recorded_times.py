@@ -69,7 +69,7 @@ class RecordedTimes:
         per_iteration = provenance.seconds_per_iteration
         of_evaluations = None if seconds is None or per_iteration is None else max(0.0, seconds - per_iteration * iterations)
         if per_iteration is None:
-            # Evaluation was not recorded apart: it is in the time of the iterations.
+            # Older records do not separate evaluation from iterations.
             if seconds is None:
                 return
             per_iteration, of_evaluations = seconds / iterations, 0.0

@@ -19,13 +19,13 @@ from experiments.workflow.grid import Grid
 
 Source = Literal["recorded", "measured", "assumed"]
 SOURCES: tuple[Source, ...] = ("recorded", "measured", "assumed")
-# mmdetection drops images without objects: of train2017's 118,287 images these remain.
+# Training images of train2017 with objects; mmdetection drops the others of the 118,287.
 COCO_IMAGES, COCO_IMAGES_WITH_OBJECTS, COCO_VAL_IMAGES = 118_287, 117_266, 5_000
-# An annotation file of this size is read in a second; COCO's own is 20 times as large.
+# Largest annotation file that is read, in about a second; COCO's own is 20 times as large.
 SMALL_ANNOTATIONS = 2**25
-# Forward, and backward for features and weights, a multiplication and an addition each.
+# FLOPs of training per multiply-add: forward, backward for features, backward for weights, two each.
 FLOPS_PER_MULTIPLY_ADD = 3 * 2
-# Of what training takes; no gradients.
+# Evaluation time per image, as a share of training time (forward pass only).
 SHARE_OF_EVALUATION = 1 / 3
 GPU_RATE = 7.0e12
 CPU_RATE = 2.0e10

@@ -114,7 +114,7 @@ def _draw_scene(
     objects = []
     for category, visible, whole in drawn:
         annotated = visible.sum() >= max(MIN_PIXELS, MIN_VISIBLE * whole)
-        # What is left of a shape that is too hidden for an annotation is neither background nor to be found.
+        # The visible rest of a shape that is too hidden to be annotated is ignored.
         labels[visible] = category - 1 if annotated else IGNORED
         if annotated:
             objects.append((category, visible.astype(np.uint8)))

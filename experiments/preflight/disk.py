@@ -19,7 +19,7 @@ from experiments.spec.run import Run
 from experiments.workflow.grid import Grid
 
 BYTES_OF_VALUE = 4
-# Values that an optimiser keeps of each weight: SGD its momentum, Adam two moments.
+# Values per weight in an optimiser's state: SGD's momentum, Adam's two moments.
 OPTIMIZER_VALUES = {"SGD": 1, "Adam": 2, "AdamW": 2}
 COUNTED_MODELS = 100
 
@@ -44,7 +44,7 @@ def check_disk(runs: Sequence[Run]) -> dict[str, Any]:
     """
     demands = _demands(runs)
     saved = [sum(path.stat().st_size for path in (run.folder / "checkpoints").glob("epoch_*.pth")) for run in runs]
-    # One more is written before the oldest is removed.
+    # A new checkpoint is written before the oldest is removed.
     largest = max((demand.checkpoint_bytes for demand in demands), default=0)
     needed = largest + sum(max(0, demand.total - there) for demand, there in zip(demands, saved, strict=True))
     folder = RUNS if RUNS.exists() else Path()

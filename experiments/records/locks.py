@@ -74,7 +74,7 @@ def is_locked(path: Path) -> bool | None:
         return None
     with file:
         try:
-            # Shared and released at once: a training that starts in between waits for no one but sees a lock that is free.
+            # The shared lock is released at once, so a training that starts in between does not wait.
             fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             fcntl.lockf(file, fcntl.LOCK_UN)
         except OSError as error:

@@ -147,4 +147,4 @@ def recorded_sources(path: Path) -> dict[str, str] | None:
     try:
         return dict(json.loads(content[start + len(SOURCES) - 1 : end + 1]))
     except ValueError:
-        return None  # damaged; whoever reads all of it says so
+        return None  # damaged: `read_metrics` reports it

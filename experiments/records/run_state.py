@@ -20,7 +20,7 @@ from experiments.records.progress_file import NAME as PROGRESS
 from experiments.records.progress_file import Ended, Progress
 
 LOCK = "lock"
-# Names the call of Snakemake that a training belongs to, whatever machine it runs on.
+# Environment variable with the id of the Snakemake call that a training belongs to, on any machine.
 INVOCATION = "FEATURE_PYRAMIDS_INVOCATION"
 
 
@@ -79,7 +79,7 @@ def raise_if_failed_for_good(folder: Path) -> None:
         If it has failed for certain within the same call of Snakemake.
     """
     if int(os.environ.get("RANK", 0)) > 0:
-        return  # the first of the processes says it, and the others end with it
+        return  # rank 0 reports the failure and ends the other ranks
     progress, invocation = _read(folder), os.environ.get(INVOCATION)
     if invocation and progress.state == "failed" and progress.permanent_failure_of == invocation:
         raise UserError(f"{progress.reason}; not tried again, because it would end alike")

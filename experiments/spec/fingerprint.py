@@ -14,7 +14,7 @@ from pathlib import Path
 
 from experiments.spec.neck_catalog import BACKBONES, NECKS, own_models, parse, registers
 
-# Where the result of a run is decided. Modules elsewhere (the spec, files, errors) act through the run's id and config.
+# Folders whose modules decide results. Other modules (spec, files, errors) act only through the run's id and config.
 DECIDING = ("necks", "kernels", "experiments/training", "experiments/configs", "experiments/tasks")
 # How models are counted and timed decides no result of a training.
 NOT_DECIDING = Path("experiments/tasks/costs")
@@ -27,10 +27,10 @@ PROGRAMS = (
 CONFIG_TEMPLATES = Path("experiments/configs/templates")
 KERNELS = Path("kernels")
 KERNEL_SUFFIXES = (".py", ".cpp", ".h")
-# Recorded hash -> hashes of the sources that compute the same today, where `compare_commits` has shown that they do.
+# Recorded hash -> hashes of today's sources that compute the same, as shown by `compare_commits`.
 EQUAL_SOURCES = Path(__file__).parent / "equal_sources.json"
 DIGITS = 16
-# Of records from before hashes of meaning: the first digits of the SHA-256 of a file's bytes.
+# Older records hold the first digits of the SHA-256 of a file's bytes.
 BYTE_HASH_DIGITS = 12
 
 ANNOTATION_MODULES = ("__future__", "typing", "collections.abc")
@@ -170,7 +170,7 @@ def _reached(roots: Sequence[Path], folders: Sequence[str] = DECIDING) -> set[Pa
             found.add(path)
             pending.extend(_imported_files(path, tuple(folders)))
     if any(path.is_relative_to(KERNELS) for path in found):
-        # Backends are imported only where they compute, so imports do not lead to them.
+        # Backends are imported lazily by name, so following imports does not find them.
         found.update(path for path in KERNELS.glob("*/*") if path.suffix in KERNEL_SUFFIXES)
     return {path for path in found if path in roots or not _says_nothing(path)}
 

@@ -66,7 +66,7 @@ TASKS: dict[str, tuple[Metric, ...]] = {
 
 _TABLE = [
     *dict.fromkeys(metric for metrics in TASKS.values() for metric in metrics),
-    # What an evaluation server answered about images whose annotations are not public.
+    # Results of an evaluation server, for images whose annotations are not public.
     *(Metric(f"test_{metric.name}", "server") for metric in (*BOX, *MASK)),
     Metric("parameters", "cost", 1e6, decimals=2, lower_is_better=True, adds=("all_parameters", "all #Params (M)")),
     Metric("all_parameters", "cost", 1e6, decimals=2, lower_is_better=True),
@@ -75,7 +75,7 @@ _TABLE = [
     Metric("fps", "cost", significant=3, adds=("fps_ratio", "FPS ratio to the first row")),
     Metric("fps_ratio", "cost", decimals=3),
     Metric("training_memory", "cost", 2**30, decimals=2, lower_is_better=True),
-    # Printed in papers, but measured by nothing here yet.
+    # Published in papers; nothing here measures them yet.
     *(Metric(name, "paper") for name in ("PQ", "PQ_things", "PQ_stuff", "mIoU", "mIoU_multi_scale")),
     *(Metric(name, "paper") for name in ("iIoU", "category_IoU", "category_iIoU", "accuracy", "quoted_fps")),
     *(Metric(name, "paper", lower_is_better=True) for name in ("top1_error", "top1_error_best_epoch", "top1_error_last_epoch")),

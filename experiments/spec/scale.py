@@ -13,9 +13,9 @@ from experiments.spec.datasets import Dataset, ExpectedSplit, TestSet
 from experiments.spec.metrics import TASKS
 from experiments.spec.yaml_models import StrictModel, left_out_of_identity, load_yaml, validate
 
-# A scale that inherits from the paper's setting is another setting.
+# A scale that inherits from the paper's setting is no longer the paper's setting.
 NOT_INHERITED = ("paper_setting",)
-# What is known of a dataset says nothing about another one.
+# Keys that describe one dataset and are dropped when `dataset` is replaced.
 OF_A_DATASET = ("expected_splits", "test_set")
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from experiments.tasks.task import Task
 
-# Kind of object -> how mmdetection's files of detections and its logs call it.
+# Kind -> its name in mmdetection's result files and logs.
 FILE_SUFFIXES = {"box": "bbox", "mask": "segm"}
 
 

@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from experiments.training.hooks.interruption import CHECKPOINT
 
-# Parts of a config that may change in the middle of a training.
+# Config keys that may change between the processes of one training.
 VALIDATION = ("val_cfg", "val_dataloader", "val_evaluator")
 LOADING = ("num_workers", "persistent_workers", "worker_init_fn")
 

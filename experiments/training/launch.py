@@ -7,11 +7,11 @@ import sys
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
-# For a checkpoint, after a signal.
+# Time to write a checkpoint after a signal.
 SECONDS_TO_STOP = 240
-# torchrun kills what does not follow its SIGTERM 30 seconds after the first failure.
+# torchrun kills ranks that ignore its SIGTERM, 30 seconds after the first failure.
 SECONDS_OF_FIRST_FAILURES = 15
-# With these a process ends as with exit code 75 where it had no time to say so.
+# Exit statuses that count as interrupted: killed by the signal before it could exit with 75.
 TOLD_TO_STOP = {os.EX_TEMPFAIL, -signal.SIGTERM, -signal.SIGUSR1, -signal.SIGINT, -signal.SIGHUP}
 
 
@@ -21,9 +21,9 @@ def main() -> None:
     Exit codes: 75 when a signal ended them and the same command goes on, 1 after a failure.
     """
     os.environ.update(ENVIRONMENT)
-    # What torchrun logs of failures, the failed process has said.
+    # Silence torchrun's failure log: the failed rank has already printed its error.
     logging.disable(logging.ERROR)
-    # After the environment that they read.
+    # These imports read the environment that is set above.
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun

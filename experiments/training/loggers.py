@@ -36,7 +36,7 @@ def use_loggers(config: Config, loggers: Sequence[str]) -> None:
                 f"the scale asks for logger {logger!r}, whose package is not installed: pip install {PACKAGES[logger]}"
             )
     if "mlflow" in loggers:
-        # MLflow asks to be told that its store of plain files is wanted; it needs no server.
+        # MLflow refuses its file store, which needs no server, unless this is set.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     backends = [_backend(logger, config.run_id) for logger in loggers]
     config.visualizer.vis_backends = [*config.visualizer.vis_backends, *backends]
@@ -72,6 +72,6 @@ def _backend(logger: str, run: str) -> dict[str, Any]:
             "run_name": run,
             "tracked_config_keys": keys,
         }
-    # With the same id a resumed training goes on in the same curve.
+    # The same id lets a resumed training continue the same curve.
     init = {"project": PROJECT, "id": run, "name": run, "resume": "allow"}
     return {"type": "WandbVisBackend", "save_dir": str(FOLDER / "wandb"), "init_kwargs": init}

@@ -120,7 +120,7 @@ def _check_test_set(scale: Scale) -> TestSet:
 
 
 def _point_to_test_set(config: Config, scale: Scale, test_set: TestSet, detections: Path) -> None:
-    # What mmengine logs stays out of the run's folder.
+    # Keep mmengine's logs out of the run's folder.
     config.work_dir = str(detections.parent / "work")
     config.test_dataloader.dataset.update(ann_file=test_set.image_info, data_prefix={"img": test_set.images})
     config.test_evaluator.update(
@@ -132,7 +132,7 @@ def _stem(config: Config, test_set: TestSet) -> str:
     """The server's pattern for names of files, with neck, detector, backbone, schedule and id as the name of the algorithm."""
     spec = config.run_spec.to_dict()
     parts = [*neck_types(spec["neck"]), *(spec[part]["name"] for part in ("detector", "backbone", "schedule")), config.run_id]
-    # Underscores separate the parts of the server's pattern.
+    # The server splits file names at underscores.
     algorithm = re.sub("[^A-Za-z0-9]+", "-", "-".join(parts))
     return f"detections_{test_set.name}_{algorithm}_results"
 

@@ -151,7 +151,7 @@ def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[st
             return train(config, read_identity(dataset), threads, loggers)
         except InterruptionError as interruption:
             if not is_main_process():
-                sys.exit(os.EX_TEMPFAIL)  # the first process may still be writing the checkpoint
+                sys.exit(os.EX_TEMPFAIL)  # rank 0 may still be writing the checkpoint
             record_exit(folder, "preempted", str(interruption))
             raise
         except UserError as error:
@@ -194,7 +194,7 @@ def main() -> None:
         raise UserError(f"{error}; details in {arguments.log_file}") from error
     if is_main_process():
         write_metrics(arguments.output, result)
-        # Not worth a failure: the metrics are there.
+        # The metrics are written, so a failure here does not matter.
         with suppress(OSError):
             write_progress(arguments.config.parent, Progress(state="done"))
 

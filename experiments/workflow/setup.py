@@ -11,7 +11,7 @@ from snakemake.settings.types import DAGSettings
 
 from experiments.records.run_state import INVOCATION
 
-# What a program prints reaches the terminal and the rule's log.
+# Copy a program's output to the terminal and to the rule's log.
 LOGGED = " 2>&1 | tee {log} >&2"
 
 
@@ -24,9 +24,9 @@ def prepare_process(is_main: bool) -> None:
         Whether this process plans the jobs, rather than runs one of them.
     """
     if is_main:
-        # A graph of thousands of jobs is no garbage; looking through it repeatedly would take a fifth of planning.
+        # Disable the garbage collector while the DAG is built: on large grids it takes 20 % of planning and frees nothing.
         gc.disable()
-    # Every job inherits it, on this machine or another, so that a retry can be told from a new call.
+    # Every job inherits this variable, on any machine, so that a retry can be told from a new call.
     os.environ.setdefault(INVOCATION, uuid4().hex)
     # Slurm's warning before a time limit reaches every process of a job step. The training handles it; a Snakemake that died
     # of it would end the training before its checkpoint is written.

@@ -18,9 +18,9 @@ from experiments.spec.run import Run
 from experiments.workflow.grid import Grid
 
 PAPER_SCALE = "coco"
-# Figures that are drawn from metrics alone; those about cost have rules of their own, as a cost may fail to be counted.
+# Figures drawn from metrics alone. Those about cost have rules of their own, so that a failed count does not block the others.
 FIGURE_NAMES = ("ap", "curves")
-# As many ids as fit into a command line.
+# More ids do not fit into a command line.
 NAMED_RUNS = 1000
 ALL = "all"
 Function = TypeVar("Function", bound=Callable)
@@ -134,7 +134,7 @@ class Targets:
         except FileNotFoundError:
             return "missing"
         except OSError:
-            return "done"  # whoever reads it for a table says why it cannot be read
+            return "done"  # `reports.collect` reports why it cannot be read
         run = self.run(identifier)
         return "done" if recorded is None or are_current(recorded, run.models, run.task) else "stale"
 

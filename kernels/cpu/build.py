@@ -51,7 +51,7 @@ def finish_build(capability: str) -> None:
     capability : str
         Key of `CAPABILITIES`.
     """
-    # Renamed when complete, so that nobody ever loads half a library.
+    # Rename when complete, so that no process loads half a library.
     _temporary(capability).rename(library_path(capability))
     for outdated in other_builds(capability):
         outdated.unlink(missing_ok=True)

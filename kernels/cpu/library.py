@@ -12,7 +12,7 @@ COMMON_FLAGS = (
     *("-O3", "-std=c++17", "-fPIC", "-shared", "-Wall", "-Wno-psabi", "-fno-math-errno", "-fno-trapping-math"),
     "-DTORCH_TARGET_VERSION=0x020d000000000000",  # torch 2.13
 )
-# One library for each capability, so that a folder shared by unlike machines serves all of them.
+# One library per CPU capability, so that different machines can share a folder.
 CAPABILITIES = {"avx2": ("-mavx2", "-mfma", "-mf16c"), "default": ()}
 
 

@@ -105,6 +105,6 @@ def _samples(values: Tensor, offsets: Tensor, offset_scale: float) -> Iterator[_
         y = rows + offset_scale * (j + offsets[:, :, tap, 1].to(dtype))
         inside = (x > -1) & (x < width) & (y > -1) & (y < height)
         left, top = (torch.where(inside, coordinate, 0).floor() for coordinate in (x, y))
-        # Samples outside go to the two rows of zeros below the map, where no corner of theirs is a pixel.
+        # Samples outside the map read the two rows of zeros below it.
         corner = torch.where(inside, (top.long() + 1) * (width + 2) + left.long() + 1, (height + 1) * (width + 2))
         yield _Samples(corner, width + 2, x - left, y - top, inside)

@@ -77,7 +77,7 @@ def deformable_aggregate_backward(
             **constants,
             offset_scale=offset_scale,
         )
-        # Image by image, to bound the memory of the sorted lists.
+        # One image at a time, to bound the memory of the sorted lists.
         for image in range(values.shape[0]):
             one = slice(image, image + 1)
             _write_values_gradient(gradient[one], values_gradient[one], offsets[one], modulation[one], constants, offset_scale)
@@ -259,7 +259,7 @@ def _samples_gradient(
             offset_scale,
             dtype,
         )
-        # All that is wanted is linear in the products of the output's gradient with the four corners.
+        # All three gradients are linear in the products of the output's gradient with the four corners.
         sums = zeros(4, tile_rows * tile_columns, block, channels_last, dtype)
         for start in tl.static_range(0, channels, block):
             channel = start + channel_numbers(block, channels_last)
@@ -407,7 +407,7 @@ def _corner(
     down = tl.load(displacement + component_stride, exists, 0.0).to(dtype)
     sample_x = x + offset_scale * (to_right + (tap // size - size // 2))
     sample_y = y + offset_scale * (down + (tap % size - size // 2))
-    # Comparisons with NaN are false: such a sample is outside, and no pixel number is made of it.
+    # Comparisons with NaN are false, so a NaN sample counts as outside and gives no pixel index.
     inside = exists & (sample_x > -1) & (sample_x < width) & (sample_y > -1) & (sample_y < height)
     sample_x = tl.where(inside, sample_x, 0.0)
     sample_y = tl.where(inside, sample_y, 0.0)

@@ -352,7 +352,7 @@ def _kernels_gradient(
     gradient += image * gradient_strides[0] + group * channels * gradient_strides[1]
     features += image * features_strides[0] + group * channels * features_strides[1]
     output += image * output_strides[0] + group * (size * size) * output_strides[1]
-    # A pass over the channels for every few rows of taps bounds the number of sums that are held in registers.
+    # One pass over the channels per group of tap rows bounds the number of sums in registers.
     for first in tl.static_range(0, size, tap_rows):
         sums = zeros(tap_rows * size * up * up, tile_rows * tile_columns, block // vector, channels_last, dtype)
         for start in range(0, channels, block):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kernels.backends import accumulation_dtype
 
-# Triton decides once, when kernels are defined.
+# Triton reads this variable once, when kernels are defined.
 INTERPRETED = triton.knobs.runtime.interpret
 
 

@@ -112,7 +112,7 @@ class MultiScaleAttention(nn.Module):
 
 
 def _branch(channels: int, hidden: int, norm_cfg: dict) -> nn.Sequential:
-    # The original's convolutions have biases although a normalisation follows.
+    # As in the original, these convolutions have biases although a normalisation follows.
     return nn.Sequential(
         OrderedDict(
             narrow=nn.Conv2d(channels, hidden, 1),

@@ -340,7 +340,7 @@ class IntraScaleContentAttention(nn.Module):
         scale = self.group_norm.weight
         share = (scale / scale.sum())[:, None, None]
         logits = self.group_norm(features) * share
-        # The gate is 1/2 within some 0.005 at first; half precision has hardly a number between.
+        # At initialisation the gate lies within 0.005 of 0.5, which half precision cannot resolve.
         gate = logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid()
         informative = gate > self.threshold
         gate = gate.to(features.dtype)

@@ -38,8 +38,8 @@ class ContextCollector(nn.Module):
         entities = self.entities.weight.flatten(1).expand(len(features), -1, -1)
         pooled = cosine_attention(entities, l2_normalize(features).flatten(2).transpose(1, 2), locations)
         contexts = F.linear(pooled, self.embedding.weight.flatten(1), self.embedding.bias)
-        # The same at all locations of an entity, the entities' bias drops out of the softmax. It stays a part of the graph,
-        # because distributed training waits for the gradient of every parameter.
+        # The entity bias is constant over locations, so the softmax cancels it. It stays in the graph, because distributed
+        # training waits for the gradient of every parameter.
         return contexts.transpose(1, 2) + (0 * self.entities.bias).to(contexts.dtype)
 
     def replaced_layers(self) -> list[nn.Module]:
@@ -93,7 +93,7 @@ class ContextDistributor(nn.Module):
         key, value = l2_normalize(contexts).transpose(1, 2).contiguous(), contexts.transpose(1, 2).contiguous()
         early = self._projects_contexts(contexts.shape[2])
         if early:
-            # The bias too, because a location's weights of the contexts sum to 1.
+            # The bias commutes too, because the weights of the contexts sum to 1 at every location.
             value = F.linear(value, self.output.weight.flatten(1), self.output.bias)
         mixture = cosine_attention(query.flatten(2).transpose(1, 2), key, value)
         mixture = mixture.transpose(1, 2).unflatten(2, features.shape[2:])

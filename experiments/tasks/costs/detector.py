@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from experiments.spec.run import Run
 
-# A COCO image has 7.3 on average.
+# COCO has 7.3 objects per image.
 OBJECTS_PER_IMAGE = 7
 
 
@@ -32,7 +32,7 @@ def run_every_layer(detector: nn.Module, image: Tensor) -> None:
     for extractor, head, count in roi_heads(detector):
         regions = image.new_empty(count, levels[0].shape[1], *extractor.roi_layers[0].output_size)
         if isinstance(head, HTCMaskHead):
-            # Each stage also reads what the one before it has computed.
+            # Each stage also reads the features of the stage before.
             _, features = head(regions, features)
         else:
             head(regions)

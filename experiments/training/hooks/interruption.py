@@ -104,7 +104,7 @@ class InterruptionHook(Hook):
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         if os.getpid() != self.process:
-            return  # a worker that loads data: it ends with the process that it works for
+            return  # a dataloader worker: it ends with its parent process
         self.received = signal.Signals(number)
         if not self.training:
             raise InterruptionError(f"stopped by {self.received.name} outside of a training step; the same command goes on")
