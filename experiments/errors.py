@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and the one place where they become a sentence and an exit code."""
+"""Errors that a user can fix, and the one place where they become a sentence and an exit code."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -10,7 +10,8 @@ class UserError(Exception):
 
 
 def report_user_errors(main: Callable[[], None]) -> None:
-    """Run a program; end it with the sentence of a `UserError` or of the operating system and exit code 1, without a traceback.
+    """Run a program; on a `UserError` or an operating-system error print one sentence, without a traceback, and exit with code
+    1.
 
     Parameters
     ----------

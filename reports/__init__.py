@@ -1,1 +1,1 @@
-"""What is shown: metrics files become one tidy table, and that becomes the paper's tables and figures."""
+"""Tables and figures: metrics files become one tidy table, and that becomes the paper's tables and figures."""

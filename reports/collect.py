@@ -1,4 +1,4 @@
-"""Metrics files -> tidy tables of a report: a line for each row, seed and metric, and for each point of a training curve."""
+"""Metrics files -> tidy tables of a report: one line per row, seed and metric, and one per point of a training curve."""
 
 import argparse
 from collections.abc import Mapping
@@ -60,7 +60,7 @@ def collect(
     costs: Mapping[str, dict[str, float]] = MappingProxyType({}),
     dataset: DatasetIdentity | None = None,
 ) -> Collected:
-    """Read what the runs of a table have left.
+    """Collect the metrics, training curves and provenance of a table's runs.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def _accuracy(table: Table, row: Row, metrics: RunMetrics | None, answer: dict[s
 
 
 def _read_costs(counts: list[Path], speeds: list[Path]) -> dict[str, dict[str, float]]:
-    """What was counted and timed of each setting."""
+    """Counts and speeds by setting."""
     costs: dict[str, dict[str, float]] = {}
     for path in counts:
         costs |= read_counts(path).counts

@@ -44,7 +44,7 @@ STYLE = {
 
 @dataclass(frozen=True)
 class FigureData:
-    """What the figures of a table are drawn from.
+    """The data of a table's figures.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Numbers of parameters: what the original networks have beside what is built here, as a Markdown table."""
+"""Parameter counts of the original networks beside those built here, as a Markdown table."""
 
 import argparse
 from pathlib import Path

@@ -56,7 +56,7 @@ def make_table(
     provenance: pd.DataFrame,
     machine: Speeds | None = None,
 ) -> dict[str, Any]:
-    """Everything that the templates print.
+    """The context of the templates.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def _marked(names: list[str], stale: bool) -> list[str]:
 
 
 def _provenance(runs: pd.DataFrame) -> dict[str, list[str]]:
-    """Printed columns of the runs, each once however many rows share it."""
+    """Printed columns of the runs; a run that several rows share is listed once."""
     once = runs.drop_duplicates("run")
 
     def column(name: str, show: Callable[[Any], str]) -> list[str]:
@@ -219,14 +219,14 @@ def _cells(values: pd.DataFrame, metric: str, table: Table, scale: Scale) -> lis
 
 
 def _printed(number: float | None, value: float, decimals: int) -> str | None:
-    """A published number as the study's file has it; one that is derived from others, rounded."""
+    """A published number as it stands in the study; a derived one is rounded."""
     if number is not None:
         return getattr(number, "text", str(number))
     return None if pd.isna(value) else f"{value:.{decimals}f}"
 
 
 def _decimals(table: Table, metric: str) -> int:
-    """The metric's own, or as many as the column was printed with, one at least."""
+    """Decimals of the metric, or else those of the published column, at least one."""
     decimals = METRICS[metric].decimals
     if decimals is not None:
         return decimals

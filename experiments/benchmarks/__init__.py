@@ -1,1 +1,1 @@
-"""How long the laboratory's own work takes, measured beside what it is compared with."""
+"""Benchmarks of planning, collecting and evaluation, each measured beside a baseline."""

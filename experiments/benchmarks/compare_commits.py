@@ -79,7 +79,7 @@ def _run(command: list[str], folder: Path, environment: dict[str, str], errors: 
 
 
 def difference(one: list[dict[str, str]], other: list[dict[str, str]]) -> float:
-    """Largest relative difference of two courses of losses; 0.0 if they are equal to the last bit, infinite if they do not fit.
+    """Largest relative difference between two series of losses: 0.0 if equal to the last bit, infinite if their shapes differ.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def difference(one: list[dict[str, str]], other: list[dict[str, str]]) -> float:
 
 
 def table(one: Losses, other: Losses) -> list[tuple[str, str, bool]]:
-    """A line for each setting: its name, what is said of it, whether it is equal.
+    """One line per setting: its name, the difference, and whether it is equal.
 
     Parameters
     ----------

@@ -40,10 +40,10 @@ print(json.dumps(found))
 
 
 def equal_sources(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]]) -> dict[str, list[str]]:
-    """Which hashes of today each recorded hash stands for.
+    """Map each recorded hash to the hashes of today's sources that it stands for.
 
-    A file stands for its successor, the file of the same name. What no file of a model stands for yet goes to the model's first
-    file, so that all recorded sources of a model together stand for all of today's.
+    A file stands for today's file of the same name. Files without a namesake are assigned to the model's first file, so that
+    the recorded sources of a model together stand for all of today's.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def equal_sources(before: dict[str, dict[str, str]], after: dict[str, dict[str, 
 
 
 def merge(known: dict[str, list[str]], added: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Add equal sources to those known before, whose hashes of then may have become others.
+    """Add equal sources to the known ones, following hashes that have changed again since.
 
     Parameters
     ----------

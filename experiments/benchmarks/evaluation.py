@@ -43,7 +43,7 @@ def load_with_pycocotools(annotations: Path, detections: Path) -> tuple[COCO, CO
 
 
 def summarize_with_pycocotools(truth: COCO, found: COCO, kind: str, object_sizes: tuple[float, float]) -> list[float]:
-    """The numbers of `experiments.tasks.average_precision.summarize`, by the implementation that decides what is right."""
+    """The numbers of `experiments.tasks.average_precision.summarize`, by pycocotools, the reference implementation."""
     small, medium = (side**2 for side in object_sizes)
     with redirect_stdout(StringIO()):
         evaluation = COCOeval(truth, found, average_precision.IOU_TYPES[kind])
@@ -212,7 +212,7 @@ def measure(annotations: Path, detections: Path, rounds: int) -> pd.DataFrame:
 
 
 def ratios(measured: pd.DataFrame) -> pd.DataFrame:
-    """Medians of both tools and how many times as long pycocotools takes.
+    """Median times of both tools, and their ratio.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def ratios(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def largest_difference(measured: pd.DataFrame) -> float:
-    """How far the tools are apart in any of the numbers, from 0 to 1."""
+    """Largest difference between the tools' numbers, from 0 to 1."""
     by_kind = measured.groupby("kind")["numbers"]
     return max(float(np.ptp(np.array(numbers.tolist()), axis=0).max()) for _, numbers in by_kind)
 

@@ -146,7 +146,7 @@ def _sum(costs: Iterator[Cost]) -> Cost:
 
 
 def growth(table: pd.DataFrame) -> pd.Series:
-    """With which power of the number of runs each command's processor time grows.
+    """Exponent with which each command's processor time grows with the number of runs.
 
     Parameters
     ----------

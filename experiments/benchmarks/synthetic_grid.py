@@ -71,7 +71,7 @@ def _table(necks: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def leave_runs(runs: list[Run], finished: int) -> None:
-    """Leave what trainings leave: the config of every run, metrics of the first ones, progress of the others.
+    """Write what trainings would leave: every run's config, the metrics of the first ones, the progress of the others.
 
     Parameters
     ----------

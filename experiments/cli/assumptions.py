@@ -1,4 +1,4 @@
-"""What stands behind the estimates of ``plan``, in sentences."""
+"""The assumptions behind the estimates of ``plan``, in sentences."""
 
 from collections.abc import Iterable
 
@@ -25,7 +25,7 @@ CPU_SOURCE = (
 
 
 def assumptions(times: TrainingTimeEstimator, estimates: Iterable[tuple[Run, Estimate]]) -> list[str]:
-    """What stands behind estimates, a sentence for each source that was used.
+    """The assumptions behind estimates, one sentence per source that was used.
 
     Parameters
     ----------

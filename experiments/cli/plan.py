@@ -31,7 +31,7 @@ DISPENSABLE = ("rows", "can run", "s per iteration")
 
 @dataclass(frozen=True)
 class Line:
-    """What one table asks for, or all together.
+    """The cost of one table, or of all together.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Line:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what ``plan`` can be asked."""
+    """Add the options of ``plan``."""
     parser.add_argument("--gpus", type=int, help="GPUs to share among the runs; as many as one run asks for by default")
     parser.add_argument("--cores", type=int, help="the same for a scale that trains on the CPU")
     parser.add_argument("--teraflops", type=float, help="sustained by one GPU, or by one core, where nothing was measured")
@@ -114,7 +114,7 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
 
 
 def devices_per_run(grid: Grid) -> int:
-    """GPUs that one run asks for, or cores where the scale trains on the CPU.
+    """GPUs per run, or cores if the scale trains on the CPU.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ def _line(
 
 
 def seconds_left(run_status: RunStatus, estimate: Estimate) -> float:
-    """What of a run is still to be done; an interrupted one goes on after its last whole epoch.
+    """Seconds that a run still needs; an interrupted run resumes after its last whole epoch.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def seconds_left(run_status: RunStatus, estimate: Estimate) -> float:
 
 
 def makespan(durations: Iterable[float], slots: int) -> float:
-    """Seconds until all are done when each free slot takes the longest that is left.
+    """Wall time in seconds when each free slot takes the longest remaining run.
 
     Parameters
     ----------

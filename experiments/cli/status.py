@@ -27,7 +27,7 @@ WIDTH_OF_FILES = 160
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what ``status`` can be asked."""
+    """Add the options of ``status``."""
     parser.add_argument("--watch", type=float, nargs="?", const=10, metavar="SECONDS", help="again and again, each 10 seconds")
     parser.add_argument("--report", help="only the runs of this table, such as table2")
     parser.add_argument("--failed", action="store_true", help="only failed runs, all of them")
@@ -91,7 +91,7 @@ def row_names(grid: Grid, report: str | None = None) -> list[tuple[Run, str]]:
 
 
 def view(named: list[tuple[Run, str]], failed_alone: bool = False, most_lines: int | None = None) -> Group:
-    """What is printed: how many runs stand where, the interesting ones first, and what is damaged.
+    """The printed page: the number of runs in each state, the runs that need attention first, and damaged files.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def _remark(state: str, progress: Progress) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them, in two units at most.
+    """A duration in words, in two units at most.
 
     Parameters
     ----------

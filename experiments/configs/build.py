@@ -1,4 +1,4 @@
-"""A run as mmengine's config and as a model: the one way from a run to either, beside its training."""
+"""A run as an mmengine config and as a model, for everything but its training."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

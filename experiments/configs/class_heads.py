@@ -1,4 +1,4 @@
-"""Heads of a detector that tell classes apart, sized by the dataset's classes."""
+"""Heads with one output per class, sized by the dataset's classes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from experiments.spec.run import Run
 
 
 def sized_by_classes(model: dict[str, Any], run: Run, heads: Sequence[str]) -> dict[str, Any]:
-    """The changes of a run's model to its detector, with every head that tells classes apart sized by the dataset.
+    """A run's changes to its detector, with every class head sized by the dataset.
 
     Parameters
     ----------

@@ -105,7 +105,7 @@ def _hooks(run: Run) -> list[dict[str, Any]]:
 
 
 def _processes_section(scale: Scale) -> list[tuple[str, dict[str, Any]]]:
-    """The section on several processes, where there are any."""
+    """The section on several processes; empty for one process."""
     if scale.resources.gpus <= 1:
         return []
     return [("Some necks have parts that not every image reaches.", {"find_unused_parameters": True})]
@@ -138,7 +138,7 @@ def _neck(run: Run) -> dict[str, Any] | list[dict[str, Any]]:
 
 
 def _accepted(neck: str, widths: dict[str, Any]) -> dict[str, Any]:
-    """Those of the widths that a neck takes: one that refines levels has no width of its own."""
+    """The widths that a neck accepts; a neck that only refines levels has no width of its own."""
     options = neck_options(neck)
     return {option: value for option, value in widths.items() if options is None or option in options}
 
@@ -150,7 +150,7 @@ def _train_dataloader(run: Run, task: Task) -> dict[str, Any]:
 
 
 def _measurement(run: Run, task: Task) -> dict[str, Any]:
-    """Validation during training, and the test after it, which decides the metrics; both on the validation images."""
+    """Validation during training, and the final test, whose metrics count; both use the validation images."""
     dataloader = {"batch_size": 1, **_workers(run.scale), "dataset": task.test_dataset(run)}
     evaluator = task.evaluator(run)
     test = {"test_dataloader": dataloader, "test_evaluator": evaluator}

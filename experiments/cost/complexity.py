@@ -88,8 +88,8 @@ def count(run: Run) -> dict[str, float]:
 def training_memory(run: Run) -> int:
     """Peak size in bytes of all tensors while backbone and neck are trained on two images of the scale's `complexity_image`.
 
-    Counted with tensors that have no content: images, weights, their gradients, activations and what operators return on the
-    way; not the scratch memory inside of an operator, the optimiser's state and the heads.
+    Counted with fake tensors: images, weights, gradients, activations and the results of operators. Not counted: scratch memory
+    inside operators, the optimiser's state, the heads.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def training_memory(run: Run) -> int:
 
 
 class TensorMemory(TorchDispatchMode):
-    """Sizes of given tensors and of those that operators return while this mode is on, each from creation to release.
+    """Tracks the memory of given tensors and of all operator results while this mode is on.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ STEPS = {"cpu": (1, 3), "cuda": (3, 10)}
 
 
 def probe(times: TrainingTimeEstimator, statuses: list[RunStatus]) -> None:
-    """Measure each model of which nothing was recorded or measured before; what is measured is kept at once.
+    """Measure every model that was neither recorded nor measured before; each result is saved at once.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from experiments.spec.scale import Scale
 
 @dataclass
 class RecordedTime:
-    """What earlier runs of one kind took: seconds per image of one process, and seconds of one evaluation."""
+    """Times of earlier runs of one kind: seconds per image and process, and seconds per evaluation."""
 
     per_image: list[float] = field(default_factory=list)
     per_evaluation: list[float] = field(default_factory=list)
@@ -83,7 +83,7 @@ class RecordedTimes:
 
 
 def model_key(spec: dict[str, Any]) -> str:
-    """What of a run's spec decides the time per image: neither its seed nor its schedule.
+    """The parts of a run's spec that decide its time per image; the seed and the schedule do not.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ def frames_per_second(runs: list[Run], repetitions: int = REPETITIONS) -> list[f
 
 
 def _warm_up_length(length: int) -> int:
-    """About a quarter, to warm up memory and thread pools at a fraction of the price; a multiple of 64 suits every neck."""
+    """About a quarter, so that warming up memory and thread pools is cheap; every neck accepts a multiple of 64."""
     return min(length, 64 * math.ceil(length / 4 / 64))
 
 

@@ -36,7 +36,7 @@ FALLBACK_FLOPS, FALLBACK_IMAGE, FALLBACK_WIDTH = 267e9, 832 * 1280, 256
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run takes.
+    """The estimated time of a run.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """Of the whole run."""
+        """Seconds of the whole run."""
         return self.seconds_per_iteration * self.iterations + self.evaluation_seconds
 
 
@@ -81,7 +81,7 @@ class TrainingTimeEstimator:
         self.train_images, self.val_images, self.source_of_images = self._images()
 
     def estimate(self, run_status: RunStatus) -> Estimate:
-        """What a run takes, by the best source there is.
+        """Estimate a run's time from the best source available.
 
         Parameters
         ----------
@@ -118,7 +118,7 @@ class TrainingTimeEstimator:
         return self.scale.schedules[run.setting.schedule].epochs * math.ceil(self.train_images / run.effective_batch)
 
     def _images(self) -> tuple[int, int, str]:
-        """Numbers of training and validation images, and where they are from."""
+        """Numbers of training and validation images, and their source."""
         dataset, path = self.scale.dataset, self.scale.dataset_file
         if dataset.kind == "synthetic":
             return dataset.train_count, dataset.val_count, "the scale's"
@@ -137,12 +137,12 @@ class TrainingTimeEstimator:
 
     @property
     def probe_file(self) -> Path:
-        """Where the probe keeps what it has measured."""
+        """The file of the probe's measurements."""
         return COMPLEXITY / self.scale.name / "probe.json"
 
     @cached_property
     def probed(self) -> dict[str, dict[str, Any]]:
-        """What the probe has measured, by `probe_key`."""
+        """The probe's measurements by `probe_key`."""
         entries = self._records.read(self.probe_file)
         return {
             key: entry
@@ -186,7 +186,7 @@ class TrainingTimeEstimator:
 
 
 def _images_with_objects(path: Path) -> int | None:
-    """Images of a small annotation file that have objects; None where it is large, missing or something else."""
+    """Number of images with objects in a small annotation file; None if the file is large, missing or unreadable."""
     try:
         if path.stat().st_size > SMALL_ANNOTATIONS:
             return None

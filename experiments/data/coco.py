@@ -82,7 +82,7 @@ def describe_split(
 
 
 def _check_complete(annotations: Path, images: Path, identity: SplitIdentity, expected: ExpectedSplit) -> None:
-    """Compare counts and hash with what is known of a split, in seconds, before every image is looked at."""
+    """Compare counts and hash with the expected ones, which takes seconds, before every image is checked."""
     remedy = "unpack its archive again, or correct data_root or the scale's expected_splits"
     if expected.annotations_sha256 not in (None, identity.annotations_sha256):
         raise UserError(

@@ -20,7 +20,7 @@ from experiments.spec.datasets import Dataset, ExpectedSplit
 def prepare_dataset(
     dataset: Dataset, folder: Path, data_root: Path | None, expected: Mapping[str, ExpectedSplit] = MappingProxyType({})
 ) -> DatasetIdentity:
-    """Draw a dataset into a folder, or link the folder to where it lies; check and describe it.
+    """Draw a dataset into a folder, or link the folder to it; then check and identify it.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def prepare_dataset(
 
 
 def _remove(folder: Path) -> None:
-    """Remove what an earlier call has drawn or linked; never what a link points to."""
+    """Remove the drawn folder or the link of an earlier call, never the target of a link."""
     if folder.is_symlink():
         folder.unlink()
     elif folder.exists():

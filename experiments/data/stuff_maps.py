@@ -1,4 +1,4 @@
-"""Maps of stuff and things, which some detectors learn from: that each training image has one."""
+"""Check of the maps of stuff and things that some detectors are trained on: one per training image."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from experiments.spec.datasets import CocoDataset
 
 
 def check_stuff_maps(dataset: CocoDataset, data_root: Path) -> dict[str, Any]:
-    """Make sure that every training image has a map of stuff and things, for detectors that learn from it.
+    """Check that every training image has a map of stuff and things.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def check_stuff_maps(dataset: CocoDataset, data_root: Path) -> dict[str, Any]:
 
 
 def _check_labels(path: Path, remedy: str) -> None:
-    """Look into the header: mmcv would read a picture with a palette as three channels of colour."""
+    """Refuse images with a palette, which mmcv would read as three colour channels."""
     with Image.open(path) as image:
         if image.mode != "L":
             raise UserError(f"stuff maps: {path} is not a grey image whose values are labels (mode {image.mode}); {remedy}")

@@ -1,4 +1,4 @@
-"""Runs -> that there is disk for their checkpoints, checked before trainings on GPUs are submitted."""
+"""Pre-flight check of the disk space for the runs' checkpoints."""
 
 import argparse
 import json
@@ -25,7 +25,7 @@ COUNTED_MODELS = 100
 
 
 def check_disk(runs: Sequence[Run]) -> dict[str, Any]:
-    """See that the checkpoints of runs fit on the disk; quotas are not seen.
+    """Check that the checkpoints of runs fit on the disk. Quotas are not considered.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def check_disk(runs: Sequence[Run]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class CheckpointSize:
-    """What the checkpoints of a run take on disk."""
+    """Disk space of a run's checkpoints."""
 
     checkpoint_bytes: float
     kept: int
@@ -72,7 +72,7 @@ class CheckpointSize:
 
 
 def checkpoint_size(run: Run) -> CheckpointSize:
-    """Count the values that a run saves: weights, and what the optimiser keeps of those that are trained.
+    """Count the values in a checkpoint: weights, and the optimiser's state of the trained weights.
 
     Parameters
     ----------
@@ -90,7 +90,8 @@ def checkpoint_size(run: Run) -> CheckpointSize:
 
 
 def _demands(runs: Sequence[Run]) -> list[CheckpointSize]:
-    """Of each run; equal models are counted once, and of very many only some, evenly spread, whose mean stands for the rest."""
+    """Checkpoint size of each run. Equal models are counted once; of very many models an evenly spread sample is counted, and
+    its mean stands for the rest."""
     by_model = {_model_key(run): run for run in runs}
     chosen = list(by_model.items())[:: -(-len(by_model) // COUNTED_MODELS) or 1]
     counted = {key: checkpoint_size(run) for key, run in tqdm(chosen, desc="counting checkpoints", unit="model", mininterval=1)}

@@ -1,4 +1,4 @@
-"""GPUs -> that torch sees them and mmcv's operators compute on them, checked before trainings on them are submitted."""
+"""Pre-flight check of the GPUs: torch sees them, and mmcv's operators compute on them."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ SET_UP = "FORCE_CUDA=1 make setup"
 
 
 def check_gpus(wanted: int) -> dict[str, Any]:
-    """See that torch has the GPUs that a training asks for and that mmcv's operators compute on each of them.
+    """Check that torch sees the requested GPUs and that mmcv's operators compute correctly on each of them.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def _first_line(error: Exception) -> str:
 
 
 def check_operators(device: torch.device) -> None:
-    """Compute each operator that detectors and necks take from mmcv once, forward and backward, and compare with the CPU.
+    """Compare each mmcv operator that detectors and necks use with the CPU, forward and backward.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from experiments.files import read_json
 
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Let the processes of one machine take turns; no effect on a file system without locks.
+    """Serialise the processes of one machine; has no effect on a file system without locks.
 
     Parameters
     ----------
@@ -31,9 +31,9 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
 
 
 def wait_for_lock(file: TextIO, path: Path) -> None:
-    """Take the exclusive POSIX lock of an open file; say who holds it while waiting.
+    """Take the exclusive POSIX lock of an open file; while waiting, print who holds it.
 
-    On a file system without locks, say so and go on without.
+    On a file system without locks, print a warning and continue.
 
     Parameters
     ----------

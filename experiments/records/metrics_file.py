@@ -14,7 +14,7 @@ SOURCES = b'"sources": {'
 
 
 class Provenance(BaseModel):
-    """Where a run's numbers come from. Every field but `versions` is missing in records of before it was kept.
+    """Where a run's numbers come from. Older records lack any field but `versions`.
 
     Attributes
     ----------
@@ -130,9 +130,9 @@ def read_metrics(path: Path) -> RunMetrics | None:
 
 
 def recorded_sources(path: Path) -> dict[str, str] | None:
-    """Path and hash of the sources that a run was trained by; None if the run has recorded none.
+    """Path and hash of a run's recorded sources; None if it recorded none.
 
-    Reads a part of the file: at 10,000 runs, parsing all of each would take most of the time of a dry run.
+    Reads only that part of the file: parsing 10,000 whole files would dominate a dry run.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from experiments.machine import processor
 
 
 def commit() -> dict[str, Any]:
-    """The git commit that the project's files are at, and whether any differs from it; None without git."""
+    """The project's git commit, and whether the files are as committed; None without git."""
     at = _git("rev-parse", "HEAD")
     return {"commit": at, "clean": None if at is None else _git("status", "--porcelain") == ""}
 
@@ -41,7 +41,7 @@ def hardware() -> dict[str, Any]:
 
 
 def peak_memory_gib() -> float:
-    """Most memory in GiB that this process has held: of the GPU's where there is one, else of the main memory."""
+    """Peak memory of this process in GiB: GPU memory if it uses a GPU, else main memory."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

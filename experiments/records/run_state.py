@@ -1,4 +1,4 @@
-"""What a run tells of itself while it is trained: who trains it, how far it is, why it ended."""
+"""The state of a run while it is trained: its lock, its progress, and how it ended."""
 
 import json
 import os
@@ -40,10 +40,10 @@ def write_progress(folder: Path, updates: Progress) -> None:
 
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Hold a run alone; wait while another process trains it, such as one whose Snakemake was killed.
+    """Hold the lock of a run; wait while another process trains it, such as one whose Snakemake was killed.
 
-    The lock is the kernel's and ends with the process that holds it, however that ends. Of a training with several processes
-    the first holds it, the others wait until it does. On a file system without locks a run is trained without.
+    The kernel releases the lock when its process ends, however it ends. Rank 0 takes the lock; the other ranks wait until it
+    has. On a file system without locks the run is trained without one.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What runs have left so far: metrics, progress and the lock, read without disturbing a training."""
+"""The status of runs, read from their metrics, progress and locks without disturbing a training."""
 
 import json
 import math
@@ -27,7 +27,7 @@ FRESH_SECONDS = 300
 
 
 class RunReader:
-    """Reads the records of runs, and keeps a sentence about each that is damaged."""
+    """Reads the files of runs and collects one sentence about each damaged file."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -99,7 +99,7 @@ class RunReader:
         return RunStatus(run, "failed" if progress.state == "failed" else "interrupted", self, progress)
 
     def statuses(self, runs: Iterable[Run]) -> list["RunStatus"]:
-        """How far runs are; those that have no folder are not looked at one by one.
+        """The statuses of runs; runs without a folder cost no file access.
 
         Parameters
         ----------
@@ -132,7 +132,7 @@ class RunStatus:
 
     @cached_property
     def metrics(self) -> dict[str, float | None]:
-        """What the run's test has measured, or else its last validation."""
+        """The metrics of the run's test, or else of its last validation."""
         if self.state == "done":
             found = self.records.metrics_of(self.run.metrics_file)
             return found.metrics if found else {}

@@ -1,4 +1,4 @@
-"""An evaluation server's answer to a submission -> accuracies of a run, checked."""
+"""Results of an evaluation server -> metrics of a run, checked."""
 
 from pathlib import Path
 from typing import Any, Self
@@ -56,7 +56,7 @@ class ServerAnswer(StrictModel):
 
 
 def answer_file(run: str) -> Path:
-    """Where the answer to a run's submission is kept.
+    """The file with the server's results for a run.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a dataset was found to be, kept in ``datasets/<scale>.json`` and in the metrics of every run."""
+"""The identity of a dataset, kept in ``datasets/<scale>.json`` and in the metrics of every run."""
 
 from pathlib import Path
 

@@ -61,7 +61,7 @@ class CocoDataset(StrictModel):
 
 
 class ExpectedSplit(StrictModel):
-    """What a split of a dataset is known to hold; says nothing about a run, which carries what was found.
+    """The expected content of a split. It is not part of a run's identity; a run records what was found.
 
     Attributes
     ----------

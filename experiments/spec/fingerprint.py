@@ -56,8 +56,8 @@ def fingerprints(models: Sequence[str], task: str) -> dict[str, str]:
 def are_current(recorded: dict[str, str], models: Sequence[str], task: str) -> bool:
     """Whether a run that recorded its sources would be trained by the same sources today.
 
-    Each source of today must be among the recorded ones. The reverse need not hold: a source that is not read any more was read
-    by one that has changed.
+    Every source of today must be among the recorded ones. Recorded sources may have gone: whatever used to import them has
+    changed too.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def task_file(task: str) -> Path:
 
 
 def model_sources(models: Sequence[str]) -> list[Path]:
-    """Files of this project that necks and backbones consist of, relative to the project.
+    """Source files of necks and backbones, relative to the project.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def program_fingerprint(programs: Iterable[str], models: Sequence[str] = ()) -> 
 
 
 def _registered_hooks() -> list[Path]:
-    """Modules of necks that register hooks: a config can name them, whatever its neck."""
+    """Modules in `necks` that register hooks, which any config may name."""
     return [
         path
         for path in sorted(NECKS.glob("*.py"))

@@ -8,7 +8,7 @@ Origin = Literal["run", "server", "cost", "paper"]
 
 @dataclass(frozen=True)
 class Metric:
-    """What is known of a metric.
+    """A metric: where it comes from, and how it is printed and compared.
 
     Attributes
     ----------

@@ -78,12 +78,12 @@ class Run:
 
     @property
     def effective_batch(self) -> int:
-        """Images per step of all processes together."""
+        """Global batch size: images per step of all processes together."""
         return max(1, self.scale.resources.gpus) * self.batch_size
 
     @property
     def learning_rate(self) -> float | None:
-        """Of all processes together, by the linear rule; None where neither scale nor schedule changes the detector's own."""
+        """Learning rate by the linear scaling rule; None if the detector's own is used."""
         rate = None
         for part in (self.scale.config, self.scale.schedules[self.setting.schedule].config):
             rate = part.get("optim_wrapper", {}).get("optimizer", {}).get("lr", rate)
@@ -91,7 +91,7 @@ class Run:
 
     @property
     def base_batch_size(self) -> int:
-        """Images per step that the learning rate of the config is meant for."""
+        """Global batch size that the config's learning rate is meant for."""
         schedule = self.scale.schedules[self.setting.schedule]
         return schedule.base_batch_size or self.scale.training.base_batch_size or self.effective_batch
 
@@ -102,13 +102,13 @@ class Run:
 
     @property
     def models(self) -> list[str]:
-        """Registered names of the neck and, where the scale names one, the backbone."""
+        """Registered names of the neck and, if the scale names one, of the backbone."""
         backbone = self.scale.backbones[self.setting.backbone].config.get("type")
         return [*self.setting.neck_types, *([backbone] if backbone else [])]
 
     @cached_property
     def folder(self) -> Path:
-        """Where the run lives."""
+        """The run's folder."""
         return run_folder(self.id)
 
     @cached_property

@@ -92,7 +92,7 @@ class Schedule(StrictModel):
 
 
 class Training(StrictModel):
-    """How a training is computed, beside what is trained; each choice changes the result, if only by rounding.
+    """How a training is computed. Each option changes the result, if only by rounding.
 
     Attributes
     ----------
@@ -115,7 +115,7 @@ class Training(StrictModel):
 
 
 class Resources(StrictModel):
-    """What one training asks of the machine or cluster; says nothing about its result.
+    """Resources of one training. They do not change its result.
 
     Attributes
     ----------
@@ -189,7 +189,7 @@ class Scale(StrictModel):
 
     @property
     def dataset_file(self) -> Path:
-        """The file with the identity of the dataset, which was seen to be complete."""
+        """The file with the identity of the checked dataset."""
         return DATASETS / f"{self.name}.json"
 
     @property

@@ -42,7 +42,7 @@ class Setting(StrictModel):
 
     @property
     def key(self) -> str:
-        """Hash of the setting, 12 hexadecimal digits: what costs are filed under."""
+        """Hash of the setting, 12 hexadecimal digits; the key of its costs."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
     @property
@@ -181,7 +181,7 @@ class Table(StrictModel):
         return not self.compares_complexity if self.train_when_alone is None else self.train_when_alone
 
     def refuse_mixed_settings(self, trained: Iterable[tuple[str, float, float | None]]) -> None:
-        """Let what a neck gains not be mistaken for what a larger batch or another learning rate gains.
+        """Refuse a table whose rows differ in global batch size or learning rate, unless it says so.
 
         Parameters
         ----------
@@ -230,7 +230,7 @@ class Study(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _resolve(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Fill defaults in and replace names of settings; what has not even the right type is left for validation to tell."""
+        """Fill in defaults and replace names of settings. Values of a wrong type are left for validation to report."""
         data = {"report_prefix": f"{data['name']}_", **data}
         parts = {key: data.get(key, {}) for key in ("defaults", "settings", "tables")}
         for key, part in parts.items():

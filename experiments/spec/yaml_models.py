@@ -1,4 +1,4 @@
-"""YAML files read into validated models; whatever is wrong in one becomes a sentence with file and key."""
+"""YAML files read into validated models; an error becomes one sentence with file and key."""
 
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -53,7 +53,7 @@ MERGE = "tag:yaml.org,2002:merge"
 
 
 class _UniqueKeyLoader(_SafeLoader):  # type: ignore[misc, valid-type]
-    """A loader that refuses a key that stands twice in one mapping, where YAML would keep the last silently."""
+    """A loader that refuses duplicate keys, of which YAML would silently keep the last."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)

@@ -1,1 +1,1 @@
-"""What differs between tasks: data, metrics, and what of a model is counted, timed and kept in float32; a file each."""
+"""Detection, instance segmentation, …: the data, metrics, costs and precision of each task, one file each."""

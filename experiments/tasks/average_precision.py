@@ -40,8 +40,8 @@ def average_precision(
 def load(annotations: Path, detections: Path, kind: str = "box") -> tuple[COCO, COCO]:
     """Read ground truth and detections, arguments as for `average_precision`.
 
-    A detected mask is as large as its pixels. Where a detection has a box too, COCO's code would take the box's area, and count
-    small objects as medium ones and medium ones as large.
+    The size of a detected mask is its number of pixels. If a detection also has a box, COCO's code would use the box's area and
+    count small objects as medium and medium ones as large.
     """
     truth = COCO(annotations)
     if kind == "box":

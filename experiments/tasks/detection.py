@@ -83,19 +83,19 @@ class ObjectDetection:
         return metrics
 
     def return_float32(self, model: "nn.Module") -> None:
-        """Pool regions and return predictions in float32: mmcv's RoIAlign and NMS have no bfloat16."""
+        """Pool RoIs and return predictions in float32: mmcv's RoIAlign and NMS have no bfloat16."""
         from experiments.tasks.detector_precision import cast_heads_to_float32
 
         cast_heads_to_float32(model)
 
     def run_every_layer(self, model: "nn.Module", image: "Tensor") -> None:
-        """All heads, on as many regions as the test settings allow."""
+        """All heads, on as many RoIs as the test settings allow."""
         from experiments.tasks.costs.detector import run_every_layer
 
         run_every_layer(model, image)
 
     def predict(self, model: "nn.Module", image: "Tensor") -> None:
-        """The whole detector, with proposals and region pooling."""
+        """The whole detector, with proposals and RoI pooling."""
         from experiments.tasks.costs.detector import predict
 
         predict(model, image)

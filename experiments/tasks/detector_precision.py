@@ -1,4 +1,4 @@
-"""What of mmdetection's detectors stays in float32 under autocast."""
+"""The parts of mmdetection's detectors that stay in float32 under autocast."""
 
 import torch
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_map
 
 
 def cast_heads_to_float32(model: nn.Module) -> None:
-    """Let region extractors read, and heads return, bfloat16 tensors as float32.
+    """Convert bfloat16 to float32 before RoI extractors and after heads.
 
     Parameters
     ----------

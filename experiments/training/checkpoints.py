@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the newest whole one, and the origin that tells whose they are."""
+"""Checkpoints of a run: the newest readable one, and the hash of what it depends on."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ LOADING = ("num_workers", "persistent_workers", "worker_init_fn")
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the most iterations that can be read; one that a kill or a full disk cut short is passed over.
+    """The readable checkpoint with the most iterations; files cut short by a kill or a full disk are skipped.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def origin_of(config: Config, sources: dict[str, str], dataset: dict[str, Any]) 
 
 
 def set_aside_foreign_checkpoints(folder: Path, origin: str) -> None:
-    """Never resume from a checkpoint that another config, dataset or source has left; keep it under another name."""
+    """Rename checkpoints of another config, dataset or source, so that no training resumes from them."""
     mark = folder / "origin.txt"
     if folder.exists() and (not mark.exists() or mark.read_text() != origin):
         number = len(list(folder.parent.glob(f"{folder.name}_superseded_*"))) + 1
@@ -67,7 +67,7 @@ def set_aside_foreign_checkpoints(folder: Path, origin: str) -> None:
 
 
 def remove_cut_short(checkpoints: Path) -> None:
-    """Remove what a full disk has left of the checkpoint that found no room."""
+    """Remove the incomplete checkpoint that a full disk has left."""
     for draft in checkpoints.glob("*.draft"):
         draft.unlink()
     newest = max(checkpoints.glob("*.pth"), key=lambda path: path.stat().st_mtime_ns, default=None)

@@ -1,4 +1,4 @@
-"""The processes of one training, met through torch.distributed."""
+"""The process group of a training."""
 
 import os
 
@@ -8,7 +8,7 @@ from mmengine.dist import init_dist
 
 
 def join_processes(config: Config) -> None:
-    """Meet the other processes that torchrun has started, each with its GPU, or all on the CPU.
+    """Join the process group that torchrun has started: one GPU per rank, or all ranks on the CPU.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Several processes for one training: torchrun, whose end is that of one process, a sentence and an exit code."""
+"""Launch a training with several processes through torchrun; it ends like one process, with one sentence and one exit code."""
 
 import logging
 import os
@@ -16,9 +16,9 @@ TOLD_TO_STOP = {os.EX_TEMPFAIL, -signal.SIGTERM, -signal.SIGUSR1, -signal.SIGINT
 
 
 def main() -> None:
-    """Start as many processes as the first argument says, each with the arguments of Python that follow.
+    """Start as many processes as the first argument says; the other arguments are those of Python.
 
-    Exit codes: 75 when a signal ended them and the same command goes on, 1 after a failure.
+    Exit codes: 75 after a signal, when the same command resumes the training; 1 after a failure.
     """
     os.environ.update(ENVIRONMENT)
     # Silence torchrun's failure log: the failed rank has already printed its error.

@@ -1,4 +1,4 @@
-"""Where else a training can be followed: TensorBoard, MLflow and Weights & Biases, through mmengine's backends."""
+"""Loggers of a training: TensorBoard, MLflow and Weights & Biases, through mmengine's backends."""
 
 import importlib.util
 import os
@@ -16,7 +16,7 @@ PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}
 
 
 def use_loggers(config: Config, loggers: Sequence[str]) -> None:
-    """Add backends to the visualiser of a config, which mmengine's own hook gives every loss and metric to.
+    """Add backends to a config's visualiser, to which mmengine's logger hook sends every loss and metric.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def use_loggers(config: Config, loggers: Sequence[str]) -> None:
 
 
 def keep_mlflow_run(loggers: Sequence[str]) -> None:
-    """Let the measurement after a training belong to MLflow's run of the training, which mmengine has closed.
+    """Log the final test to the training's MLflow run, which mmengine has closed.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ from experiments.training.distributed import join_processes
 
 
 def write_submission(run: Path, scale: Scale, output: Path, threads: int) -> list[Path]:
-    """Find objects on a scale's test images with a run's newest checkpoint and write them as the server wants them.
+    """Detect objects in a scale's test images with a run's last checkpoint, and write them in the server's format.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def _point_to_test_set(config: Config, scale: Scale, test_set: TestSet, detectio
 
 
 def _stem(config: Config, test_set: TestSet) -> str:
-    """The server's pattern for names of files, with neck, detector, backbone, schedule and id as the name of the algorithm."""
+    """File name in the server's pattern, with neck, detector, backbone, schedule and run id as the algorithm's name."""
     spec = config.run_spec.to_dict()
     parts = [*neck_types(spec["neck"]), *(spec[part]["name"] for part in ("detector", "backbone", "schedule")), config.run_id]
     # The server splits file names at underscores.
@@ -149,7 +149,7 @@ def _write_archives(detections: Path, output: Path, stem: str) -> list[Path]:
 
 
 def _entries(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    """Masks go without their boxes: where both are given, COCO's code takes the size of an object from its box."""
+    """Drop the boxes of masks: given both, COCO's code takes an object's size from its box."""
     return found if kind == "box" else [{key: value for key, value in entry.items() if key != "bbox"} for entry in found]
 
 

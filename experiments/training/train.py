@@ -42,7 +42,7 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def train(config_file: Path, dataset: DatasetIdentity, threads: int, loggers: Sequence[str] = ()) -> RunMetrics:
-    """Train the run of a config file as far as it is not trained yet, and measure it.
+    """Train the run of a config file from its newest checkpoint, and test it.
 
     Parameters
     ----------
@@ -121,14 +121,14 @@ def train(config_file: Path, dataset: DatasetIdentity, threads: int, loggers: Se
 
 
 def _effective_setting(config: Config) -> dict[str, float]:
-    """Images per step of all processes together, and the learning rate at which they were trained."""
+    """The global batch size and the learning rate of the training."""
     batch = get_world_size() * config.train_dataloader.batch_size
     rate = scaled_learning_rate(config.optim_wrapper.optimizer.lr, batch, config.auto_scale_lr.base_batch_size)
     return {"effective_batch": batch, "learning_rate": rate}
 
 
 def _seconds_per_iteration(runner: Runner) -> float | None:
-    """Mean over the whole training, however many processes have shared it one after the other."""
+    """Mean over the whole training, including the time before resumptions."""
     seconds = runner.message_hub.get_info("training_seconds", 0.0)
     return seconds / runner.max_iters if seconds else None
 
@@ -143,7 +143,7 @@ def _build(config: Config) -> Runner:
 
 
 def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[str]) -> RunMetrics:
-    """Train while no other process trains the same run, and leave word of how it ended; of several processes one says it."""
+    """Train while holding the run's lock, and record how the training ended; of several ranks one reports it."""
     folder = config.parent
     raise_if_failed_for_good(folder)
     with run_lock(folder):
@@ -172,8 +172,8 @@ def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[st
 def main() -> None:
     """Train and measure one run.
 
-    Exit codes: 0 when its metrics are written, 1 when it cannot go on as it is, 75 when a signal ended it and the same command
-    goes on.
+    Exit codes: 0 when the metrics are written; 1 after a failure; 75 after a signal, when the same command resumes the
+    training.
     """
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--dataset", required=True, type=Path, help="identity of the dataset, JSON")

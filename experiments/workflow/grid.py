@@ -16,7 +16,7 @@ from experiments.spec.yaml_models import validate
 
 
 class Grid:
-    """What a configuration asks for.
+    """The tables, rows and runs of a configuration.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Grid:
             self._check_answers()
 
     def _check_answers(self) -> None:
-        """Refuse an answer of an evaluation server that belongs to no run: under a wrong name it would be overlooked."""
+        """Refuse an evaluation server's results that belong to no run: a misnamed file would be overlooked."""
         if misplaced := sorted(FORMER_SERVER_RESULTS.glob("*.json")):
             raise UserError(f"{misplaced[0]}: the evaluation server's results lie in {SERVER_RESULTS}/; move the files there")
         for path in sorted(SERVER_RESULTS.glob("*.json")):
@@ -86,7 +86,7 @@ class Grid:
 
     @cached_property
     def runs(self) -> dict[str, Run]:
-        """All runs by id, each once however many rows ask for it."""
+        """All runs by id; a run that several rows share is listed once."""
         return {run.id: run for report in self.tables for run in self.runs_of(report)}
 
     @property
@@ -117,7 +117,7 @@ class Grid:
 
     @cached_property
     def _runs_of_reports(self) -> dict[str, list[Run]]:
-        """Computed once: Snakemake asks for each table's runs again and again, and a run computes its id once."""
+        """Cached, because Snakemake asks for each table's runs repeatedly and a run computes its id once."""
         seeds = self.configuration.seeds
         return {
             report: [Run(setting, self.scale, seed) for setting in self.table(report).settings for seed in seeds]

@@ -1,4 +1,4 @@
-"""What a training asks of the machine or the cluster, in Snakemake's words."""
+"""Snakemake resources and the launch command of a training."""
 
 import math
 from typing import Any
@@ -19,9 +19,10 @@ def launcher(scale: Scale) -> str:
 
 
 def resources_per_attempt(scale: Scale, is_dry_run: bool) -> dict[str, Any]:
-    """Memory (MB) and time limit (minutes) of a training: the scale's at the first attempt, growing to twice that.
+    """Memory (MB) and time limit (minutes) of a training: the scale's at the first attempt, growing to twice that with retries.
 
-    A dry run has one attempt and needs no folder for temporary files: three functions less per run are a seventh of its time.
+    A dry run has one attempt and needs no temporary folder, so it gets constants; three functions per run would take a seventh
+    of its time.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ def resources_per_attempt(scale: Scale, is_dry_run: bool) -> dict[str, Any]:
 
 
 def gpu_resources(scale: Scale) -> dict[str, int]:
-    """What a job on GPUs asks for; empty without GPUs.
+    """Snakemake resources of a job on GPUs; empty without GPUs.
 
     On one machine such jobs run one after the other (`gpu_training`), because nothing else keeps two from the same GPU. One
     process starts those of all GPUs: one task, not one per GPU, and all GPUs in one machine.

@@ -1,4 +1,4 @@
-"""What the Snakefile sets once for the process that reads it, and for every job."""
+"""Settings that the Snakefile makes once for its own process and for every job."""
 
 import gc
 import os
@@ -16,7 +16,7 @@ LOGGED = " 2>&1 | tee {log} >&2"
 
 
 def prepare_process(is_main: bool) -> None:
-    """Set garbage collection, signals and the name of this call of Snakemake.
+    """Configure garbage collection, signals and the id of this Snakemake call.
 
     Parameters
     ----------
@@ -34,13 +34,13 @@ def prepare_process(is_main: bool) -> None:
 
 
 def collect_garbage_again() -> None:
-    """Turn garbage collection on when the jobs start; what planning has made is left out of it."""
+    """Re-enable garbage collection when the jobs start, without the objects of the DAG."""
     gc.freeze()
     gc.enable()
 
 
 def asked_targets(settings: DAGSettings | None) -> frozenset[str]:
-    """The files and rules that a call of Snakemake asks for; empty where none is named.
+    """The requested files and rules of this Snakemake call; empty if none is named.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The Snakefile's questions about its rules' inputs and parameters, each answered from its wildcards and the grid alone."""
+"""Input functions and parameters of the Snakefile's rules, computed from wildcards and the grid alone."""
 
 import hashlib
 import inspect
@@ -27,7 +27,7 @@ Function = TypeVar("Function", bound=Callable)
 
 
 def _with_cached_signature(function: Function) -> Function:
-    """Keep a function's signature with it: Snakemake asks for it several times for each job."""
+    """Cache a function's signature, which Snakemake inspects several times for each job."""
     function.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
     return function
 
@@ -54,11 +54,11 @@ class Targets:
 
     @cached_property
     def asked(self) -> frozenset[str]:
-        """The files and rules that the user asked for; the rule ``all`` where none is named."""
+        """The requested files and rules; the rule ``all`` if none is named."""
         return frozenset(self._asked()) or frozenset({ALL})
 
     def all_reports(self, _wildcards: object = None) -> list[str]:
-        """All tables and figures. Asking for them also asks for the trainings that a table about cost would do without."""
+        """All tables and figures, including the trainings that a table about cost would do without."""
         tables = [str(REPORTS / f"{report}.md") for report in self.grid.tables]
         figures = [f"{report}_{figure}" for report in self.grid.reports_with_figures for figure in (*FIGURE_NAMES, "flops")]
         figures += [f"{report}_latency" for report in self.grid.reports_on_cost]
@@ -66,7 +66,7 @@ class Targets:
 
     @cache  # noqa: B019 - there is one object of this class, and it lives as long as its process
     def trains(self, report: str) -> bool:
-        """Whether what a table lacks is trained for it: not for a table about cost that is asked for alone.
+        """Whether missing runs of a table are trained; not for a table about cost that is requested alone.
 
         Parameters
         ----------
@@ -81,7 +81,7 @@ class Targets:
         )
 
     def runs_to_store(self, _wildcards: object, input: object) -> list[str]:
-        """Ids of the missing runs that were asked for; empty, which means all, where a command line cannot hold them."""
+        """Ids of the requested missing runs; empty, meaning all, if they do not fit into a command line."""
         missing = [run for run in self._asked_runs() if not metrics_file(run).exists()]
         return missing if len(missing) <= NAMED_RUNS else []
 
@@ -117,12 +117,13 @@ class Targets:
 
     @property
     def runs_that_may_be_trained(self) -> str:
-        """Regular expression of their ids; it fits none where the configuration forbids training."""
+        """Regular expression of the ids of runs that may be trained; it matches nothing if the configuration forbids
+        training."""
         return "none" if self.grid.configuration.train == "none" else "[0-9a-f]{12}"
 
     @cache  # noqa: B019
     def state_of(self, identifier: str) -> Literal["missing", "stale", "done"]:
-        """Whether a run has finished, and with today's sources.
+        """Whether a run is missing, stale or done.
 
         Parameters
         ----------
@@ -140,10 +141,10 @@ class Targets:
 
     @_with_cached_signature
     def dataset_to_train_on(self, wildcards: Any) -> list[str]:
-        """The identity of the dataset, which was seen to be complete; also tells Snakemake to train a stale run again.
+        """The checked dataset of a run to train; also forces a stale run to be trained again.
 
-        A run that is done has no inputs, so nothing that has gone or changed trains it again. A stale one is forced, as by
-        ``--forcerun``. Times and recorded parameters would not do: a run may have been moved, and a source put back.
+        A finished, current run has no inputs, so a missing or changed file never retrains it. A stale run is forced, as by
+        ``--forcerun``. Modification times and recorded parameters would not do: runs are moved, and sources are put back.
         """
         state = self.state_of(wildcards.run)
         if state == "stale":
@@ -152,13 +153,13 @@ class Targets:
 
     @_with_cached_signature
     def stuff_maps(self, wildcards: Any) -> list[str]:
-        """What shows that the maps of stuff and things that a run trains on were checked."""
+        """The check of the maps of stuff and things, if a run trains on them."""
         needed = self.grid.trains_on_stuff_maps(self.run(wildcards.run)) and self.state_of(wildcards.run) != "done"
         return [self.stuff_maps_checked] if needed else []
 
     @_with_cached_signature
     def preflight_markers(self, wildcards: Any) -> list[str]:
-        """Files that trainings on GPUs wait for; whether a run asks for GPUs never changes."""
+        """Markers of passed pre-flight checks, for trainings on GPUs."""
         waits = self.grid.scale.resources.gpus and self.state_of(wildcards.run) != "done"
         return [f"{run_folder(wildcards.run)}/ready"] if waits else []
 
@@ -170,7 +171,7 @@ class Targets:
         return shlex.join(["--scale", self.grid.scale.name, "--seed", str(run.seed), "--setting", setting])
 
     def training_date(self, wildcards: Any) -> str:
-        """When a run finished: as a parameter it makes a new submission of a run that was trained again."""
+        """When a run finished; as a parameter it renews the submission of a run that was trained again."""
         path = metrics_file(wildcards.run)
         return datetime.fromtimestamp(path.stat().st_mtime).isoformat() if path.exists() else "never"
 
@@ -187,7 +188,7 @@ class Targets:
         return str(self.grid.scale.dataset_file)
 
     def dataset_of_classes(self, wildcards: Any) -> list[str]:
-        """The identity of the dataset, if the classes that size a model are read from it."""
+        """The identity of the dataset, if the classes are read from it."""
         scale = self.grid.scale
         is_own = getattr(wildcards, "at", scale.name) == scale.name
         return [self.dataset_checked] if is_own and scale.dataset.classes == "annotations" else []
@@ -213,23 +214,23 @@ class Targets:
         return [self.gpus_checked, self.disk_checked]
 
     def gpus_to_check(self, _wildcards: object, input: object) -> int:
-        """Number of GPUs that are tried before any training is submitted; untracked, as it takes the input."""
+        """Number of GPUs to check. The unused `input` argument keeps Snakemake from tracking this value (snakemake#3895)."""
         resources = self.grid.scale.resources
         return resources.gpus if resources.check_gpus else 0
 
     def configuration_json(self, _wildcards: object, input: object) -> str:
-        """The configuration as JSON; untracked."""
+        """The configuration as JSON; untracked, see `gpus_to_check`."""
         return self.grid.configuration.model_dump_json()
 
     # Reports.
 
     def metrics_of_table(self, wildcards: Any) -> list[str]:
-        """Files that a table is made from: of all its runs, or of those that exist where none is trained for it."""
+        """Metrics files of a table: of all its runs, or of the finished ones if none is trained for it."""
         trains = self.trains(wildcards.report)
         return self._metrics(wildcards.report) if trains else self._existing_metrics(wildcards.report)
 
     def metrics_of_figures(self, wildcards: Any) -> list[str]:
-        """The trainings that a figure asks for where its table would do without them."""
+        """Metrics files that a figure needs although its table would do without them."""
         return [] if self.grid.table(wildcards.report).is_trained_for_itself else self._metrics(wildcards.report)
 
     def dataset_of_table(self, wildcards: Any) -> list[str]:
@@ -237,7 +238,7 @@ class Targets:
         return [self.dataset_checked] if self.metrics_of_table(wildcards) else []
 
     def state_of_runs(self, wildcards: Any) -> str:
-        """Hash of what a table is made from: as a parameter it collects again when a file has gone or a run become stale."""
+        """Hash of a table's inputs; as a parameter it collects again when a file is gone or a run has become stale."""
         metrics = self.metrics_of_table(wildcards)
         is_kept = self.grid.configuration.train == "none"
         stale = [run.id for run in self.grid.runs_of(wildcards.report) if self.state_of(run.id) == "stale"] if is_kept else []
@@ -275,7 +276,7 @@ class Targets:
         return json.dumps([setting.model_dump() for setting in self.grid.table(wildcards.report).settings])
 
     def fingerprint_of(self, *programs: str) -> str:
-        """One hash of the sources of programs; as a parameter it runs their rule again when one has changed.
+        """Fingerprint of programs; as a parameter it reruns their rule when a source changes.
 
         Parameters
         ----------
@@ -285,7 +286,7 @@ class Targets:
         return program_fingerprint(programs)
 
     def cost_fingerprint(self, wildcards: Any) -> str:
-        """One hash of the sources that decide the cost of a report's rows."""
+        """Fingerprint of the sources that decide the cost of a report's rows."""
         runs = self.grid.runs_of(wildcards.report)
         models = sorted({model for run in runs for model in run.models})
         tasks = sorted({str(task_file(run.task)) for run in runs})

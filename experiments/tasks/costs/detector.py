@@ -15,7 +15,7 @@ OBJECTS_PER_IMAGE = 7
 
 
 def run_every_layer(detector: nn.Module, image: Tensor) -> None:
-    """Run the backbone, the neck and all heads, on as many regions as the test settings allow.
+    """Run the backbone, the neck and all heads, on as many RoIs as the test settings allow.
 
     Parameters
     ----------
@@ -40,10 +40,10 @@ def run_every_layer(detector: nn.Module, image: Tensor) -> None:
 
 @torch.no_grad()
 def predict(detector: nn.Module, image: Tensor) -> None:
-    """The whole detector once, with proposals and region pooling.
+    """Run the whole detector once, with proposals and RoI pooling.
 
-    Random weights would detect nothing and skip the heads' work; so the heads get as many regions as the test settings allow,
-    the first ones of a sequence that is the same for every detector.
+    Random weights would detect nothing and skip the heads' work. So the RoI heads get as many RoIs as the test settings allow,
+    taken from a sequence that is the same for every detector.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def random_batch(run: Run, detector: nn.Module, device: str) -> dict[str, Any]:
 
 
 def dense_head(detector: nn.Module) -> nn.Module:
-    """The head that reads the pyramid: of a detector of one stage its only one, of others the one that proposes regions.
+    """The dense head: the only head of a one-stage detector, the RPN head of others.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def dense_head(detector: nn.Module) -> nn.Module:
 
 
 def roi_heads(detector: nn.Module) -> list[tuple[nn.Module, nn.Module, int]]:
-    """Region extractor, head and number of regions at test time, of every head of every stage; none of a single stage.
+    """RoI extractor, RoI head and number of RoIs at test time, for every RoI head of every stage.
 
     Parameters
     ----------

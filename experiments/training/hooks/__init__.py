@@ -1,4 +1,4 @@
-"""What acts while a training runs: importing this package registers every hook, loop and wrapper that configs name."""
+"""Hooks, loops and wrappers of a training; importing this package registers them."""
 
 from experiments.training.hooks import bfloat16, history, interruption, loss_guard, memory, progress, seeding
 

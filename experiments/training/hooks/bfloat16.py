@@ -18,7 +18,7 @@ from experiments.tasks.task import load_task
 class BFloat16OptimWrapper(OptimWrapper):
     """Forward passes under bfloat16 autocast, on CPU and GPU.
 
-    bfloat16 has the range of float32, so that no loss needs to be scaled; mmengine's `AmpOptimWrapper` scales, and needs a GPU.
+    bfloat16 has the range of float32, so the loss needs no scaling; mmengine's `AmpOptimWrapper` scales it and needs a GPU.
     """
 
     @contextmanager
@@ -30,7 +30,7 @@ class BFloat16OptimWrapper(OptimWrapper):
 
 @HOOKS.register_module()
 class HeadPrecisionHook(Hook):
-    """Under bfloat16 autocast, let the model compute in float32 what bfloat16 is not implemented for."""
+    """Under bfloat16 autocast, let the model compute in float32 what has no bfloat16 implementation."""
 
     def before_train(self, runner: Runner) -> None:
         """Prepare the model as its task says."""

@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 
 def losses_of(outputs: dict[str, Any] | None) -> dict[str, float]:
-    """The losses among what a training step has returned, by name.
+    """The losses in a training step's output, by name.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class HistoryHook(Hook):
         self.points = points
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Set the distance of the points."""
+        """Set the interval between recorded points."""
         iterations = len(runner.train_dataloader)
         points_per_epoch = max(1, round(self.points * iterations / runner.max_iters))
         self.interval = math.ceil(iterations / points_per_epoch)
@@ -42,7 +42,7 @@ class HistoryHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
-        """Take the losses of the iteration in."""
+        """Add the losses of the iteration."""
         hub = runner.message_hub
         pending = [*hub.get_info("pending_losses", []), losses_of(outputs)]
         if len(pending) == self.interval or batch_idx + 1 == len(runner.train_dataloader):

@@ -1,4 +1,4 @@
-"""An interruption of a training: the signals that announce it, the checkpoint that it writes, the loop that goes on from it."""
+"""Interruption of a training: signals, the checkpoint written on them, and the loop that resumes from it."""
 
 import os
 import random
@@ -21,16 +21,15 @@ CHECKPOINT = "interrupted.pth"
 
 
 class InterruptionError(Exception):
-    """A training that a signal has ended; it goes on when it is started again."""
+    """A training was ended by a signal; it resumes when it is started again."""
 
 
 @HOOKS.register_module()
 class InterruptionHook(Hook):
-    """On SIGTERM or SIGUSR1, which clusters send before they take a node away, write a checkpoint after the iteration and stop.
+    """On SIGTERM or SIGUSR1, which clusters send before preemption, write a checkpoint after the iteration and stop.
 
-    What the checkpoint of an epoch's end need not keep is in this one: the state of every process's random numbers and its
-    buffers, such as the running statistics of its normalisations. During a validation nothing is written, because the
-    checkpoint of the epoch is already there.
+    Unlike the checkpoint of an epoch, this one also holds every rank's random state and buffers, such as the running statistics
+    of normalisations. During a validation nothing is written, because the epoch's checkpoint exists already.
     """
 
     priority = "LOWEST"
@@ -43,33 +42,33 @@ class InterruptionHook(Hook):
         self.saved_processes: list[dict[str, Any]] | None = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep what an interruption has saved of each process."""
+        """Keep each rank's state from the checkpoint of an interruption."""
         self.saved_processes = checkpoint["meta"].get("processes")
 
     def before_train(self, runner: Runner) -> None:
-        """Listen to the signals."""
+        """Install the signal handlers."""
         self.training = True
         self.previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
 
     def after_train(self, runner: Runner) -> None:
-        """Leave the signals to whom they belonged."""
+        """Restore the previous signal handlers."""
         for number, handler in self.previous.items():
             signal.signal(number, handler)
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """From here on a signal ends the process at once, and so does one that came after the last step: its epoch is saved."""
+        """End the process at once on a signal, also on one that came after the last step: the epoch is saved."""
         self.training = False
         if self.received:
             raise InterruptionError(f"stopped by {self.received.name} before a validation; the same command goes on")
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """From here on a signal is answered with a checkpoint again."""
+        """Write a checkpoint on a signal again."""
         self.training = True
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
-        """Write the checkpoint and stop, if any process was told to.
+        """Write the checkpoint and stop, if any rank received a signal.
 
         Raises
         ------
@@ -90,13 +89,13 @@ class InterruptionHook(Hook):
         )
 
     def before_replay(self, runner: Runner) -> None:
-        """From here on a signal ends the process at once: what is saved of the epoch is still all that is done of it."""
+        """End the process at once on a signal: nothing new has been computed since the checkpoint."""
         self.training = False
         if self.received:
             raise InterruptionError(f"stopped by {self.received.name} before the first step; the same command goes on")
 
     def restore_process(self, runner: Runner) -> None:
-        """Give this process back what it had when it was interrupted, and answer a signal with a checkpoint again."""
+        """Restore this rank's state from before the interruption, and write a checkpoint on a signal again."""
         self.training = True
         if self.saved_processes is None or len(self.saved_processes) != get_world_size():
             return
@@ -117,9 +116,9 @@ class InterruptionHook(Hook):
 
 @LOOPS.register_module()
 class InterruptibleTrainLoop(EpochBasedTrainLoop):
-    """mmengine's loop over epochs, which can begin in the middle of one.
+    """mmengine's epoch-based loop, able to start within an epoch.
 
-    The batches before that point are loaded, so that loading draws the same random numbers as it did, and left out.
+    The batches before that point are loaded and skipped, so that the dataloader draws the same random numbers again.
     """
 
     def run_epoch(self) -> None:

@@ -1,4 +1,4 @@
-"""The end of a training whose loss is not finite or diverges."""
+"""Stop a training whose loss is not finite or diverges."""
 
 import math
 
@@ -12,7 +12,7 @@ from experiments.training.hooks.history import losses_of
 
 @HOOKS.register_module()
 class InvalidLossHook(Hook):
-    """Stop a training whose loss is not finite or grows beyond hope before a checkpoint of it is written.
+    """Stop a training whose loss is not finite or diverges, before a checkpoint is written.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class InvalidLossHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
-        """Look at the total loss of the iteration.
+        """Check the total loss of the iteration.
 
         Raises
         ------
@@ -46,7 +46,7 @@ class InvalidLossHook(Hook):
             raise self._stop(runner, f"the loss diverges, {first:.3g} at the beginning and {last:.3g} {place}")
 
     def _means(self, runner: Runner, loss: float) -> tuple[float, float]:
-        """Mean losses of the first and of the last iterations; in the message hub they survive an interruption."""
+        """Mean losses of the first and of the last iterations, kept in the message hub, which survives interruptions."""
         losses = [*runner.message_hub.get_info("last_losses", []), loss][-self.window :]
         runner.message_hub.update_info("last_losses", losses)
         last = sum(losses) / len(losses)

@@ -19,7 +19,7 @@ from experiments.errors import UserError
 
 @HOOKS.register_module()
 class ChannelsLastHook(Hook):
-    """Keep the weights, and so all feature maps, with the channels of a pixel beside each other in memory."""
+    """Store the weights, and so all feature maps, in the channels_last memory format."""
 
     def before_train(self, runner: Runner) -> None:
         """Convert the model's weights."""
@@ -28,9 +28,9 @@ class ChannelsLastHook(Hook):
 
 @HOOKS.register_module()
 class GradientCheckpointingHook(Hook):
-    """Compute the inner results of parts of the model again in the backward pass instead of keeping them.
+    """Recompute the activations of parts of the model in the backward pass instead of storing them.
 
-    mmengine's `activation_checkpointing` loses, without a word, the gradients of parts that read a list of levels, as necks do.
+    mmengine's `activation_checkpointing` silently loses the gradients of parts that read a list of levels, as necks do.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class GradientCheckpointingHook(Hook):
 
 
 def checkpoint_gradients(model: nn.Module, parts: Sequence[str]) -> None:
-    """Let parts of a model keep no inner results for the backward pass.
+    """Let parts of a model store no activations for the backward pass.
 
     Parameters
     ----------
@@ -80,13 +80,13 @@ def checkpoint_gradients(model: nn.Module, parts: Sequence[str]) -> None:
 
 
 def _contexts(part: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
-    """Of the forward pass, and of the one that is computed again."""
+    """Contexts of the forward pass and of its recomputation."""
     return nullcontext(), _frozen_batch_norm_statistics(part)
 
 
 @contextmanager
 def _frozen_batch_norm_statistics(part: nn.Module) -> Iterator[None]:
-    """Batch normalisations have seen the batch already: what they keep of it does not change a second time."""
+    """Keep batch normalisation from updating its running statistics a second time."""
     kept = [(m, m.momentum, m.num_batches_tracked.clone()) for m in part.modules() if isinstance(m, _BatchNorm) and m.training]
     for module, _, _ in kept:
         module.momentum = 0.0

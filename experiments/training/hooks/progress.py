@@ -19,7 +19,7 @@ SECONDS_BETWEEN_NEWS = 30.0
 
 
 class ProgressHook(Hook):
-    """Print one line per epoch, and keep the run's ``progress.json`` and the time spent on it up to date.
+    """Print one line per epoch, and keep ``progress.json`` and the training time up to date.
 
     Parameters
     ----------
@@ -37,11 +37,11 @@ class ProgressHook(Hook):
         self.metrics: dict[str, float] | None = None
 
     def before_train_epoch(self, runner: Runner) -> None:
-        """Forget the time between epochs, in which the run was validated and saved."""
+        """Exclude the time between epochs, which validation and checkpoints take."""
         self.last: float | None = None
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        """Begin to count with the first iteration of the epoch; from then on loading counts too."""
+        """Start the clock at the first iteration of the epoch; from then on data loading counts too."""
         self.last = self.last or time.monotonic()
 
     def after_train_iter(
@@ -57,7 +57,7 @@ class ProgressHook(Hook):
 
     @master_only
     def after_train_epoch(self, runner: Runner) -> None:
-        """Tell the epoch, the loss at its end and the time that is left."""
+        """Print the epoch, its last loss and the time left."""
         done = runner.epoch + 1
         loss = runner.message_hub.get_info("history")[-1]["loss"]
         left = self._write(runner, done, runner.iter, loss)
@@ -70,7 +70,7 @@ class ProgressHook(Hook):
 
     @master_only
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Keep what the validation has found."""
+        """Record the metrics of the validation."""
         self.metrics = load_task(runner.cfg.task).validation_metrics(metrics or {})
         write_progress(self.folder, Progress(metrics=self.metrics))
 

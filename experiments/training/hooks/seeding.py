@@ -1,4 +1,4 @@
-"""Seeds that make a resumed training go on as if it had never stopped."""
+"""Seeds that make a resumed training equal to an uninterrupted one."""
 
 import random
 
@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 @HOOKS.register_module()
 class EpochSeedHook(Hook):
-    """Seed every generator anew at the start of each epoch, so that a resumed training goes on as if it had never stopped.
+    """Seed all random number generators at the start of each epoch, so that a resumed training equals an uninterrupted one.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class EpochSeedHook(Hook):
 
 @FUNCTIONS.register_module()
 def seed_worker(worker_id: int) -> None:
-    """Seed a process that loads data from the seed that torch draws for it at the start of the epoch, after `EpochSeedHook`.
+    """Seed a dataloader worker with the seed that torch draws for it at the start of the epoch, after `EpochSeedHook`.
 
     mmengine's own function gives it the same seed in every epoch.
 
