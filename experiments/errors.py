@@ -33,7 +33,7 @@ def build_errors_as_user_errors(subject: str) -> Iterator[None]:
     Parameters
     ----------
     subject : str
-        What is built.
+        Subject of the sentence: what is being built.
 
     Raises
     ------

@@ -186,7 +186,7 @@ def measure(case: Case, name: str, repetitions: int) -> list[dict[str, object]]:
     Parameters
     ----------
     case : Case
-        What is computed.
+        The computation to time.
     name : str
         Key of `PASSES`.
     repetitions : int

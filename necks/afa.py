@@ -127,7 +127,7 @@ class TransformerBlock(nn.Module):
     cross : bool
         Whether keys and values come from another map, which then has a normalisation of its own.
     mlp_ratio, use_dwconv, pool_norm
-        As of `AFA`.
+        Options of `AFA`.
     """
 
     def __init__(

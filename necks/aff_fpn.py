@@ -36,7 +36,7 @@ class AFFFPN(BaseModule):
     reduction : int
         By how much the attention's hidden layer is narrower than the map.
     context : {'global+local', 'global+global', 'local+local'}
-        What the two branches of the attention see.
+        Inputs of the two branches of the attention.
     scale : {1, 2}
         Factor of 'aff': 2 keeps the scale of a sum, as in the published code; the paper's equation 4 has none.
     norm_cfg : dict, optional

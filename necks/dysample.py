@@ -29,7 +29,7 @@ class DySampleFPN(BaseModule):
     num_outs : int
         Number of outputs, at least the number of inputs; levels above them are subsampled from the highest output.
     style, groups, dyscope
-        As of `DySample`.
+        Options of `DySample`.
     init_cfg : dict, optional
         mmengine's initialisation of all layers; by default Xavier (uniform) as FPN has, and DySample's own for its layers.
 

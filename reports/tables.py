@@ -30,11 +30,11 @@ class Cell:
     measured, deviation : str or None
         Mean over the seeds, and their standard deviation where several ran.
     published : str or None
-        As printed in the paper.
+        Published number as printed.
     difference : str or None
         Measured minus published, where both come from the paper's setting.
     missing : str
-        What stands in place of a value that was not measured.
+        Text in place of a value that was not measured.
     best, published_best : bool
         Whether the value leads its column.
     """

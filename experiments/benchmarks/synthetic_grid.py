@@ -33,7 +33,7 @@ def write_studies(folder: Path, rows: int, rows_per_table: int) -> None:
     rows : int
         Number of rows of all tables together.
     rows_per_table : int
-        At most.
+        Largest number of rows in a table.
     """
     necks = _necks(rows)
     tables = [list(islice(necks, rows_per_table)) for _ in range(-(-rows // rows_per_table))]
@@ -76,7 +76,7 @@ def leave_runs(runs: list[Run], finished: int) -> None:
     Parameters
     ----------
     runs : list of Run
-        All of them.
+        All runs of the grid.
     finished : int
         Number of finished runs.
     """

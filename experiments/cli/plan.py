@@ -38,7 +38,7 @@ class Line:
     rows, runnable, runs, done : int
         Rows, those that can be run, their runs and those that have metrics.
     hours, hours_left : float
-        Of GPUs, or of cores where the scale trains on the CPU: for all runs, and for what is not done yet.
+        GPU hours, or core hours if the scale trains on the CPU: of all runs, and of what is not done yet.
     wall_seconds : float
         Until what is left is done, on the given GPUs or cores.
     seconds_per_iteration : (float, float) or None
@@ -186,7 +186,7 @@ def seconds_left(run_status: RunStatus, estimate: Estimate) -> float:
     run_status : RunStatus
         The run's status.
     estimate : Estimate
-        What all of it takes.
+        The estimate for the whole run.
     """
     if run_status.state == "done":
         return 0.0

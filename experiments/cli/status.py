@@ -79,7 +79,7 @@ def row_names(grid: Grid, report: str | None = None) -> list[tuple[Run, str]]:
     grid : Grid
         The configuration's grid.
     report : str, optional
-        Only of this table.
+        Restricts the list to this table.
     """
     seeds = grid.configuration.seeds
     named: dict[str, tuple[Run, str]] = {}

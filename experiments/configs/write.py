@@ -27,7 +27,7 @@ def config_text(run: Run) -> str:
     Parameters
     ----------
     run : Run
-        What is to be trained.
+        The run.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True

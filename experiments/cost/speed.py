@@ -28,7 +28,7 @@ def frames_per_second(runs: list[Run], repetitions: int = REPETITIONS) -> list[f
     Parameters
     ----------
     runs : list of Run
-        All of one scale; the image has its `complexity_image` size.
+        Runs of one scale; the image has the scale's `complexity_image` size.
     repetitions : int
         Measurements of each, after one on a small image that warms up.
     """
@@ -63,7 +63,7 @@ def measure(runs: list[Run], threads: int) -> Speeds:
     Parameters
     ----------
     runs : list of Run
-        All of one scale.
+        Runs of one scale.
     threads : int
         CPU threads.
     """

@@ -56,7 +56,7 @@ def describe_split(
     classes : sequence of str or None
         Names of the classes; None: COCO's 80.
     expected : ExpectedSplit or None
-        What the split must hold, if that is known.
+        Expected content of the split, if it is known.
 
     Raises
     ------

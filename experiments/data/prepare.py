@@ -31,7 +31,7 @@ def prepare_dataset(
     data_root : Path or None
         Folder of a dataset that is not synthetic.
     expected : dict
-        What the splits ``train`` and ``val`` must hold, where that is known.
+        Expected content of the splits ``train`` and ``val``, if it is known.
 
     Raises
     ------

@@ -19,7 +19,7 @@ class Provenance(BaseModel):
     Attributes
     ----------
     date : str or None
-        When the run ended, ISO 8601.
+        Time at which the run ended, ISO 8601.
     seconds, training_seconds, seconds_per_iteration : float or None
         Time of the last process; time of all trainings; mean time of an iteration, over all processes that shared the training.
     resumed_from : str or None

@@ -14,23 +14,23 @@ class Progress(BaseModel):
     Attributes
     ----------
     state : {'running', 'failed', 'preempted', 'done'} or None
-        What the training process said last; one that was killed had no time to.
+        State last reported by the training process; a killed process reports none.
     reason : str or None
         Why it failed or was preempted, in one sentence.
     permanent_failure_of : str or None
         Call of Snakemake whose retries would end alike.
     epoch, max_epochs, iteration, max_iterations : int or None
-        How much is done, and of how much.
+        Finished epochs and iterations, and their totals.
     seconds_per_iteration, seconds_left : float or None
         Mean so far, and what is left at this pace.
     loss : float or None
         The last one.
     metrics : dict or None
-        Of the last validation.
+        Metrics of the last validation.
     host, process, slurm_job : str, int, str or None
-        Where it runs or ran last.
+        Host, process id and Slurm job of the latest process.
     updated : str or None
-        When this was written, ISO 8601.
+        Time of the last update, ISO 8601.
     """
 
     model_config = ConfigDict(extra="ignore")

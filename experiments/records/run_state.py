@@ -32,7 +32,7 @@ def write_progress(folder: Path, updates: Progress) -> None:
     folder : Path
         The run's folder, ``runs/<id>/``.
     updates : Progress
-        What is new; fields that are not set keep what was written before.
+        New values; fields that are not set keep their previous values.
     """
     with one_at_a_time(folder):
         _write(folder, updates)

@@ -122,7 +122,7 @@ class RunStatus:
     records : RunReader
         Reads its metrics when they are asked for.
     progress : Progress or None
-        What its training has told so far.
+        The training's progress, if it has reported any.
     """
 
     run: Run

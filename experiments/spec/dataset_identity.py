@@ -41,7 +41,7 @@ def write_identity(path: Path, identity: DatasetIdentity) -> None:
     path : Path
         ``datasets/<scale>.json``.
     identity : DatasetIdentity
-        What was found.
+        The identity of the dataset.
     """
     write_atomically(path, identity.plain)
 

@@ -84,7 +84,7 @@ class TestSet(StrictModel):
     Attributes
     ----------
     name : str
-        As the server wants it in the names of files.
+        Name of the test set in the server's file names.
     image_info : str
         COCO's list of the images, without annotations.
     """

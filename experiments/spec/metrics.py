@@ -17,7 +17,7 @@ class Metric:
     origin : {'run', 'server', 'cost', 'paper'}
         Who gives it: a run's test, an evaluation server's answer, a count or clock at the paper's scale, or the paper alone.
     unit : float
-        What a measured value is divided by before it is printed.
+        Divisor of a measured value before it is printed.
     decimals : int or None
         Digits after the point; None prints as many as the paper, one at least.
     significant : int or None
@@ -29,7 +29,7 @@ class Metric:
     adds : (str, str) or None
         Name and heading of the metric that a report shows beside it.
     label : str or None
-        What figures call it, with its unit; None for metrics that no figure shows.
+        Name and unit in figures; None for metrics that no figure shows.
     """
 
     name: str

@@ -20,7 +20,7 @@ class Run:
     Parameters
     ----------
     setting : Setting
-        What is trained.
+        The neck, detector, backbone and schedule.
     scale : Scale
         On what data, how wide and how long.
     seed : int

@@ -25,7 +25,7 @@ class Detector(StrictModel):
     Attributes
     ----------
     task : str or None
-        What it predicts, a name of `TASKS`; None: objects, with their masks if `masks` says so.
+        Task, a name of `TASKS`; None: instance segmentation if `masks`, else detection.
     masks : bool
         Whether training needs the objects' masks.
     stuff_maps : bool
@@ -57,7 +57,7 @@ class Backbone(StrictModel):
     Attributes
     ----------
     data_preprocessor : dict
-        What its weights expect of the images: mean, std, order of the colours.
+        Preprocessing that its weights expect: mean, std, order of the colour channels.
     """
 
     in_channels: list[PositiveInt]
@@ -79,7 +79,7 @@ class Schedule(StrictModel):
     long_side : int or None
         Limit in pixels of the longer side where the shorter is drawn; None takes the scale's.
     config : dict
-        What the schedule changes in the config, such as the optimiser.
+        The schedule's changes to the config, such as the optimiser.
     """
 
     epochs: PositiveInt
@@ -143,7 +143,7 @@ class Scale(StrictModel):
     paper_setting : bool
         Whether the published numbers may be compared with what runs here.
     expected_splits : dict
-        What the dataset must hold to be complete, where that is known.
+        Expected content of a complete dataset, if it is known.
     object_sizes : (float, float)
         Square roots, in pixels, of the areas that separate small from medium and medium from large objects.
     batch_size : int
@@ -155,7 +155,7 @@ class Scale(StrictModel):
     loggers : list of str
         Loggers that receive losses and metrics of each training beside its own folder; they do not change its result.
     test_set : TestSet or None
-        What submissions to an evaluation server are made from.
+        Test images for submissions to an evaluation server.
     complexity_image : (int, int)
         Height and width in pixels at which parameters, FLOPs and speed are measured.
     """

@@ -57,7 +57,7 @@ def neck_types(neck: dict[str, Any] | list[dict[str, Any]]) -> list[str]:
     Parameters
     ----------
     neck : dict or list of dict
-        As in a `Setting`.
+        The neck of a `Setting`.
     """
     return [link["type"] for link in (neck if isinstance(neck, list) else [neck])]
 
@@ -83,7 +83,7 @@ class Row(StrictModel):
     Attributes
     ----------
     name : list of str
-        What stands in the columns of the table's `row_header`; a single string in the file is a list of one.
+        Entries of the table's `row_header` columns; a single string in the file becomes a list of one.
     setting : Setting or None
         Resolved; in the file, the name of one of the study's settings or a setting written out.
     unavailable : str or None

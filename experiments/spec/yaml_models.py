@@ -36,7 +36,7 @@ class PrintedNumber(float):
     Parameters
     ----------
     text : str
-        As it stands in the file.
+        The number as written in the file.
     """
 
     text: str
@@ -115,7 +115,7 @@ def read_yaml(path: Path, model: type[Model], **extra: Any) -> Model:
     path : Path
         The file.
     model : type of BaseModel
-        What it must be.
+        Model of the content.
     extra
         Fields that do not stand in the file, such as its name.
 

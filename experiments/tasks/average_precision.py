@@ -23,7 +23,7 @@ def average_precision(
     detections : Path
         Detections, COCO's result format.
     kind : {'box', 'mask'}
-        What is compared.
+        Kind of prediction.
     object_sizes : (float, float)
         Square roots, in pixels, of the areas between small, medium and large objects; COCO's are 32 and 96.
 

@@ -26,7 +26,7 @@ class ObjectDetection:
     Parameters
     ----------
     kinds : tuple of {'box', 'mask'}
-        What is found of each object.
+        Predictions per object.
     """
 
     kinds: tuple[str, ...]

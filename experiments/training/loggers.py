@@ -48,7 +48,7 @@ def keep_mlflow_run(loggers: Sequence[str]) -> None:
     Parameters
     ----------
     loggers : sequence of str
-        As given to `use_loggers`.
+        Names of loggers, see `use_loggers`.
     """
     if "mlflow" not in loggers:
         return

@@ -53,7 +53,7 @@ def train(config_file: Path, dataset: DatasetIdentity, threads: int, loggers: Se
     threads : int
         CPU threads of all processes of this machine together.
     loggers : sequence of str
-        For `experiments.training.loggers`.
+        Names of additional loggers, see `experiments.training.loggers`.
 
     Returns
     -------

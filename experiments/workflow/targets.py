@@ -38,7 +38,7 @@ class Targets:
     Parameters
     ----------
     grid : Grid
-        What the configuration asks for.
+        The grid of the configuration.
     asked : callable
         Gives the files and rules that the user asked for; Snakemake knows them only when it builds its graph.
     force : callable

@@ -103,7 +103,7 @@ class AFFResNeXt(_FusingStages, ResNeXt):
     Parameters
     ----------
     fusion, reduction, first_fusing_stage, global_norm_cfg
-        As of `AFFResNet`.
+        Parameters of `AFFResNet`.
     **options
         Options of mmdet's ResNeXt; `deep_stem` and `avg_down` are set, `stem_channels` is 128 by default.
 

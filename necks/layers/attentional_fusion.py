@@ -77,7 +77,7 @@ class MultiScaleAttention(nn.Module):
     reduction : int
         By how much the hidden layer of a branch is narrower.
     context : {'global+local', 'global+global', 'local+local'}
-        What the two branches see: the mean of the map, or each location.
+        Inputs of the two branches: the mean of the map, or each location.
     norm_cfg : dict, optional
         Normalisation in both branches, SyncBN by default.
     global_norm_cfg : dict, optional

@@ -110,7 +110,7 @@ class ContextResampler(nn.Module):
     groups : int
         Groups of channels that are sampled at the same places.
     options : ResamplerOptions
-        What else can be chosen.
+        Further options.
     """
 
     def __init__(self, channels: int, groups: int, options: ResamplerOptions) -> None:

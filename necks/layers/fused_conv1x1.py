@@ -20,7 +20,7 @@ def fused_conv1x1(features: Tensor, convs: Sequence[nn.Conv2d]) -> tuple[Tensor,
     Returns
     -------
     tuple of Tensor
-        What each of them gives, (N, C_i, H, W).
+        Output of each convolution, (N, C_i, H, W).
     """
     weight = torch.cat([conv.weight for conv in convs])
     bias = torch.cat([conv.bias for conv in convs])

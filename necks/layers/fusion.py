@@ -102,7 +102,7 @@ class DownsamplingKernels(nn.Module):
     Parameters
     ----------
     in_channels, channels, hidden
-        As in `UpsamplingKernels`.
+        Parameters of `UpsamplingKernels`.
     """
 
     def __init__(self, in_channels: int, channels: int, hidden: bool) -> None:

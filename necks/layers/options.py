@@ -13,7 +13,7 @@ def check_choice(owner: str, option: str, value: object, allowed: Sequence[objec
     option : str
         Name of the option.
     value, allowed
-        What was given and what may be.
+        The given value and the allowed ones.
 
     Raises
     ------

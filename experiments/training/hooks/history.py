@@ -15,7 +15,7 @@ def losses_of(outputs: dict[str, Any] | None) -> dict[str, float]:
     Parameters
     ----------
     outputs : dict or None
-        As mmengine hands it to hooks.
+        Output of a training step, as mmengine passes it to hooks.
     """
     return {name: float(torch.as_tensor(value).detach()) for name, value in (outputs or {}).items() if "loss" in name}
 
