@@ -83,8 +83,8 @@ def collect(
     """
     scale = load_scale(scale_name)
     results, history, runs = [], [], []
-    for number, row in enumerate(table.rows):
-        identity = {"row": number, "name": row.label}
+    for index, row in enumerate(table.rows):
+        identity = {"row": index, "name": row.label}
         if row.setting is None:
             results += [{**identity, "metric": metric, "published": row.published.get(metric)} for metric in table.columns]
             continue

@@ -36,11 +36,11 @@ def render(context: dict[str, Any], extension: str) -> str:
 def _wide(context: dict[str, Any]) -> pd.DataFrame:
     """One line per row; per metric the mean, the standard deviation, the number of runs and the published number."""
     lines, cells = [], context["values"].to_dict("index")
-    for number, row in enumerate(context["table"].rows):
+    for index, row in enumerate(context["table"].rows):
         line = dict(zip(context["table"].row_header, row.name, strict=True))
         for metric in context["columns"]:
-            if (metric, number) in cells:
-                values = cells[metric, number]
+            if (metric, index) in cells:
+                values = cells[metric, index]
                 line |= {metric: values["mean"], f"{metric}_std": values["std"], f"{metric}_runs": values["count"]}
                 line[f"{metric}_published"] = values["published"]
         lines.append(line)

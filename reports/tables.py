@@ -88,8 +88,8 @@ def make_table(
         "headings": [*table.row_header, *columns.values()],
         "columns": columns,
         "rows": [
-            (_marked(row.name, number in stale_rows), [cells[metric][number] for metric in columns])
-            for number, row in enumerate(table.rows)
+            (_marked(row.name, index in stale_rows), [cells[metric][index] for metric in columns])
+            for index, row in enumerate(table.rows)
         ],
         "published": any(number is not None for row in table.rows for number in row.published.values()),
         "unavailable": _reasons(table),

@@ -83,7 +83,7 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
     UserError
         If the GPUs or cores do not suffice for one run, or the rate is not positive.
     """
-    slots = _slots(grid, arguments)
+    concurrent_runs = _concurrent_runs(grid, arguments)
     if arguments.teraflops is not None and not arguments.teraflops > 0:
         raise UserError(f"--teraflops {arguments.teraflops:g}: expected a number above 0")
     records = RunReader()
@@ -97,10 +97,10 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
 
         probe(times, statuses)
     estimates = {run_status.run.id: times.estimate(run_status) for run_status in statuses}
-    lines = _lines(grid, {run_status.run.id: run_status for run_status in statuses}, estimates, slots)
+    lines = _lines(grid, {run_status.run.id: run_status for run_status in statuses}, estimates, concurrent_runs)
     notes = [
         *assumptions(times, ((run_status.run, estimates[run_status.run.id]) for run_status in statuses)),
-        *_notes(grid, slots, estimates),
+        *_notes(grid, concurrent_runs, estimates),
     ]
     if arguments.json:
         print(json.dumps({"lines": [dataclasses.asdict(line) for line in lines], "notes": notes, "damaged": records.problems}))
@@ -108,7 +108,7 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=WIDTH_OF_FILES)
-    console.print(_table(grid, lines, slots, is_narrow=console.width < WIDE))
+    console.print(_table(grid, lines, concurrent_runs, is_narrow=console.width < WIDE))
     for sentence in (*notes, *records.problems):
         console.print(escape(sentence), highlight=False)
 
@@ -124,7 +124,7 @@ def devices_per_run(grid: Grid) -> int:
     return grid.scale.resources.gpus or grid.scale.resources.threads
 
 
-def _slots(grid: Grid, arguments: argparse.Namespace) -> int:
+def _concurrent_runs(grid: Grid, arguments: argparse.Namespace) -> int:
     """How many runs go on at the same time."""
     wanted, other = ("gpus", "cores") if grid.scale.resources.gpus else ("cores", "gpus")
     if getattr(arguments, other) is not None:
@@ -141,14 +141,14 @@ def _plural(unit: str) -> str:
     return "GPUs" if unit == "gpus" else "the CPU"
 
 
-def _lines(grid: Grid, statuses: dict[str, RunStatus], estimates: dict[str, Estimate], slots: int) -> list[Line]:
+def _lines(grid: Grid, statuses: dict[str, RunStatus], estimates: dict[str, Estimate], concurrent_runs: int) -> list[Line]:
     lines = []
     for report in grid.tables:
         table = grid.table(report)
         ids = list(dict.fromkeys(run.id for run in grid.runs_of(report)))
-        lines.append(_line(report, len(table.rows), len(table.settings), ids, statuses, estimates, slots))
+        lines.append(_line(report, len(table.rows), len(table.settings), ids, statuses, estimates, concurrent_runs))
     rows, runnable = (sum(getattr(line, name) for line in lines) for name in ("rows", "runnable"))
-    return [*lines, _line(TOTAL, rows, runnable, list(statuses), statuses, estimates, slots)]
+    return [*lines, _line(TOTAL, rows, runnable, list(statuses), statuses, estimates, concurrent_runs)]
 
 
 def _line(
@@ -158,7 +158,7 @@ def _line(
     ids: list[str],
     statuses: dict[str, RunStatus],
     estimates: dict[str, Estimate],
-    slots: int,
+    concurrent_runs: int,
 ) -> Line:
     left = [seconds_left(statuses[run], estimates[run]) for run in ids]
     per_iteration = [estimates[run].seconds_per_iteration for run in ids]
@@ -172,7 +172,7 @@ def _line(
         done=sum(statuses[run].state == "done" for run in ids),
         hours=sum(estimates[run].seconds * units[run] for run in ids) / HOUR,
         hours_left=sum(seconds * units[run] for run, seconds in zip(ids, left, strict=True)) / HOUR,
-        wall_seconds=makespan(left, slots),
+        wall_seconds=makespan(left, concurrent_runs),
         seconds_per_iteration=(min(per_iteration), max(per_iteration)) if ids else None,
         sources={source: counts[source] for source in SOURCES if counts[source]},
     )
@@ -198,26 +198,28 @@ def seconds_left(run_status: RunStatus, estimate: Estimate) -> float:
     return estimate.seconds * (1 - share)
 
 
-def makespan(durations: Iterable[float], slots: int) -> float:
+def makespan(durations: Iterable[float], concurrent_runs: int) -> float:
     """Wall time in seconds when each free slot takes the longest remaining run.
 
     Parameters
     ----------
     durations : iterable of float
         Seconds of each.
-    slots : int
+    concurrent_runs : int
         Number of runs at the same time.
     """
-    ends = [0.0] * slots
+    ends = [0.0] * concurrent_runs
     for seconds in sorted(durations, reverse=True):
         heapq.heapreplace(ends, ends[0] + seconds)
     return max(ends)
 
 
-def _notes(grid: Grid, slots: int, estimates: dict[str, Estimate]) -> list[str]:
-    at_a_time = f"{slots} {'runs' if slots > 1 else 'run'} at a time on {_units(grid, slots)}"
+def _notes(grid: Grid, concurrent_runs: int, estimates: dict[str, Estimate]) -> list[str]:
+    at_a_time = (
+        f"{concurrent_runs} {'runs' if concurrent_runs > 1 else 'run'} at a time on {_device_count(grid, concurrent_runs)}"
+    )
     notes = [
-        f"{_unit(grid)}-hours: {_units(grid, 1)} × the time of a run. Wall time: {at_a_time}, the longest first, without"
+        f"{_device_name(grid)}-hours: {_device_count(grid, 1)} × the time of a run. Wall time: {at_a_time}, the longest first, without"
         " waiting in queues.",
         "Runs that tables share are counted once in the last line.",
     ]
@@ -234,28 +236,28 @@ def _notes(grid: Grid, slots: int, estimates: dict[str, Estimate]) -> list[str]:
     return notes
 
 
-def _unit(grid: Grid) -> str:
+def _device_name(grid: Grid) -> str:
     return "GPU" if grid.scale.resources.gpus else "core"
 
 
-def _units(grid: Grid, slots: int) -> str:
-    number = slots * devices_per_run(grid)
-    return f"{number} {_unit(grid)}{'s' if number > 1 else ''}"
+def _device_count(grid: Grid, concurrent_runs: int) -> str:
+    number = concurrent_runs * devices_per_run(grid)
+    return f"{number} {_device_name(grid)}{'s' if number > 1 else ''}"
 
 
-def _table(grid: Grid, lines: list[Line], slots: int, is_narrow: bool) -> Table:
+def _table(grid: Grid, lines: list[Line], concurrent_runs: int, is_narrow: bool) -> Table:
     table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
-    hours, wall = f"{_unit(grid)}-hours", f"wall time left, {_units(grid, slots)}"
+    hours, wall = f"{_device_name(grid)}-hours", f"wall time left, {_device_count(grid, concurrent_runs)}"
     headings = ("table", "rows", "can run", "runs", "done", hours, "left", wall, "s per iteration", "time is")
-    shown = [number for number, heading in enumerate(headings) if not (is_narrow and heading in DISPENSABLE)]
+    shown = [index for index, heading in enumerate(headings) if not (is_narrow and heading in DISPENSABLE)]
     rows = [_cells(line) for line in lines]
-    for number in shown:
+    for index in shown:
         # On a narrow screen break headings, never numbers.
-        widest = max(len(cells[number]) for cells in rows)
-        is_text = headings[number] in ("table", "time is")
-        table.add_column(headings[number], justify="left" if is_text else "right", min_width=widest)
+        widest = max(len(cells[index]) for cells in rows)
+        is_text = headings[index] in ("table", "time is")
+        table.add_column(headings[index], justify="left" if is_text else "right", min_width=widest)
     for cells in rows:
-        table.add_row(*(escape(cells[number]) for number in shown), end_section=len(rows) > 1 and cells is rows[-2])
+        table.add_row(*(escape(cells[index]) for index in shown), end_section=len(rows) > 1 and cells is rows[-2])
     return table
 
 

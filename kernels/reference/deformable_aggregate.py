@@ -15,7 +15,7 @@ def deformable_aggregate(values: Tensor, offsets: Tensor, modulation: Tensor, ou
     padded = _padded(values, modulation.shape[1])
     result = padded.new_zeros(*padded.shape[:3], *values.shape[2:])
     for tap, samples in enumerate(_samples(values, offsets, offset_scale)):
-        sampled = sum(share * samples.gather(padded, number) for number, share in enumerate(samples.shares))
+        sampled = sum(share * samples.gather(padded, corner) for corner, share in enumerate(samples.shares))
         result += modulation[:, :, tap, None].to(result.dtype) * sampled
     output.copy_(result.flatten(1, 2))
 
@@ -35,14 +35,14 @@ def deformable_aggregate_backward(
     by_group = gradient.to(padded.dtype).unflatten(1, padded.shape[1:3])
     for tap, samples in enumerate(_samples(values, offsets, offset_scale)):
         weight = modulation[:, :, tap].to(padded.dtype)
-        products = [(by_group * samples.gather(padded, number)).sum(dim=2) for number in range(4)]
+        products = [(by_group * samples.gather(padded, corner)).sum(dim=2) for corner in range(4)]
         modulation_gradient[:, :, tap] = sum(
             share[:, :, 0] * product for share, product in zip(samples.shares, products, strict=True)
         )
         for axis, slope in enumerate(samples.slopes(products)):
             offsets_gradient[:, :, tap, axis] = torch.where(samples.inside, offset_scale * weight * slope, 0)
-        for number, share in enumerate(samples.shares):
-            samples.scatter(padded_gradient, number, share * weight[:, :, None] * by_group)
+        for corner, share in enumerate(samples.shares):
+            samples.scatter(padded_gradient, corner, share * weight[:, :, None] * by_group)
     inner = padded_gradient.unflatten(3, (values.shape[2] + 3, values.shape[3] + 2))[..., 1:-2, 1:-1]
     values_gradient.copy_(inner.flatten(1, 2))
 
@@ -77,16 +77,16 @@ class _Samples:
         by_y = (1 - self.right) * (lower_left - upper_left) + self.right * (lower_right - upper_right)
         return by_x, by_y
 
-    def gather(self, padded: Tensor, number: int) -> Tensor:
+    def gather(self, padded: Tensor, corner: int) -> Tensor:
         """Read a corner, counted row by row, for all locations, (N, groups, C, H, W)."""
-        return padded.gather(3, self._index(padded, number)).unflatten(3, self.corner.shape[2:])
+        return padded.gather(3, self._index(padded, corner)).unflatten(3, self.corner.shape[2:])
 
-    def scatter(self, padded: Tensor, number: int, addends: Tensor) -> None:
+    def scatter(self, padded: Tensor, corner: int, addends: Tensor) -> None:
         """Add to a corner, counted row by row."""
-        padded.scatter_add_(3, self._index(padded, number), addends.flatten(3))
+        padded.scatter_add_(3, self._index(padded, corner), addends.flatten(3))
 
-    def _index(self, padded: Tensor, number: int) -> Tensor:
-        row, column = divmod(number, 2)
+    def _index(self, padded: Tensor, corner: int) -> Tensor:
+        row, column = divmod(corner, 2)
         index = self.corner + row * self.row_length + column
         return index.flatten(2)[:, :, None].expand(-1, -1, padded.shape[2], -1)
 
