@@ -217,8 +217,8 @@ def makespan(durations: Iterable[float], concurrent_runs: int) -> float:
 def _notes(grid: Grid, concurrent_runs: int, estimates: dict[str, Estimate]) -> list[str]:
     runs = "runs" if concurrent_runs > 1 else "run"
     notes = [
-        f"{_device_name(grid)}-hours: {_device_count(grid, 1)} × the time of a run. Wall time: {concurrent_runs} {runs} at a time"
-        f" on {_device_count(grid, concurrent_runs)}, the longest first, without waiting in queues.",
+        f"{_device_name(grid)}-hours: {_device_count(grid, 1)} × the time of a run. Wall time: {concurrent_runs} {runs}"
+        f" at a time on {_device_count(grid, concurrent_runs)}, the longest first, without waiting in queues.",
         "Runs that tables share are counted once in the last line.",
     ]
     if estimates:
