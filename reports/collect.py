@@ -82,7 +82,9 @@ def collect(
         learning rates than others and the table does not say that it compares them.
     """
     scale = load_scale(scale_name)
-    results, history, runs = [], [], []
+    results: list[dict[str, Any]] = []
+    history: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
     for index, row in enumerate(table.rows):
         identity = {"row": index, "name": row.label}
         if row.setting is None:
@@ -90,19 +92,12 @@ def collect(
             continue
         for seed in seeds:
             run = Run(row.setting, scale, seed)
-            metrics = read_metrics(run.metrics_file)
-            if dataset and metrics and metrics.dataset != dataset:
-                raise UserError(
-                    f"{run.metrics_file} comes from another dataset than datasets/{scale.name}.json describes:"
-                    " delete it to train again, or point data_root back"
-                )
+            metrics = _read_checked(run, dataset)
             place = {**identity, "run": run.id, "setting": row.setting.key, "seed": seed}
-            runs += [{**place, **_provenance(run, metrics)}] if metrics else []
             results += [{**place, **line} for line in _accuracy(table, row, metrics, read_answer(answer_file(run.id)))]
-            history += [
-                {**place, "iteration": point["iteration"], "loss": point["loss"]}
-                for point in (metrics.history if metrics else [])
-            ]
+            if metrics:
+                runs.append({**place, **_provenance(run, metrics)})
+                history += [{**place, "iteration": point["iteration"], "loss": point["loss"]} for point in metrics.history]
         results += [
             {**identity, "metric": metric, "measured": value, "published": row.published.get(metric)}
             for metric, value in costs.get(row.setting.key, {}).items()
@@ -113,6 +108,16 @@ def collect(
     return Collected(
         pd.DataFrame(results, columns=RESULT_COLUMNS), pd.DataFrame(history, columns=HISTORY_COLUMNS), collected_runs
     )
+
+
+def _read_checked(run: Run, dataset: DatasetIdentity | None) -> RunMetrics | None:
+    metrics = read_metrics(run.metrics_file)
+    if dataset and metrics and metrics.dataset != dataset:
+        raise UserError(
+            f"{run.metrics_file} comes from another dataset than datasets/{run.scale.name}.json describes:"
+            " delete it to train again, or point data_root back"
+        )
+    return metrics
 
 
 def _provenance(run: Run, metrics: RunMetrics) -> dict[str, Any]:

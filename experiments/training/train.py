@@ -70,8 +70,7 @@ def train(config_file: Path, dataset: DatasetIdentity, threads: int, loggers: Se
     started = time.monotonic()
     torch.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     config = Config.fromfile(config_file)
-    task = load_task(config.task)
-    sources, at = fingerprints(_models(config), config.task), provenance.commit()
+    sources, commit = fingerprints(_models(config), config.task), provenance.commit()
     origin = origin_of(config, sources, dataset.plain)
     join_processes(config)
     use_loggers(config, loggers)
@@ -81,16 +80,7 @@ def train(config_file: Path, dataset: DatasetIdentity, threads: int, loggers: Se
     barrier()
     checkpoint = newest_checkpoint(checkpoints)
     config.resume, config.load_from = checkpoint is not None, checkpoint and str(checkpoint)
-    progress = ProgressHook(sys.__stderr__ or sys.stderr, config_file.parent)
-    with TemporaryDirectory() as folder:
-        predictions = Path(folder)
-        task.keep_predictions(config, predictions)
-        runner = _build(config)
-        runner.register_hook(progress)
-        runner.train()
-        keep_mlflow_run(loggers)
-        logged = runner.test()
-        metrics = task.measure(config, logged, predictions) if is_main_process() else {}
+    runner, metrics = _train_and_test(config, ProgressHook(sys.__stderr__ or sys.stderr, config_file.parent), loggers)
     last = newest_checkpoint(checkpoints)
     if is_main_process() and last and last.name != CHECKPOINT:
         (checkpoints / CHECKPOINT).unlink(missing_ok=True)
@@ -104,20 +94,32 @@ def train(config_file: Path, dataset: DatasetIdentity, threads: int, loggers: Se
         provenance=Provenance(
             date=datetime.now().astimezone().isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - started, 1),
-            training_seconds=round(runner.message_hub.get_info("training_seconds", 0.0), 1),
-            seconds_per_iteration=_seconds_per_iteration(runner),
+            **_training_time(runner),
             resumed_from=checkpoint and checkpoint.name,
             threads=threads,
             **_effective_setting(config),
             seed=config.randomness.seed,
             peak_memory_gib=round(provenance.peak_memory_gib(), 3),
             checkpoint=last and provenance.file_hash(last),
-            **at,
+            **commit,
             sources=sources,
             hardware=provenance.hardware(),
             versions=provenance.versions(),
         ),
     )
+
+
+def _train_and_test(config: Config, progress: ProgressHook, loggers: Sequence[str]) -> tuple[Runner, dict[str, float | None]]:
+    """The runner after training and test, and the metrics; no metrics in the ranks beside the first."""
+    task = load_task(config.task)
+    with TemporaryDirectory() as folder:
+        task.keep_predictions(config, Path(folder))
+        runner = _build(config)
+        runner.register_hook(progress)
+        runner.train()
+        keep_mlflow_run(loggers)
+        logged = runner.test()
+        return runner, task.measure(config, logged, Path(folder)) if is_main_process() else {}
 
 
 def _effective_setting(config: Config) -> dict[str, float]:
@@ -127,10 +129,10 @@ def _effective_setting(config: Config) -> dict[str, float]:
     return {"effective_batch": batch, "learning_rate": rate}
 
 
-def _seconds_per_iteration(runner: Runner) -> float | None:
-    """Mean over the whole training, including the time before resumptions."""
+def _training_time(runner: Runner) -> dict[str, float | None]:
+    """Time of the whole training and mean time of an iteration, including the time before resumptions."""
     seconds = runner.message_hub.get_info("training_seconds", 0.0)
-    return seconds / runner.max_iters if seconds else None
+    return {"training_seconds": round(seconds, 1), "seconds_per_iteration": seconds / runner.max_iters if seconds else None}
 
 
 def _models(config: Config) -> list[str]:
