@@ -81,6 +81,52 @@ def test_the_detector_of_the_documentation_is_built(project, monkeypatch):
     assert type(model).__name__ == "FCOS"
 
 
+def code_of(page: str, start: str) -> str:
+    """The block of Python of a page that begins with given words."""
+    blocks = re.findall(r"^```(?:python|text)\n(.*?)^```$", (ROOT / "docs" / page).read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = (block for block in blocks if block.startswith(start))
+    return block
+
+
+def insert(path: Path, before: str, text: str) -> None:
+    """Put text before the first occurrence of other text in a file."""
+    content = path.read_text()
+    assert before in content
+    path.write_text(content.replace(before, text + before, 1))
+
+
+def test_the_option_of_the_documentation_reaches_the_config_and_the_run_id(project):
+    ids = """
+import sys
+from experiments.configs.write import config_text
+from experiments.spec.run import Run
+from experiments.spec.scale import load_scale
+from experiments.spec.study import load_study
+run = Run(load_study("two_necks").settings["fpn"], load_scale(sys.argv[1]), 0)
+print(run.id, config_text(run).count("EMAHook"))
+"""
+    before, _ = project.python("-c", ids, "instant").stdout.split()
+    field, hook = code_of("own_parts.md", "ema_momentum"), code_of("own_parts.md", "*([")
+    insert(project / "experiments/spec/scale.py", '    precision: Literal["float32"', f"    {field}")
+    insert(project / "experiments/configs/write.py", '        {"type": "HistoryHook"},\n', f"        {hook}")
+    (project / "experiments/scales/averaged.yaml").write_text(
+        "base: instant\ntitle: averaged\ntraining: {ema_momentum: 0.001}\n"
+    )
+    plain, averaged = (project.python("-c", ids, scale).stdout.split() for scale in ("instant", "averaged"))
+    assert plain == [before, "0"]
+    assert averaged[1] == "1"
+    assert averaged[0] != before
+
+
+def test_the_figure_of_the_documentation_is_drawn(project):
+    insert(project / "reports/figures.py", "def main() -> None:", code_of("own_parts.md", "def plot_gain") + "\n\n")
+    insert(project / "experiments/workflow/targets.py", '"curves")', '"gain", ')
+    figure = "reports/figures/two_necks_table2_gain.png"
+    result = project.snakemake(figure, "--config", "studies=two_necks", "scale=instant")
+    assert result.returncode == 0, result.stderr
+    assert (project / figure).stat().st_size > 5000
+
+
 def test_every_scale_of_the_documentation_can_be_read(project, monkeypatch):
     from experiments.spec.scale import load_scale
 
