@@ -43,6 +43,7 @@ def read_json(path: Path) -> dict[str, Any]:
         The file.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):
         return {}
+    return content

@@ -49,7 +49,7 @@ def assumptions(times: TrainingTimeEstimator, estimates: Iterable[tuple[Run, Est
             f" its model with another schedule, per image; on {machines}."
         )
     if runs["measured"]:
-        machines = "; ".join(sorted({str(times.probed[probe_key(run)].get("machine")) for run in runs["measured"]}))
+        machines = "; ".join(sorted({times.probed[probe_key(run)].machine for run in runs["measured"]}))
         sentences.append(
             f"Measured ({len(runs['measured'])} runs): steps of the model on random images, {times.probe_file}, on"
             f" {machines}; images are not read from disk there."

@@ -4,7 +4,6 @@ import platform
 import statistics
 import time
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,8 +16,8 @@ from tqdm import tqdm
 from experiments.configs.build import build_model, load_config
 from experiments.cost.training_time import TrainingTimeEstimator, probe_key
 from experiments.errors import UserError
-from experiments.files import write_atomically
 from experiments.machine import processor
+from experiments.records.cost_files import Measurement, Measurements, write_costs
 from experiments.records.run_status import RunStatus
 from experiments.spec.run import Run
 from experiments.tasks.task import load_task
@@ -56,14 +55,15 @@ def probe(times: TrainingTimeEstimator, statuses: list[RunStatus]) -> None:
     try:
         for key, run in tqdm(unknown.items(), desc=f"probing at scale {times.scale.name}", unit="model"):
             measured[key] = measure(run)
-            _write(times.probe_file, measured)
+            times.probe_file.parent.mkdir(parents=True, exist_ok=True)
+            write_costs(times.probe_file, Measurements(measured))
     except KeyboardInterrupt:
         done = sum(key in measured for key in unknown)
         print(f"stopped; {done} of {len(unknown)} models are kept in {times.probe_file}, the next --probe goes on")
     times.probed = measured
 
 
-def measure(run: Run) -> dict[str, Any]:
+def measure(run: Run) -> Measurement:
     """Seconds per image of one process in training, the median over a few steps.
 
     Parameters
@@ -77,15 +77,15 @@ def measure(run: Run) -> dict[str, Any]:
     batch = load_task(run.task).random_batch(run, model, device)
     warm_up, steps = STEPS[device]
     seconds = [_seconds_of_step(model, optimiser, batch, device) for _ in range(warm_up + steps)][warm_up:]
-    return {
-        "seconds_per_image": statistics.median(seconds) / run.batch_size,
-        "steps": seconds,
-        "model": f"{' + '.join(run.setting.neck_types)} in {run.setting.detector}, {run.setting.backbone}",
-        "batch": run.batch_size,
-        "image": list(run.scale.complexity_image),
-        "machine": _machine(device),
-        "date": date.today().isoformat(),
-    }
+    return Measurement(
+        seconds_per_image=statistics.median(seconds) / run.batch_size,
+        steps=seconds,
+        model=f"{' + '.join(run.setting.neck_types)} in {run.setting.detector}, {run.setting.backbone}",
+        batch=run.batch_size,
+        image=list(run.scale.complexity_image),
+        machine=_machine(device),
+        date=date.today().isoformat(),
+    )
 
 
 def _seconds_of_step(model: nn.Module, optimiser: OptimWrapper, batch: dict[str, Any], device: str) -> float:
@@ -105,8 +105,3 @@ def _machine(device: str) -> str:
     if device == "cuda":
         return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     return f"{processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, content)

@@ -4,19 +4,22 @@ import hashlib
 import json
 import math
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 from experiments.cost.recorded_times import RecordedTimes, evaluations_of_schedule, model_key
 from experiments.errors import UserError
 from experiments.paths import COMPLEXITY
-from experiments.records.cost_files import read_counts
-from experiments.records.run_status import RunReader, RunStatus, number
+from experiments.records.cost_files import Measurement, read_counts, read_measurements
+from experiments.records.run_status import RunReader, RunStatus
+from experiments.spec.dataset_identity import read_identity
 from experiments.spec.run import Run
 from experiments.workflow.grid import Grid
 
+Content = TypeVar("Content")
 Source = Literal["recorded", "measured", "assumed"]
 SOURCES: tuple[Source, ...] = ("recorded", "measured", "assumed")
 # Training images of train2017 with objects; mmdetection drops the others of the 118,287.
@@ -100,7 +103,7 @@ class TrainingTimeEstimator:
             )
             source: Source = "recorded"
         elif self.probed and probe_key(run) in self.probed:
-            per_image, seconds_per_evaluation, source = self.probed[probe_key(run)]["seconds_per_image"], None, "measured"
+            per_image, seconds_per_evaluation, source = self.probed[probe_key(run)].seconds_per_image, None, "measured"
         else:
             per_image, seconds_per_evaluation, source = self._assumed_seconds_per_image(run), None, "assumed"
         if seconds_per_evaluation is None:
@@ -122,10 +125,9 @@ class TrainingTimeEstimator:
         dataset, path = self.scale.dataset, self.scale.dataset_file
         if dataset.kind == "synthetic":
             return dataset.train_count, dataset.val_count, "the scale's"
-        identity = self._records.read(Path(path))
-        counts = [number((identity.get(split) or {}).get("images")) for split in ("train", "val")]
-        if counts[0] is not None and counts[1] is not None:
-            train, val = map(int, (counts[0], counts[1]))
+        identity = self._lenient(read_identity, path, None) if path.exists() else None
+        if identity:
+            train, val = identity.train.images, identity.val.images
             if train == COCO_IMAGES:
                 return COCO_IMAGES_WITH_OBJECTS, val, f"{path}, without the images of train2017 that have no objects"
             return train, val, f"{path}, images without objects among them"
@@ -141,14 +143,9 @@ class TrainingTimeEstimator:
         return COMPLEXITY / self.scale.name / "probe.json"
 
     @cached_property
-    def probed(self) -> dict[str, dict[str, Any]]:
+    def probed(self) -> dict[str, Measurement]:
         """The probe's measurements by `probe_key`."""
-        entries = self._records.read(self.probe_file)
-        return {
-            key: entry
-            for key, entry in entries.items()
-            if isinstance(entry, dict) and number(entry.get("seconds_per_image")) is not None
-        }
+        return self._lenient(read_measurements, self.probe_file, {})
 
     @cached_property
     def counted_flops(self) -> dict[str, float]:
@@ -156,17 +153,19 @@ class TrainingTimeEstimator:
         flops: dict[str, float] = {}
         for report in self.grid.reports_with_figures:
             path = COMPLEXITY / self.scale.name / f"{report}.json"
-            counts = self._counts(path) if path.exists() else {}
-            found = {run.id: counts.get(run.setting.key, {}).get("all_flops") for run in self.grid.runs_of(report)}
+            counts = self._lenient(read_counts, path, None) if path.exists() else None
+            known = counts.counts if counts else {}
+            found = {run.id: known.get(run.setting.key, {}).get("all_flops") for run in self.grid.runs_of(report)}
             flops |= {run: count for run, count in found.items() if count}
         return flops
 
-    def _counts(self, path: Path) -> dict[str, dict[str, float]]:
+    def _lenient(self, read: Callable[[Path], Content], path: Path, otherwise: Content) -> Content:
+        """The content of a file, or something else if it is damaged, which is reported under the plan."""
         try:
-            return read_counts(path).counts
+            return read(path)
         except (UserError, OSError) as error:
             self._records.problems.append(str(error))
-            return {}
+            return otherwise
 
     def flops(self, run: Run) -> float:
         """Multiply-adds of a forward pass on one image: counted, or else those of FPN, scaled to the image and the width.

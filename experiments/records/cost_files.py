@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
 from experiments.errors import UserError
 from experiments.files import write_atomically
@@ -48,14 +48,50 @@ class Speeds(BaseModel):
     repetitions: int
 
 
-def write_costs(path: Path, costs: Counts | Speeds) -> None:
+class Measurement(BaseModel):
+    """Training steps that `experiments.cost.probe` has measured of one model.
+
+    Attributes
+    ----------
+    seconds_per_image : float
+        Median over the steps, per image and process.
+    steps : list of float
+        Seconds of each step.
+    model : str
+        Neck, detector and backbone.
+    batch : int
+        Images per process and step.
+    image : list of int
+        Height and width in pixels.
+    machine : str
+        The machine and its software.
+    date : str
+        Day of the measurement, ISO 8601.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    seconds_per_image: float = Field(gt=0, allow_inf_nan=False)
+    steps: list[float] = []
+    model: str = ""
+    batch: int | None = None
+    image: list[int] = []
+    machine: str = "an unknown machine"
+    date: str | None = None
+
+
+class Measurements(RootModel[dict[str, Measurement]]):
+    """The file of a scale's probe: `probe_key` to what was measured of a model."""
+
+
+def write_costs(path: Path, costs: Counts | Speeds | Measurements) -> None:
     """Write a file of costs.
 
     Parameters
     ----------
     path : Path
         The file.
-    costs : Counts or Speeds
+    costs : Counts, Speeds or Measurements
         Its content.
     """
     write_atomically(path, costs.model_dump())
@@ -91,6 +127,22 @@ def read_speeds(path: Path) -> Speeds:
         If it is damaged or of an older version.
     """
     return _read(path, Speeds)
+
+
+def read_measurements(path: Path) -> dict[str, Measurement]:
+    """Read the file of a probe; empty if there is none.
+
+    Parameters
+    ----------
+    path : Path
+        Written by `write_costs`.
+
+    Raises
+    ------
+    UserError
+        If it is damaged or of an older version.
+    """
+    return _read(path, Measurements).root if path.exists() else {}
 
 
 def _read(path: Path, model: type[Costs]) -> Costs:

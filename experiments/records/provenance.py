@@ -43,7 +43,7 @@ def hardware() -> dict[str, Any]:
 def peak_memory_gib() -> float:
     """Peak memory of this process in GiB: GPU memory if it uses a GPU, else main memory."""
     if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
+        return float(torch.cuda.max_memory_allocated()) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 

@@ -87,7 +87,8 @@ def _todays_hashes(recorded: dict[str, str]) -> Iterator[str]:
 
 @cache
 def _equal_sources() -> dict[str, list[str]]:
-    return json.loads(EQUAL_SOURCES.read_text(encoding="utf-8"))
+    equal: dict[str, list[str]] = json.loads(EQUAL_SOURCES.read_text(encoding="utf-8"))
+    return equal
 
 
 @cache

@@ -38,7 +38,6 @@ def run_every_layer(detector: nn.Module, image: Tensor) -> None:
             head(regions)
 
 
-@torch.no_grad()
 def predict(detector: nn.Module, image: Tensor) -> None:
     """Run the whole detector once, with proposals and RoI pooling.
 
@@ -83,7 +82,7 @@ def random_batch(run: Run, detector: nn.Module, device: str) -> dict[str, Any]:
     device : str
         Device of the tensors.
     """
-    return demo_mm_inputs(
+    batch: dict[str, Any] = demo_mm_inputs(
         run.batch_size,
         [(3, *run.scale.complexity_image)] * run.batch_size,
         num_items=[OBJECTS_PER_IMAGE] * run.batch_size,
@@ -93,6 +92,7 @@ def random_batch(run: Run, detector: nn.Module, device: str) -> dict[str, Any]:
         with_semantic=bool(getattr(getattr(detector, "roi_head", None), "with_semantic", False)),
         device=device,
     )
+    return batch
 
 
 def dense_head(detector: nn.Module) -> nn.Module:

@@ -13,6 +13,8 @@ from experiments.__main__ import read_grid
 from experiments.cli import plan
 from experiments.cli.plan import makespan
 from experiments.errors import UserError
+from experiments.records.cost_files import Measurement
+from experiments.spec.dataset_identity import DatasetIdentity, SplitIdentity, write_identity
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -156,14 +158,16 @@ def test_images_of_a_small_dataset_are_counted_without_empty_ones(small_grid, tm
 
 
 def test_the_dataset_that_was_checked_counts(small_grid, capsys):
-    Path("datasets").mkdir()
-    Path("datasets/coco.json").write_text(json.dumps({"train": {"images": 118_287}, "val": {"images": 5000}}))
+    path, sha256 = Path("datasets/coco.json"), "0" * 64
+    path.parent.mkdir()
+    val = SplitIdentity(annotations_sha256=sha256, images=5000, annotations=1)
+    write_identity(path, DatasetIdentity(train=val.model_copy(update={"images": 118_287}), val=val))
     assert any("with 117,266 training images" in note for note in planned(small_grid(scale="coco"), capsys)[1])
-    Path("datasets/coco.json").write_text(json.dumps({"train": {"images": 1000}, "val": {"images": 100}}))
+    write_identity(path, DatasetIdentity(train=val.model_copy(update={"images": 1000}), val=val))
     assert any("with 1,000 training images" in note for note in planned(small_grid(scale="coco"), capsys)[1])
 
 
-def test_runs_share_slots_the_longest_first():
+def test_concurrent_runs_start_the_longest_first():
     assert makespan([2, 3, 2, 3, 2], 1) == 12
     assert makespan([2, 3, 2, 3, 2], 2) == 7
     assert makespan([1, 1, 1, 3], 2) == 3
@@ -268,7 +272,7 @@ def test_a_stopped_probe_keeps_what_it_has_and_goes_on(small_grid, capsys, monke
         calls.append(run.setting.neck["type"])
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return {"seconds_per_image": 1.0, "machine": "a test"}
+        return Measurement(seconds_per_image=1.0, machine="a test")
 
     from experiments.cost import probe
 

@@ -3,7 +3,16 @@
 import pytest
 
 from experiments.errors import UserError
-from experiments.records.cost_files import Counts, Speeds, read_counts, read_speeds, write_costs
+from experiments.records.cost_files import (
+    Counts,
+    Measurement,
+    Measurements,
+    Speeds,
+    read_counts,
+    read_measurements,
+    read_speeds,
+    write_costs,
+)
 
 SPEEDS = Speeds(frames_per_second={"a": 2.5}, machine="a machine", image=[800, 1333], repetitions=4)
 COUNTS = Counts(counts={"a": {"flops": 1e12}})
@@ -14,6 +23,20 @@ def test_what_was_written_is_read(tmp_path):
     write_costs(tmp_path / "speeds.json", SPEEDS)
     assert read_counts(tmp_path / "counts.json") == COUNTS
     assert read_speeds(tmp_path / "speeds.json") == SPEEDS
+    assert read_measurements(tmp_path / "probe.json") == {}
+    measured = {"a": Measurement(seconds_per_image=0.5, steps=[1.0, 1.0, 1.0], model="FPN", batch=2)}
+    write_costs(tmp_path / "probe.json", Measurements(measured))
+    assert read_measurements(tmp_path / "probe.json") == measured
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"a": {"seconds_per_image": -1}}', '{"a": {"seconds_per_image": "soon"}}', '{"a": {}}']
+)
+def test_a_damaged_file_of_measurements_is_one_sentence(tmp_path, content):
+    path = tmp_path / "probe.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"probe.json is damaged or of an older version \(.*\): delete it and it is made again"):
+        read_measurements(path)
 
 
 @pytest.mark.parametrize(
