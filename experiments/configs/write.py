@@ -124,7 +124,7 @@ def _model(run: Run, task: Task) -> dict[str, Any]:
     model = {"backbone": backbone.config, "neck": _neck(run), **scale.detectors[run.setting.detector].config}
     if backbone.data_preprocessor:
         model["data_preprocessor"] = {**model.get("data_preprocessor", {}), **backbone.data_preprocessor}
-    return sized_by_classes(model, run, task.class_heads) if scale.dataset.kind == "coco" else model
+    return model if scale.dataset.is_drawn else sized_by_classes(model, run, task.class_heads)
 
 
 def _neck(run: Run) -> dict[str, Any] | list[dict[str, Any]]:

@@ -123,8 +123,8 @@ class TrainingTimeEstimator:
     def _images(self) -> tuple[int, int, str]:
         """Numbers of training and validation images, and their source."""
         dataset, path = self.scale.dataset, self.scale.dataset_file
-        if dataset.kind == "synthetic":
-            return dataset.train_count, dataset.val_count, "the scale's"
+        if dataset.image_counts:
+            return *dataset.image_counts, "the scale's"
         identity = self._lenient(read_identity, path, None) if path.exists() else None
         if identity:
             train, val = identity.train.images, identity.val.images

@@ -1,8 +1,8 @@
-"""A split in COCO's format: checked, and identified by the hash of its annotations."""
+"""Datasets in COCO's format: linked, checked, and identified by the hashes of their annotations."""
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,36 +10,50 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
+from experiments.data.folders import link_folder
 from experiments.errors import UserError
 from experiments.spec.coco_classes import COCO_CLASSES
-from experiments.spec.dataset_identity import SplitIdentity
-from experiments.spec.datasets import ExpectedSplit
+from experiments.spec.dataset_identity import DatasetIdentity, SplitIdentity
+from experiments.spec.datasets import CocoDataset, Dataset, ExpectedSplit
 
 TAIL_BYTES = 64
 END_MARKS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}
 
 
-def check_root(data_root: Path | None) -> Path:
-    """Refuse a data root that is no folder.
+def prepare(
+    dataset: CocoDataset, folder: Path, data_root: Path | None, expected: Mapping[str, ExpectedSplit]
+) -> DatasetIdentity:
+    """Link a folder to a dataset; check and identify it. See `experiments.data.prepare.prepare_dataset`."""
+    link_folder(folder, data_root)
+    return identify(dataset, folder, expected)
+
+
+def identify(dataset: Dataset, folder: Path, expected: Mapping[str, ExpectedSplit]) -> DatasetIdentity:
+    """Check both splits and identify them by the hashes of their annotations.
 
     Parameters
     ----------
-    data_root : Path or None
-        The key ``data_root`` of the configuration.
-
-    Returns
-    -------
-    Path
-        The folder.
+    dataset : Dataset
+        The dataset, with annotations in COCO's format.
+    folder : Path
+        Its folder.
+    expected : dict
+        Expected content of the splits ``train`` and ``val``, if it is known.
 
     Raises
     ------
     UserError
-        If it is missing or no folder.
+        If a file is missing or damaged, the annotations do not fit the classes, or a split is not what was expected.
     """
-    if data_root is None or not data_root.is_dir():
-        raise UserError(f"experiments/config.yaml: data_root: {data_root} is not a folder")
-    return data_root
+    splits = {
+        "train": (dataset.train_annotations, dataset.train_images),
+        "val": (dataset.val_annotations, dataset.val_images),
+    }
+    classes = dataset.classes
+    if classes == "annotations":
+        classes = classes_of(folder / dataset.train_annotations)
+    found = {name: describe_split(folder, *paths, classes, expected.get(name)) for name, paths in splits.items()}
+    return DatasetIdentity(**found, classes=classes if dataset.classes == "annotations" else None)
 
 
 def describe_split(

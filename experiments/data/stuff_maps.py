@@ -7,19 +7,20 @@ from typing import Any
 from PIL import Image
 from tqdm import tqdm
 
-from experiments.data.coco import check_image, check_root, explain_annotations
+from experiments.data.coco import check_image, explain_annotations
+from experiments.data.folders import check_root
 from experiments.errors import UserError
-from experiments.spec.datasets import CocoDataset
+from experiments.spec.datasets import Dataset
 
 
-def check_stuff_maps(dataset: CocoDataset, data_root: Path) -> dict[str, Any]:
+def check_stuff_maps(dataset: Dataset, data_root: Path | None) -> dict[str, Any]:
     """Check that every training image has a map of stuff and things.
 
     Parameters
     ----------
-    dataset : CocoDataset
+    dataset : Dataset
         The dataset.
-    data_root : Path
+    data_root : Path or None
         The dataset's folder.
 
     Returns
@@ -32,7 +33,7 @@ def check_stuff_maps(dataset: CocoDataset, data_root: Path) -> dict[str, Any]:
     UserError
         If the folder or a map is missing, or a file is no map of labels.
     """
-    check_root(data_root)
+    data_root = check_root(data_root)
     folder = data_root / dataset.train_stuff_maps
     remedy = (
         "HTC's semantic branch learns from the maps in stuffthingmaps_trainval2017.zip of COCO-Stuff:"

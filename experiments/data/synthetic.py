@@ -1,14 +1,17 @@
 """A synthetic instance-segmentation set in COCO format: drawn shapes over clutter, deterministic in its settings."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from experiments.spec.datasets import SyntheticDataset
+from experiments.data.coco import identify
+from experiments.data.folders import remove_folder
+from experiments.spec.dataset_identity import DatasetIdentity
+from experiments.spec.datasets import ExpectedSplit, SyntheticDataset
 
 SUBPIXEL_BITS = 4
 MIN_VISIBLE = 0.3
@@ -47,6 +50,15 @@ SHAPES: dict[str, Callable[[], np.ndarray]] = {
     "cross": _cross,
     "crescent": _crescent,
 }
+
+
+def prepare(
+    dataset: SyntheticDataset, folder: Path, data_root: Path | None, expected: Mapping[str, ExpectedSplit]
+) -> DatasetIdentity:
+    """Draw a dataset and identify it. See `experiments.data.prepare.prepare_dataset`."""
+    remove_folder(folder)
+    write_synthetic_dataset(folder, dataset)
+    return identify(dataset, folder, expected)
 
 
 def write_synthetic_dataset(folder: Path, settings: SyntheticDataset) -> None:

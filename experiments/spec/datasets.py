@@ -1,4 +1,7 @@
-"""Kinds of datasets: where their files lie, and what is known of their splits."""
+"""Formats of datasets: where their files lie, and what is known of their splits.
+
+The format of kind ``<kind>`` is prepared by ``experiments/data/<kind>.py``.
+"""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -19,11 +22,17 @@ class SyntheticDataset(StrictModel):
     max_objects: PositiveInt
     seed: int = 0
 
+    is_drawn: ClassVar[bool] = True
     train_annotations: ClassVar[str] = "annotations/train.json"
     train_images: ClassVar[str] = "train/"
     train_stuff_maps: ClassVar[str] = "stuffthingmaps/train/"
     val_annotations: ClassVar[str] = "annotations/val.json"
     val_images: ClassVar[str] = "val/"
+
+    @property
+    def image_counts(self) -> tuple[int, int] | None:
+        """Numbers of training and validation images, if the settings say them."""
+        return self.train_count, self.val_count
 
     @property
     def description(self) -> str:
@@ -45,6 +54,8 @@ class CocoDataset(StrictModel):
         Folder of the maps of stuff and things, for detectors that need them.
     """
 
+    is_drawn: ClassVar[bool] = False
+
     kind: Literal["coco"]
     train_annotations: str
     train_images: str
@@ -53,6 +64,11 @@ class CocoDataset(StrictModel):
     train_stuff_maps: str = left_out_of_identity("stuffthingmaps/train2017/")
 
     classes: list[str] | Literal["annotations"] | None = left_out_of_identity(None)
+
+    @property
+    def image_counts(self) -> tuple[int, int] | None:
+        """Numbers of training and validation images, if the settings say them."""
+        return None
 
     @property
     def description(self) -> str:

@@ -35,7 +35,7 @@ class Grid:
         self.configuration = validate(dict(configuration), Configuration, str(CONFIGURATION))
         self.scale: Scale = load_scale(self.configuration.scale)
         self.studies: list[Study] = [load_study(name) for name in self.configuration.studies]
-        if self.scale.dataset.kind == "coco" and self.configuration.data_root is None:
+        if not self.scale.dataset.is_drawn and self.configuration.data_root is None:
             raise UserError(f"{CONFIGURATION}: data_root: scale {self.scale.name} needs the folder of its dataset")
         if len(self.tables) < sum(len(study.tables) for study in self.studies):
             names = ", ".join(study.name for study in self.studies)
@@ -142,4 +142,4 @@ class Grid:
         run : Run
             A run of this grid.
         """
-        return self.scale.detectors[run.setting.detector].stuff_maps and self.scale.dataset.kind == "coco"
+        return self.scale.detectors[run.setting.detector].stuff_maps and not self.scale.dataset.is_drawn

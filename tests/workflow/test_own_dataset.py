@@ -46,3 +46,37 @@ def test_a_dataset_with_other_classes_is_trained_and_measured(project, tmp_path_
     text = refused.stdout + refused.stderr
     assert "val.json: categories: cross, star, disc; expected the classes of the scale, or of the training split" in text
     assert not path.exists()
+
+
+MODEL = '''
+class CopiedDataset(CocoDataset):
+    """COCO's format, copied instead of linked."""
+
+    kind: Literal["copied"]
+
+
+Dataset = Annotated[CopiedDataset | '''
+PREPARE = """\
+from shutil import copytree
+
+from experiments.data.coco import identify
+
+
+def prepare(dataset, folder, data_root, expected):
+    copytree(data_root, folder)
+    return identify(dataset, folder, expected)
+"""
+
+
+def test_another_format_is_a_model_and_a_file(project, tmp_path_factory):
+    photos = tmp_path_factory.mktemp("photos")
+    prepare_dataset(SHAPES, photos, None)
+    models = project / "experiments/spec/datasets.py"
+    models.write_text(models.read_text().replace("\nDataset = Annotated[", MODEL))
+    (project / "experiments/data/copied.py").write_text(PREPARE)
+    (project / "experiments/scales/shelves.yaml").write_text(SCALE.replace("kind: coco", "kind: copied"))
+    project.configure(scale="shelves", data_root=str(photos))
+    made = project.snakemake("datasets/shelves.json")
+    assert made.returncode == 0, made.stderr
+    assert json.loads((project / "datasets/shelves.json").read_text())["train"]["images"] == SHAPES.train_count
+    assert not (project / "datasets/shelves").is_symlink()
