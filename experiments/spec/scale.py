@@ -10,6 +10,7 @@ from experiments.paths import DATASETS, SCALES
 from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.dataset_identity import read_identity
 from experiments.spec.datasets import Dataset, ExpectedSplit, TestSet
+from experiments.spec.fingerprint import task_file
 from experiments.spec.metrics import TASKS
 from experiments.spec.yaml_models import StrictModel, left_out_of_identity, load_yaml, validate
 
@@ -43,6 +44,8 @@ class Detector(StrictModel):
     def _task_exists(cls, task: str | None) -> str | None:
         if task is not None and task not in TASKS:
             raise ValueError(f"unknown task {task!r}; allowed: {', '.join(TASKS)}")
+        if task is not None and not task_file(task).is_file():
+            raise ValueError(f"task {task!r} needs the file {task_file(task)}, which does not exist")
         return task
 
     @property

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from experiments.errors import UserError, report_user_errors
 from experiments.spec.datasets import TestSet
+from experiments.spec.metrics import BOX, TASKS
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import neck_types
 from experiments.training.checkpoints import newest_checkpoint
@@ -79,6 +80,8 @@ def _check_finished(run: Path) -> None:
 def _finished_config(run: Path, scale: Scale) -> Config:
     """The config of a finished run, its last checkpoint to be loaded."""
     config = Config.fromfile(run / "config.py")
+    if BOX[0] not in TASKS[config.task]:
+        raise UserError(f"run {run.name}: task {config.task} finds no objects; the evaluation server takes boxes and masks")
     if config.run_spec.to_dict()["dataset"] != scale.dataset.model_dump():
         raise UserError(f"run {run.name} was not trained on the dataset of scale {scale.name}; give the scale that it ran at")
     checkpoint = newest_checkpoint(run / "checkpoints")

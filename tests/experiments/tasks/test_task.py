@@ -52,6 +52,12 @@ def test_a_task_is_part_of_a_runs_identity_only_where_it_is_named():
     assert Run(setting, other, 0).id != Run(setting, demo, 0).id
 
 
+def test_a_task_without_a_file_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.spec.scale.TASKS", TASKS | {"depth": ()})
+    with pytest.raises(ValueError, match=r"task 'depth' needs the file experiments/tasks/depth.py, which does not exist"):
+        Detector(base="mmdet::a.py", task="depth")
+
+
 def test_an_unknown_task_is_refused():
     with pytest.raises(ValueError, match="unknown task 'depth'; allowed: detection, instance_segmentation"):
         Detector(base="mmdet::a.py", task="depth")

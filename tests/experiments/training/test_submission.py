@@ -5,6 +5,7 @@ import json
 import pytest
 
 from experiments.errors import UserError
+from experiments.spec.metrics import TASKS
 from experiments.spec.scale import load_scale
 from experiments.training.submission import write_submission
 
@@ -26,6 +27,17 @@ def finished(tmp_path, monkeypatch):
 def image_info(run, content) -> None:
     path = run.parent.parent / "datasets/coco/annotations/image_info_test-dev2017.json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def test_a_task_without_objects_is_one_sentence(finished, monkeypatch):
+    monkeypatch.setitem(TASKS, "depth", ())
+    image_info(finished, IMAGE_INFO)
+    image = finished.parent.parent / "datasets/coco/test2017/1.jpg"
+    image.parent.mkdir()
+    image.touch()
+    (finished / "config.py").write_text('task = "depth"\n')
+    with pytest.raises(UserError, match="run 0123456789ab: task depth finds no objects; the evaluation server takes boxes"):
+        write_submission(finished, COCO, finished.parent, 1)
 
 
 @pytest.mark.parametrize(
