@@ -124,8 +124,9 @@ def _read(folder: Path) -> Progress:
 
 
 def _write(folder: Path, updates: Progress) -> None:
-    before = _read(folder).model_dump()
-    write_atomically(folder / PROGRESS, before | _this_process() | updates.model_dump(exclude_unset=True))
+    merged = _read(folder).model_dump() | _this_process() | updates.model_dump(exclude_unset=True)
+    # A key appears with its value: whoever waits for the first iteration waits for the key.
+    write_atomically(folder / PROGRESS, {key: value for key, value in merged.items() if value is not None})
 
 
 def _this_process() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -34,9 +35,10 @@ def assert_same(actual: dict, expected: dict) -> None:
 def test_two_processes_told_to_stop_in_an_epoch_go_on_as_if_never_stopped(training):
     expected = training.finish()
     training.forget()
-    code, said = training.interrupt(signal.SIGUSR1, 0.1)
+    code, said = training.interrupt(signal.SIGUSR1, 0)
     assert code == os.EX_TEMPFAIL
-    assert said.count("stopped by SIGUSR1 after epoch 1, iteration") == 1
+    # A fast machine may have begun the second epoch by then.
+    assert len(re.findall(r"stopped by SIGUSR1 after epoch [12], iteration \d", said)) == 1, said
     assert "Traceback" not in said
     assert (training.folder / "checkpoints/interrupted.pth").exists()
     actual = training.finish()

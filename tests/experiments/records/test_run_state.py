@@ -63,6 +63,9 @@ def test_what_is_not_told_anew_stays(tmp_path):
     write_progress(tmp_path, Progress(state="failed", reason="no memory"))
     told = json.loads((tmp_path / "progress.json").read_text())
     assert (told["state"], told["epoch"], told["reason"], told["process"]) == ("failed", 3, "no memory", os.getpid())
+    assert "iteration" not in told, "a key appears with its value"
+    write_progress(tmp_path, Progress(state="running", reason=None))
+    assert "reason" not in json.loads((tmp_path / "progress.json").read_text())
 
 
 def test_a_certain_failure_is_not_repeated_within_the_same_call_of_snakemake(tmp_path, monkeypatch):
