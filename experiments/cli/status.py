@@ -162,7 +162,8 @@ def _details(run_status: RunStatus, metrics: list[Metric]) -> list[str]:
 
 
 def _printed(value: float | None, metric: Metric) -> str:
-    return "" if number(value) is None else f"{value:.{metric.decimals or 1}f}"
+    finite, decimals = number(value), 1 if metric.decimals is None else metric.decimals
+    return "" if finite is None else f"{finite / metric.unit:.{decimals}f}"
 
 
 def _remark(state: str, progress: Progress) -> str:

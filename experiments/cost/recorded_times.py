@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.paths import RUNS
 from experiments.records.metrics_file import RunMetrics
-from experiments.records.run_status import RunReader
+from experiments.records.run_status import RunReader, number
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale
 
@@ -59,14 +59,18 @@ class RecordedTimes:
         found: dict[Any, RecordedTime] = defaultdict(RecordedTime)
         for path in sorted(RUNS.glob("*/metrics.json")):
             metrics = self._reader.metrics_of(path)
-            if metrics and metrics.run and metrics.spec and metrics.history:
-                self._take(metrics, found)
+            try:
+                if metrics and metrics.run:
+                    self._take(metrics, found)
+            except (KeyError, TypeError, IndexError, ZeroDivisionError):
+                # Written by an older version with other fields: skip.
+                continue
         return dict(found)
 
     def _take(self, metrics: RunMetrics, found: dict[Any, RecordedTime]) -> None:
         spec, provenance, iterations = metrics.spec, metrics.provenance, metrics.history[-1]["iteration"]
-        seconds = None if provenance.resumed_from else provenance.seconds
-        per_iteration = provenance.seconds_per_iteration
+        seconds = None if provenance.resumed_from else number(provenance.seconds)
+        per_iteration = number(provenance.seconds_per_iteration)
         of_evaluations = None if seconds is None or per_iteration is None else max(0.0, seconds - per_iteration * iterations)
         if per_iteration is None:
             # Older records do not separate evaluation from iterations.

@@ -137,6 +137,24 @@ def test_what_is_done_of_a_run_is_not_left(small_grid, leave, capsys):
     assert line["hours_left"] == pytest.approx(line["hours"] * 2 / 3)
 
 
+@pytest.mark.parametrize(
+    "older",
+    [
+        {"run": "0123456789ab", "spec": {"neck": {"type": "FPN"}}, "history": [{"iteration": 1}], "made": {"seconds": 1.0}},
+        {"run": "0123456789ab", "history": [{"loss": 1.0}], "made": {"seconds": 1.0}},
+        {"run": "0123456789ab", "history": [], "made": {"seconds": 1.0}},
+        {"metrics": {"box_AP": 1.0}},
+    ],
+    ids=["no schedule", "no iteration", "no history", "metrics alone"],
+)
+def test_metrics_of_an_older_version_say_nothing_about_time_and_are_no_damage(small_grid, leave, capsys, older):
+    grid = small_grid()
+    leave(grid.runs_of("two_necks_table1")[0], "metrics.json", older)
+    lines, sentences = planned(grid, capsys)
+    assert "recorded" not in total(lines)["sources"]
+    assert not [sentence for sentence in sentences if "damaged" in sentence]
+
+
 def test_a_damaged_file_is_named_and_the_plan_is_made(small_grid, leave, capsys):
     grid = small_grid()
     fpn, mgc = grid.runs_of("two_necks_table2")
