@@ -4,14 +4,28 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pydantic import ValidationError
+
 
 class UserError(Exception):
     """A problem in the user's files, data or machine, told in one sentence that names the place and the remedy."""
 
 
+def first_problem(error: ValidationError) -> str:
+    """The first thing that a model refuses: its place, if it has one, and what is wrong.
+
+    Parameters
+    ----------
+    error : ValidationError
+        Raised by a pydantic model.
+    """
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return (f"{place}: " if place else "") + first["msg"].removeprefix("Value error, ")
+
+
 def report_user_errors(main: Callable[[], None]) -> None:
-    """Run a program; on a `UserError` or an operating-system error print one sentence, without a traceback, and exit with code
-    1.
+    """Run a program; on a `UserError` or an operating-system error print one sentence and exit with code 1.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.errors import UserError, report_user_errors
-from experiments.records.cost_files import read_counts, read_speeds
+from experiments.records.cost_files import Counts, Speeds, read_costs
 from experiments.records.metrics_file import Provenance, RunMetrics, read_metrics
 from experiments.records.server_results import answer_file, read_answer
 from experiments.spec.dataset_identity import DatasetIdentity, read_identity
@@ -154,9 +154,9 @@ def _read_costs(counts: list[Path], speeds: list[Path]) -> dict[str, dict[str, f
     """Counts and speeds by setting."""
     costs: dict[str, dict[str, float]] = {}
     for path in counts:
-        costs |= read_counts(path).counts
+        costs |= read_costs(path, Counts).counts
     for path in speeds:
-        for key, rate in read_speeds(path).frames_per_second.items():
+        for key, rate in read_costs(path, Speeds).frames_per_second.items():
             costs[key] = {**costs.get(key, {}), "fps": rate}
     return costs
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.errors import report_user_errors
-from experiments.records.cost_files import read_counts, read_speeds
+from experiments.records.cost_files import Counts, Speeds, read_costs
 from experiments.spec.metrics import METRICS, Metric
 from experiments.spec.scale import Scale, load_scale
 from experiments.workflow.targets import FIGURE_NAMES
@@ -223,7 +223,7 @@ def main() -> None:
         pd.read_csv(arguments.results, dtype={"run": str, "setting": str}),
         pd.read_csv(arguments.history) if arguments.history else pd.DataFrame(),
         _read_flops(arguments.complexity) if arguments.complexity else {},
-        read_speeds(arguments.speed).frames_per_second if arguments.speed else {},
+        read_costs(arguments.speed, Speeds).frames_per_second if arguments.speed else {},
     )
     plt.rcParams.update(STYLE)  # type: ignore[arg-type]
     files = [file for name in arguments.figures for file in _draw(name, data, arguments.output)]
@@ -240,7 +240,7 @@ def _draw(name: str, data: FigureData, output: Path) -> list[Path]:
 
 
 def _read_flops(path: Path) -> dict[str, float]:
-    return {key: counts["all_flops"] for key, counts in read_counts(path).counts.items()}
+    return {key: counts["all_flops"] for key, counts in read_costs(path, Counts).counts.items()}
 
 
 if __name__ == "__main__":

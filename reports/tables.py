@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.errors import report_user_errors
-from experiments.records.cost_files import Speeds, read_speeds
+from experiments.records.cost_files import Speeds, read_costs
 from experiments.spec.metrics import METRICS
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import Study, Table, load_study
@@ -256,7 +256,7 @@ def main() -> None:
     parser.add_argument("--runs", required=True, type=Path)
     parser.add_argument("output", type=Path, help="without extension")
     arguments = parser.parse_args()
-    speed = read_speeds(arguments.speeds[0]) if arguments.speeds else None
+    speed = read_costs(arguments.speeds[0], Speeds) if arguments.speeds else None
     study, scale = load_study(arguments.study), load_scale(arguments.scale)
     results = pd.read_csv(arguments.results, dtype={"run": str, "setting": str})
     provenance = pd.read_csv(arguments.runs, dtype={"run": str, "commit": str, "checkpoint": str, "annotations": str})

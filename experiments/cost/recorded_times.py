@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from experiments.paths import RUNS
-from experiments.records.metrics_file import RunMetrics
+from experiments.records.metrics_file import RunMetrics, read_metrics
 from experiments.records.run_status import RunReader, number
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale
@@ -58,7 +58,7 @@ class RecordedTimes:
     def _found(self) -> dict[Any, RecordedTime]:
         found: dict[Any, RecordedTime] = defaultdict(RecordedTime)
         for path in sorted(RUNS.glob("*/metrics.json")):
-            metrics = self._reader.metrics_of(path)
+            metrics = self._reader.read(read_metrics, path)
             try:
                 if metrics and metrics.run:
                     self._take(metrics, found)

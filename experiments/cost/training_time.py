@@ -4,22 +4,19 @@ import hashlib
 import json
 import math
 import statistics
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from experiments.cost.recorded_times import RecordedTimes, evaluations_of_schedule, model_key
-from experiments.errors import UserError
 from experiments.paths import COMPLEXITY
-from experiments.records.cost_files import Measurement, read_counts, read_measurements
+from experiments.records.cost_files import Counts, Measurement, Measurements, read_costs
 from experiments.records.run_status import RunReader, RunStatus
 from experiments.spec.dataset_identity import read_identity
 from experiments.spec.run import Run
 from experiments.workflow.grid import Grid
 
-Content = TypeVar("Content")
 Source = Literal["recorded", "measured", "assumed"]
 SOURCES: tuple[Source, ...] = ("recorded", "measured", "assumed")
 # Training images of train2017 with objects; mmdetection drops the others of the 118,287.
@@ -125,7 +122,7 @@ class TrainingTimeEstimator:
         dataset, path = self.scale.dataset, self.scale.dataset_file
         if dataset.image_counts:
             return *dataset.image_counts, "the scale's"
-        identity = self._lenient(read_identity, path, None) if path.exists() else None
+        identity = self._records.read(read_identity, path)
         if identity:
             train, val = identity.train.images, identity.val.images
             if train == COCO_IMAGES:
@@ -145,7 +142,8 @@ class TrainingTimeEstimator:
     @cached_property
     def probed(self) -> dict[str, Measurement]:
         """The probe's measurements by `probe_key`."""
-        return self._lenient(read_measurements, self.probe_file, {})
+        found = self._records.read(lambda path: read_costs(path, Measurements), self.probe_file)
+        return found.root if found else {}
 
     @cached_property
     def counted_flops(self) -> dict[str, float]:
@@ -153,19 +151,11 @@ class TrainingTimeEstimator:
         flops: dict[str, float] = {}
         for report in self.grid.reports_with_figures:
             path = COMPLEXITY / self.scale.name / f"{report}.json"
-            counts = self._lenient(read_counts, path, None) if path.exists() else None
+            counts = self._records.read(lambda path: read_costs(path, Counts), path)
             known = counts.counts if counts else {}
             found = {run.id: known.get(run.setting.key, {}).get("all_flops") for run in self.grid.runs_of(report)}
             flops |= {run: count for run, count in found.items() if count}
         return flops
-
-    def _lenient(self, read: Callable[[Path], Content], path: Path, otherwise: Content) -> Content:
-        """The content of a file, or something else if it is damaged, which is reported under the plan."""
-        try:
-            return read(path)
-        except (UserError, OSError) as error:
-            self._records.problems.append(str(error))
-            return otherwise
 
     def flops(self, run: Run) -> float:
         """Multiply-adds of a forward pass on one image: counted, or else those of FPN, scaled to the image and the width.

@@ -90,8 +90,10 @@ def checkpoint_size(run: Run) -> CheckpointSize:
 
 
 def _demands(runs: Sequence[Run]) -> list[CheckpointSize]:
-    """Checkpoint size of each run. Equal models are counted once; of very many models an evenly spread sample is counted, and
-    its mean stands for the rest."""
+    """Checkpoint size of each run.
+
+    Equal models are counted once; of very many models an evenly spread sample is counted, and its mean stands for the rest.
+    """
     by_model = {_model_key(run): run for run in runs}
     chosen = list(by_model.items())[:: -(-len(by_model) // COUNTED_MODELS) or 1]
     counted = {key: checkpoint_size(run) for key, run in tqdm(chosen, desc="counting checkpoints", unit="model", mininterval=1)}

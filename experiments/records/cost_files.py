@@ -97,55 +97,23 @@ def write_costs(path: Path, costs: Counts | Speeds | Measurements) -> None:
     write_atomically(path, costs.model_dump())
 
 
-def read_counts(path: Path) -> Counts:
-    """Read a file of counts.
+def read_costs(path: Path, model: type[Costs]) -> Costs:
+    """Read a file of costs.
 
     Parameters
     ----------
     path : Path
         Written by `write_costs`.
+    model : type
+        `Counts`, `Speeds` or `Measurements`.
 
     Raises
     ------
     UserError
         If it is damaged or of an older version.
+    FileNotFoundError
+        If there is none.
     """
-    return _read(path, Counts)
-
-
-def read_speeds(path: Path) -> Speeds:
-    """Read a file of speeds.
-
-    Parameters
-    ----------
-    path : Path
-        Written by `write_costs`.
-
-    Raises
-    ------
-    UserError
-        If it is damaged or of an older version.
-    """
-    return _read(path, Speeds)
-
-
-def read_measurements(path: Path) -> dict[str, Measurement]:
-    """Read the file of a probe; empty if there is none.
-
-    Parameters
-    ----------
-    path : Path
-        Written by `write_costs`.
-
-    Raises
-    ------
-    UserError
-        If it is damaged or of an older version.
-    """
-    return _read(path, Measurements).root if path.exists() else {}
-
-
-def _read(path: Path, model: type[Costs]) -> Costs:
     try:
         return model.model_validate_json(path.read_bytes())
     except ValidationError as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
-from experiments.errors import UserError
+from experiments.errors import UserError, first_problem
 from experiments.files import write_atomically
 from experiments.spec.dataset_identity import DatasetIdentity
 
@@ -122,11 +122,7 @@ def read_metrics(path: Path) -> RunMetrics | None:
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UserError(
-            f"{path} is damaged: {place + ': ' if place else ''}{first['msg']}; delete it and its run is measured again"
-        ) from None
+        raise UserError(f"{path} is damaged: {first_problem(error)}; delete it and its run is measured again") from None
 
 
 def recorded_sources(path: Path) -> dict[str, str] | None:

@@ -1,8 +1,11 @@
-"""What a run tells of itself in its ``progress.json``: its type."""
+"""What a run tells of itself in its ``progress.json``: its type, and how it is read."""
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, FiniteFloat
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+
+from experiments.errors import UserError, first_problem
 
 NAME = "progress.json"
 Ended = Literal["failed", "preempted"]
@@ -50,3 +53,24 @@ class Progress(BaseModel):
     process: int | None = None
     slurm_job: str | None = None
     updated: str | None = None
+
+
+def read_progress(path: Path) -> Progress:
+    """Read a run's progress.
+
+    Parameters
+    ----------
+    path : Path
+        The run's ``progress.json``.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged.
+    FileNotFoundError
+        If there is none.
+    """
+    try:
+        return Progress.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UserError(f"{path} is damaged: {first_problem(error)}") from None

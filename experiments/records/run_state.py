@@ -11,13 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from experiments.errors import UserError
 from experiments.files import read_json, write_atomically
 from experiments.records.locks import one_at_a_time, wait_for_lock
 from experiments.records.progress_file import NAME as PROGRESS
-from experiments.records.progress_file import Ended, Progress
+from experiments.records.progress_file import Ended, Progress, read_progress
 
 LOCK = "lock"
 # Environment variable with the id of the Snakemake call that a training belongs to, on any machine.
@@ -118,8 +116,8 @@ def record_exit(folder: Path, state: Ended, reason: str, is_certain: bool = Fals
 def _read(folder: Path) -> Progress:
     """The progress; empty if it is missing or damaged: a training goes on from its checkpoint, whatever it told before."""
     try:
-        return Progress.model_validate_json((folder / PROGRESS).read_bytes())
-    except (OSError, ValidationError):
+        return read_progress(folder / PROGRESS)
+    except (OSError, UserError):
         return Progress()
 
 

@@ -1,25 +1,23 @@
 """The status of runs, read from their metrics, progress and locks without disturbing a training."""
 
-import json
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import ValidationError
+from typing import Any, Literal, TypeVar
 
 from experiments.errors import UserError
 from experiments.paths import RUNS
 from experiments.records.locks import is_locked
-from experiments.records.metrics_file import RunMetrics, read_metrics
+from experiments.records.metrics_file import read_metrics
 from experiments.records.progress_file import NAME as PROGRESS
-from experiments.records.progress_file import Progress
+from experiments.records.progress_file import Progress, read_progress
 from experiments.records.run_state import LOCK
 from experiments.spec.run import Run
 
+Content = TypeVar("Content")
 State = Literal["running", "failed", "interrupted", "done", "queued"]
 STATES: tuple[State, ...] = ("running", "failed", "interrupted", "done", "queued")
 # Without file locks, a run counts as running only if its progress file, rewritten each 30 seconds, is younger than this.
@@ -32,53 +30,25 @@ class RunReader:
     def __init__(self) -> None:
         self.problems: list[str] = []
 
-    def read(self, path: Path) -> dict[str, Any]:
-        """Content of a JSON file; empty if it is missing or cannot be read.
+    def read(self, read: Callable[[Path], Content], path: Path) -> Content | None:
+        """The content of a file; None if it is missing or damaged.
 
         Parameters
         ----------
+        read : callable
+            Reads the file, and raises a `UserError` if it is damaged.
         path : Path
             The file.
         """
         try:
-            content = json.loads(path.read_bytes())
+            return read(path)
         except FileNotFoundError:
-            return {}
-        except OSError as error:
-            return self._damaged(f"{path} cannot be read: {error.strerror}")
-        except ValueError as error:
-            return self._damaged(f"{path} is damaged: {error}")
-        return content if isinstance(content, dict) else self._damaged(f"{path} is damaged: expected keys and values")
-
-    def metrics_of(self, path: Path) -> RunMetrics | None:
-        """A run's metrics; None if they are missing or damaged.
-
-        Parameters
-        ----------
-        path : Path
-            The run's ``metrics.json``.
-        """
-        try:
-            return read_metrics(path)
+            return None
         except UserError as error:
             self.problems.append(str(error))
         except OSError as error:
             self.problems.append(f"{path} cannot be read: {error.strerror}")
         return None
-
-    def _progress(self, path: Path) -> Progress | None:
-        content = self.read(path)
-        try:
-            return Progress.model_validate(content) if content else None
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            self.problems.append(f"{path} is damaged: {place}: {first['msg']}")
-            return None
-
-    def _damaged(self, sentence: str) -> dict[str, Any]:
-        self.problems.append(sentence)
-        return {}
 
     def status_of(self, run: Run) -> "RunStatus":
         """How far a run is.
@@ -91,7 +61,7 @@ class RunReader:
         if run.metrics_file.exists():
             return RunStatus(run, "done", self)
         progress_file = run.folder / PROGRESS
-        progress = self._progress(progress_file)
+        progress = self.read(read_progress, progress_file)
         if _is_training(run.folder / LOCK, progress, progress_file):
             return RunStatus(run, "running", self, progress)
         if progress is None:
@@ -134,7 +104,7 @@ class RunStatus:
     def metrics(self) -> dict[str, float | None]:
         """The metrics of the run's test, or else of its last validation."""
         if self.state == "done":
-            found = self.records.metrics_of(self.run.metrics_file)
+            found = self.records.read(read_metrics, self.run.metrics_file)
             return found.metrics if found else {}
         return dict((self.progress and self.progress.metrics) or {})
 

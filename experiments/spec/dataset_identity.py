@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from experiments.errors import UserError
+from experiments.errors import UserError, first_problem
 from experiments.files import write_atomically
 
 
@@ -64,9 +64,6 @@ def read_identity(path: Path) -> DatasetIdentity:
     try:
         return DatasetIdentity.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
         raise UserError(
-            f"{path} is damaged or of an older version ({place + ': ' if place else ''}{first['msg']}): delete it, and"
-            " snakemake makes it again"
+            f"{path} is damaged or of an older version ({first_problem(error)}): delete it, and snakemake makes it again"
         ) from None

@@ -6,7 +6,7 @@ from typing import Any, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from experiments.errors import UserError
+from experiments.errors import UserError, first_problem
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -165,7 +165,4 @@ def validate(data: dict[str, Any], model: type[Model], source: str) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"{source}: {place + ': ' if place else ''}{message}") from None
+        raise UserError(f"{source}: {first_problem(error)}") from None
