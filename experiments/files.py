@@ -2,8 +2,11 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 
 def write_atomically(path: Path, content: dict[str, Any]) -> None:
@@ -29,9 +32,36 @@ def write_text_atomically(path: Path, text: str) -> None:
     text : str
         The whole content.
     """
-    draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.rename(path)
+    with replacing(path) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A draft beside a file, which takes the file's place when the body ends and is removed if it fails.
+
+    The draft is flushed to the disk first: a file that is there is whole, also after a full disk or a power failure.
+
+    Parameters
+    ----------
+    path : Path
+        The file to replace or create. The draft has the same ending.
+
+    Raises
+    ------
+    OSError
+        If the disk is full, among others; it names the file.
+    """
+    draft = path.with_name(f".{uuid4().hex[:8]}.{path.name}")
+    try:
+        yield draft
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:

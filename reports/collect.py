@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.errors import UserError, report_user_errors
+from experiments.files import write_text_atomically
 from experiments.records.cost_files import Counts, Speeds, read_costs
 from experiments.records.metrics_file import Provenance, RunMetrics, read_metrics
 from experiments.records.server_results import answer_file, read_answer
@@ -182,9 +183,9 @@ def main() -> None:
     table = load_study(arguments.study).tables[arguments.table]
     costs, dataset = _read_costs(arguments.counts, arguments.speeds), _read_dataset(arguments.dataset)
     collected = collect(table, arguments.scale, arguments.seeds, costs, dataset)
-    collected.results.to_csv(arguments.results, index=False)
-    collected.history.to_csv(arguments.history, index=False)
-    collected.runs.to_csv(arguments.runs, index=False)
+    frames = {arguments.results: collected.results, arguments.history: collected.history, arguments.runs: collected.runs}
+    for path, frame in frames.items():
+        write_text_atomically(path, frame.to_csv(index=False))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.errors import report_user_errors
+from experiments.files import replacing
 from experiments.records.cost_files import Counts, Speeds, read_costs
 from experiments.spec.metrics import METRICS, Metric
 from experiments.spec.scale import Scale, load_scale
@@ -234,7 +235,8 @@ def _draw(name: str, data: FigureData, output: Path) -> list[Path]:
     figure = globals()[f"plot_{name}"](data)
     files = [output.with_name(f"{output.name}_{name}.{extension}") for extension in ("png", "svg")]
     for file in files:
-        figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+        with replacing(file) as draft:
+            figure.savefig(draft, metadata={"Date": None} if file.suffix == ".svg" else None)
     plt.close(figure)
     return files
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from experiments.files import replacing
+
 
 def keep_copies(files: Iterable[Path], scale: str, results: pd.DataFrame) -> None:
     """Copy files of a report to ``reports/by_scale/<scale>/seeds_<seeds>/``; nothing is copied of a report without runs.
@@ -26,7 +28,8 @@ def keep_copies(files: Iterable[Path], scale: str, results: pd.DataFrame) -> Non
         reports = next(folder for folder in file.parents if folder.name == "reports")
         copy = reports / "by_scale" / scale / f"seeds_{_in_short(seeds)}" / file.relative_to(reports)
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy)
+        with replacing(copy) as draft:
+            shutil.copyfile(file, draft)
 
 
 def _in_short(seeds: list[int]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.errors import report_user_errors
+from experiments.files import write_text_atomically
 from experiments.records.cost_files import Speeds, read_costs
 from experiments.spec.metrics import METRICS
 from experiments.spec.scale import Scale, load_scale
@@ -263,7 +264,7 @@ def main() -> None:
     context = make_table(study, arguments.table, scale, results, provenance, speed)
     files = [arguments.output.with_name(f"{arguments.output.name}.{extension}") for extension in FORMATS]
     for file in files:
-        file.write_text(render(context, file.suffix[1:]), encoding="utf-8")
+        write_text_atomically(file, render(context, file.suffix[1:]))
     keep_copies(files, scale.name, results)
 
 

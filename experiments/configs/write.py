@@ -10,6 +10,7 @@ import jinja2
 from experiments.configs.class_heads import sized_by_classes
 from experiments.configs.python_source import to_python
 from experiments.errors import report_user_errors
+from experiments.files import write_text_atomically
 from experiments.spec.neck_catalog import neck_options
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale, Schedule, load_scale
@@ -176,7 +177,7 @@ def main() -> None:
     if arguments.output.exists() and arguments.output.read_text(encoding="utf-8") == text:
         return  # do not touch an identical file: a running training may be reading it
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(text, encoding="utf-8")
+    write_text_atomically(arguments.output, text)
 
 
 if __name__ == "__main__":

@@ -82,8 +82,8 @@ def write_synthetic_dataset(folder: Path, settings: SyntheticDataset) -> None:
             generator = np.random.default_rng([settings.seed, stream, index])
             picture, objects, labels = _draw_scene(generator, settings)
             name = f"{index:06d}.png"
-            cv2.imwrite(str(folder / split / name), picture)
-            cv2.imwrite(str(maps / name), labels)
+            _write_image(folder / split / name, picture)
+            _write_image(maps / name, labels)
             images.append({"id": index, "file_name": name, "width": settings.image_size, "height": settings.image_size})
             for category, mask in objects:
                 annotations.append(_annotation(len(annotations) + 1, index, category, mask))
@@ -94,6 +94,12 @@ def _write_annotations(path: Path, classes: Sequence[str], images: list[dict], a
     categories = [{"id": i, "name": name, "supercategory": "shape"} for i, name in enumerate(classes, start=1)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+
+
+def _write_image(path: Path, pixels: np.ndarray) -> None:
+    """Write a PNG. Unlike `cv2.imwrite`, which returns False, a full disk raises."""
+    _, encoded = cv2.imencode(".png", pixels)
+    path.write_bytes(encoded.tobytes())
 
 
 def _annotation(identifier: int, image: int, category: int, mask: np.ndarray) -> dict:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from experiments.configs.build import build_model, load_config
 from experiments.errors import UserError, report_user_errors
+from experiments.files import write_atomically
 from experiments.paths import RUNS
 from experiments.spec.run import Run
 from experiments.workflow.grid import Grid
@@ -125,7 +126,7 @@ def main() -> None:
     runs = Grid(json.loads(arguments.configuration)).runs
     missing = [run for run in runs.values() if not run.metrics_file.exists()]
     found = check_disk([runs[run] for run in arguments.runs] or missing)
-    arguments.output.write_text(json.dumps(found, indent=1) + "\n")
+    write_atomically(arguments.output, found)
 
 
 if __name__ == "__main__":

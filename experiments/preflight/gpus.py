@@ -1,7 +1,6 @@
 """Pre-flight check of the GPUs: torch sees them, and mmcv's operators compute on them."""
 
 import argparse
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from experiments.errors import UserError, report_user_errors
+from experiments.files import write_atomically
 
 TOLERANCE = 1e-3
 SET_UP = "FORCE_CUDA=1 make setup"
@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("--gpus", required=True, type=int, help="how many a training asks for; 0 checks nothing")
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
-    arguments.output.write_text(json.dumps(check_gpus(arguments.gpus), indent=1) + "\n")
+    write_atomically(arguments.output, check_gpus(arguments.gpus))
 
 
 if __name__ == "__main__":

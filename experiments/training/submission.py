@@ -20,6 +20,7 @@ from mmengine.runner import Runner
 from tqdm import tqdm
 
 from experiments.errors import UserError, report_user_errors
+from experiments.files import replacing
 from experiments.spec.datasets import TestSet
 from experiments.spec.metrics import BOX, TASKS
 from experiments.spec.scale import Scale, load_scale
@@ -158,10 +159,8 @@ def _entries(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 def _write_archive(path: Path, entries: list[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
-    with ZipFile(draft, "w", ZIP_DEFLATED) as archive:
+    with replacing(path) as draft, ZipFile(draft, "w", ZIP_DEFLATED) as archive:
         archive.writestr(f"{path.stem}.json", json.dumps(entries))
-    draft.rename(path)
 
 
 class _ProgressHook(Hook):

@@ -53,5 +53,9 @@ def asked_targets(settings: DAGSettings | None) -> frozenset[str]:
 
 
 def shell_prefix() -> str:
-    """The start of every shell command: jobs use the Python that runs Snakemake, even if its environment is not activated."""
-    return f'export PATH="{Path(sys.executable).parent}:$PATH"; '
+    """The start of every shell command: a pipe fails with its program, and jobs use the Python that runs Snakemake.
+
+    A prefix replaces Snakemake's own, with which a command fails; without it, a program that fails before ``| tee`` would
+    count as done.
+    """
+    return f'set -euo pipefail; export PATH="{Path(sys.executable).parent}:$PATH"; '

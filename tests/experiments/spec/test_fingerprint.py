@@ -230,9 +230,11 @@ def test_the_grid_is_computed_without_torch():
 RECORDED = json.loads((Path(__file__).parent / "recorded_sources.json").read_text())
 # What runs recorded before tasks had files, by model.
 RECORDED_MEANINGS = json.loads((Path(__file__).parent / "recorded_meanings.json").read_text())
+# What runs of version 0.1.0 recorded, by model.
+RECORDED_0_1_0 = json.loads((Path(__file__).parent / "recorded_0_1_0.json").read_text())
 
 
-@pytest.mark.parametrize("recorded", [RECORDED, RECORDED_MEANINGS], ids=["bytes", "meanings"])
+@pytest.mark.parametrize("recorded", [RECORDED, RECORDED_MEANINGS, RECORDED_0_1_0], ids=["bytes", "meanings", "0.1.0"])
 @pytest.mark.parametrize("model", RECORDED)
 def test_finished_runs_of_earlier_versions_stay_finished(model, recorded):
     """If a source is meant to compute something else, take its model out of the recorded files; else run

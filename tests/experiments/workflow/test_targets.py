@@ -95,13 +95,16 @@ def test_only_trainings_that_ask_for_gpus_wait_for_checks():
     assert coco.gpus_to_check(None, None) == 4
 
 
-def test_missing_runs_that_were_asked_for_are_named_until_they_are_too_many(monkeypatch):
-    first, second, *_ = Grid(CONFIGURATION).runs
-    targets = targets_of(CONFIGURATION, *(f"runs/{run}/metrics.json" for run in (second, first)))
+def test_missing_runs_that_were_asked_for_are_named_until_they_are_too_many(small_grid, monkeypatch):
+    first, second = small_grid().runs
+
+    def targets_for(*asked):
+        return Targets(small_grid(), lambda: asked, refuse)
+
+    targets = targets_for(*(f"runs/{run}/metrics.json" for run in (second, first)))
     assert targets.runs_to_store(None, None) == sorted([first, second])
-    assert len(targets_of(CONFIGURATION, "reports/table2.md").runs_to_store(None, None)) == len(
-        {run.id for run in Grid(CONFIGURATION).runs_of("table2")}
-    )
+    assert targets_for("reports/two_necks_table1.md").runs_to_store(None, None) == [first]
+    assert len(targets_for("reports/two_necks_table2.md").runs_to_store(None, None)) == 2
     monkeypatch.setattr("experiments.workflow.targets.NAMED_RUNS", 1)
     assert targets.runs_to_store(None, None) == []
 

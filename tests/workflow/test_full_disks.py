@@ -1,0 +1,100 @@
+"""On a full disk every rule says so and fails, and the same command ends with the right result once there is room."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+class Disk:
+    """A folder on a disk of its own, which can be filled."""
+
+    def __init__(self, folder: Path) -> None:
+        content = folder.with_name(f"{folder.name}_kept")
+        folder.rename(content)
+        folder.mkdir()
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder], capture_output=True, check=False, timeout=600
+        )
+        if mounted.returncode != 0:
+            folder.rmdir()
+            content.rename(folder)
+            pytest.skip("needs the right to mount a small disk")
+        shutil.copytree(content, folder, dirs_exist_ok=True)
+        shutil.rmtree(content)
+        self.folder = folder
+
+    def fill(self) -> None:
+        size = 2**20
+        with (self.folder / "filler").open("wb", buffering=0) as file:
+            while size >= 1:
+                try:
+                    file.write(bytes(size))
+                except OSError:
+                    size //= 2
+
+    def make_room(self) -> None:
+        (self.folder / "filler").unlink()
+
+    def unmount(self) -> None:
+        content = self.folder.with_name(f"{self.folder.name}_kept")
+        shutil.copytree(self.folder, content)
+        subprocess.run(["umount", self.folder], check=True, timeout=600)
+        self.folder.rmdir()
+        content.rename(self.folder)
+
+
+TARGETS = {
+    "datasets": "datasets/instant.json",
+    "complexity": "complexity/instant/two_necks_table1.json",
+    "reports/data": "reports/data/two_necks_table1.csv",
+    "reports": "reports/two_necks_table1.md",
+    "reports/figures": "reports/figures/two_necks_table1_ap.svg",
+    # Last, since a run that is trained again has another date.
+    "runs": "runs/{run}/metrics.json",
+    "logs": "runs/{run}/metrics.json",
+}
+
+
+@pytest.fixture(scope="module")
+def finished(shared_project):
+    """A project with all that Table 1 needs."""
+    result = shared_project.snakemake(*(target for target in TARGETS.values() if "{run}" not in target))
+    assert result.returncode == 0, result.stderr
+    return shared_project
+
+
+def content_of(path: Path) -> object:
+    """What a file says; of a run the numbers, which do not depend on when it was trained."""
+    if path.name != "metrics.json":
+        return path.read_bytes()
+    record = json.loads(path.read_text())
+    return {key: record[key] for key in ("metrics", "history", "dataset", "parameters")}
+
+
+@pytest.mark.parametrize("folder", TARGETS)
+def test_after_a_full_disk_the_same_command_ends_with_the_right_result(finished, folder):
+    run = next(finished.folder.glob("runs/*/metrics.json")).parent.name
+    target = TARGETS[folder].format(run=run)
+    expected = content_of(finished / target)
+    (finished / target).unlink()
+    if "{run}" in TARGETS[folder]:
+        shutil.rmtree(finished / f"runs/{run}")
+        (finished / f"logs/train/{run}.log").unlink()
+    disk = Disk(finished / folder)
+    try:
+        disk.fill()
+        result = finished.snakemake(target)
+        said = result.stdout + result.stderr
+        assert result.returncode != 0, said
+        assert "No space left on device" in said
+        assert "Traceback" not in said
+        assert not (finished / target).exists()
+        disk.make_room()
+        result = finished.snakemake(target)
+        assert result.returncode == 0, result.stderr
+        assert content_of(finished / target) == expected
+    finally:
+        disk.unmount()
