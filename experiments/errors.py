@@ -1,5 +1,6 @@
 """Errors that a user can fix, and the one place where they become a sentence and an exit code."""
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ def first_problem(error: ValidationError) -> str:
 
 
 def report_user_errors(main: Callable[[], None]) -> None:
-    """Run a program; on a `UserError` or an operating-system error print one sentence and exit with code 1.
+    """Run a program; on a `UserError` or an operating-system error print one sentence and exit with code 1, on Ctrl-C with 130.
 
     Parameters
     ----------
@@ -38,6 +39,9 @@ def report_user_errors(main: Callable[[], None]) -> None:
         sys.exit(f"error: {error}")
     except OSError as error:
         sys.exit(f"error: {error.filename or 'input or output'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C; the same command goes on", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 @contextmanager

@@ -34,9 +34,10 @@ from experiments.training.checkpoints import (
     set_aside_foreign_checkpoints,
 )
 from experiments.training.distributed import join_processes
-from experiments.training.hooks.interruption import CHECKPOINT, InterruptionError
+from experiments.training.hooks.interruption import CHECKPOINT
 from experiments.training.hooks.progress import ProgressHook
 from experiments.training.loggers import keep_mlflow_run, use_loggers
+from experiments.training.signals import InterruptionError, answer_signals, interrupt
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -185,6 +186,7 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
+    answer_signals(interrupt)
     arguments.log_file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with arguments.log_file.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):

@@ -12,7 +12,7 @@ from tests.conftest import Project, fresh_project
 from tests.slurm.cluster import Cluster, why_not
 from tests.slurm.head import Head
 
-EPOCHS = 6
+EPOCHS = 30
 
 
 @pytest.fixture(scope="session")
@@ -34,11 +34,11 @@ def cluster() -> Iterator[Cluster]:
 
 
 def prepare(project: Project) -> Project:
-    """Give the trainings a GPU each, resources to recognise, and more epochs."""
+    """Give the trainings a GPU each, dataloader workers, resources to recognise, and more epochs."""
 
     def change(scale: dict) -> None:
         # The GPUs are pretended: none of them computes.
-        scale["resources"] = {"gpus": 1, "check_gpus": False, "memory_mb": 2000, "runtime_minutes": 10}
+        scale["resources"] = {"gpus": 1, "check_gpus": False, "memory_mb": 2000, "runtime_minutes": 10, "workers": 2}
         scale["schedules"]["1x"]["epochs"] = EPOCHS
 
     project.change_yaml("experiments/scales/instant.yaml", change)

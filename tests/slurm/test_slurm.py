@@ -103,3 +103,42 @@ def test_a_requeued_job_resumes(cluster, cluster_project, undisturbed):
     assert cluster.job(job)["JobState"] == "COMPLETED"
     assert head.resumed_from(one) is not None
     assert head.results() == undisturbed.results()
+
+
+def test_a_signal_to_every_process_of_a_job_leaves_a_checkpoint(cluster, cluster_project, undisturbed):
+    one, _ = undisturbed.jobs
+    with Head(cluster_project, cluster, "head") as head:
+        job = head.train_job(one)
+        cluster.command("scancel", "--signal=USR1", "--full", job)
+        head.next_job(one, job)
+        head.finish()
+    assert cluster.job(job)["JobState"] == "FAILED", "it has ended by itself"
+    assert head.resumed_from(one) == "interrupted.pth"
+    assert head.results() == undisturbed.results()
+
+
+def test_a_preempted_job_resumes(cluster, cluster_project, undisturbed):
+    one, _ = undisturbed.jobs
+    with Head(cluster_project, cluster, "head") as head:
+        head.train_job(one)
+        os.kill(head.trainings()[one], signal.SIGSTOP)  # Slurm wakes it up before it signals
+        cluster.command("sbatch", "--partition=urgent", "--gpus=2", "--mem=100", "--output=/dev/null", "--wrap=sleep 1")
+        # The job is requeued, or it has ended by itself in its grace time and Snakemake submits another.
+        head.finish()
+    assert head.resumed_from(one) == "interrupted.pth"
+    assert head.results() == undisturbed.results()
+
+
+def test_jobs_of_a_node_that_is_lost_resume(cluster, cluster_project, undisturbed):
+    one, _ = undisturbed.jobs
+    with Head(cluster_project, cluster, "head") as head:
+        job = head.train_job(one)
+        node = cluster.job(job)["NodeList"]
+        cluster.command("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
+        head.until("the job back in the queue", lambda: cluster.job(job)["Restarts"] == "1")
+        cluster.command("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        head.until("the same job again", lambda: head.job_of(one) == job)
+        head.finish()
+    assert cluster.job(job)["JobState"] == "COMPLETED"
+    assert head.resumed_from(one) is not None
+    assert head.results() == undisturbed.results()

@@ -10,9 +10,12 @@ import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from training import Training
+
+from experiments.training.signals import SIGNALS
 
 KINDS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL)
 COMPARED = ("spec", "metrics", "history", "parameters", "dataset")
@@ -31,19 +34,70 @@ def assert_same(actual: dict, expected: dict) -> None:
         assert actual[part] == expected[part], part
 
 
-@pytest.mark.parametrize("training", [(2, 1, 3)], indirect=True, ids=[""])
-def test_two_processes_told_to_stop_in_an_epoch_go_on_as_if_never_stopped(training):
-    expected = training.finish()
-    training.forget()
-    code, said = training.interrupt(signal.SIGUSR1, 0)
-    assert code == os.EX_TEMPFAIL
-    # A fast machine may have begun the second epoch by then.
-    assert len(re.findall(r"stopped by SIGUSR1 after epoch [12], iteration \d", said)) == 1, said
+MOMENTS = ("first step", "epoch", "resuming", "validation", "test")
+LAYOUTS = {"one-process": (1, 0, 3), "workers": (1, 2, 3), "two-processes": (2, 1, 3)}
+
+
+def assert_interrupted(training, kind, moment, times=1):
+    checkpoint = training.folder / "checkpoints/interrupted.pth"
+    before = checkpoint.exists() and checkpoint.stat().st_mtime_ns
+    code, said = training.interrupt_everything(kind, moment, times)
+    assert code == os.EX_TEMPFAIL, (kind, moment, said)
     assert "Traceback" not in said
-    assert (training.folder / "checkpoints/interrupted.pth").exists()
-    actual = training.finish()
-    assert actual["provenance"]["resumed_from"] == "interrupted.pth"
+    sentences = [line for line in said.splitlines() if "the same command goes on" in line]
+    assert sentences, said
+    assert len(set(sentences)) == 1, said
+    if moment in ("first step", "epoch"):
+        assert re.search(rf"stopped by ({kind.name}|a signal to another process) after epoch [123], iteration \d", sentences[0])
+        assert checkpoint.stat().st_mtime_ns != before, "a checkpoint is written within the epoch"
+    assert json.loads((training.folder / "progress.json").read_text())["state"] == "preempted"
+
+
+@pytest.fixture
+def stopping(project, request):
+    """A training that validates after each epoch and waits at a moment, and its metrics where nothing stops it."""
+    project.change_yaml("experiments/scales/instant.yaml", lambda scale: scale.update(validation_interval=1))
+    processes, workers, epochs = LAYOUTS[request.param]
+    project.change_yaml("experiments/scales/instant.yaml", lambda scale: scale["schedules"]["1x"].update(epochs=epochs))
+    training = Training(project, processes, workers)
+    training.stop_at_moments()
+    return training
+
+
+@pytest.mark.parametrize("stopping", ["workers", "two-processes"], indirect=True)
+def test_a_signal_to_every_process_leaves_a_checkpoint_and_the_same_numbers(stopping):
+    expected = stopping.finish()
+    stopping.forget()
+    # Each signal and each moment at least once; a signal that comes again changes nothing.
+    for kind, moment, times in zip((*SIGNALS, signal.SIGTERM), MOMENTS, (1, 3, 1, 1, 3), strict=True):
+        assert_interrupted(stopping, kind, moment, times)
+    actual = stopping.finish()
+    assert actual["provenance"]["resumed_from"] == "epoch_3.pth"
     assert_same(actual, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SIGNALS)
+@pytest.mark.parametrize("stopping", LAYOUTS, indirect=True)
+def test_every_signal_at_every_moment_leaves_the_same_numbers(stopping, kind):
+    expected = stopping.finish()
+    for times in (1, 2):
+        stopping.forget()
+        for moment in MOMENTS:
+            assert_interrupted(stopping, kind, moment, times)
+        assert_same(stopping.finish(), expected)
+
+
+@pytest.mark.parametrize("training", [(1, 2, 20)], indirect=True, ids=[""])
+def test_workers_end_with_a_training_that_is_killed(training):
+    process = training.start()
+    training.until_it_trains(process)
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert len(workers) >= 2
+    process.kill()
+    process.communicate(timeout=60)
+    _, left = psutil.wait_procs(workers, timeout=30)
+    assert not left
 
 
 @pytest.mark.parametrize("training", [(1, 0, 2)], indirect=True, ids=[""])

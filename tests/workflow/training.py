@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -14,6 +15,36 @@ from experiments.__main__ import read_grid
 from experiments.workflow.resources import launcher
 grid = read_grid([])
 print(launcher(grid.scale), list(grid.runs)[-1])
+"""
+
+# Waits long enough at a moment for a signal to come.
+MOMENTS = """
+import os, time
+from pathlib import Path
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class MomentHook(Hook):
+    priority = "VERY_LOW"
+
+    def wait(self, moment):
+        if os.environ.get("MOMENT") == moment and not Path("now.txt").exists():
+            Path("now.txt").touch()
+            time.sleep(0.5)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.wait("first step" if runner.iter == 0 else "epoch" if batch_idx == 1 else "")
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        self.wait("validation")
+
+    def before_test_iter(self, runner, batch_idx, data_batch=None):
+        self.wait("test")
+
+    def before_replay(self, runner):
+        self.wait("resuming")
 """
 
 
@@ -39,9 +70,9 @@ class Training:
         made = project.snakemake(f"runs/{self.run}/config.py", "datasets/instant.json")
         assert made.returncode == 0, made.stderr
 
-    def start(self) -> subprocess.Popen:
+    def start(self, **variables: str) -> subprocess.Popen:
         options = ["--dataset", "datasets/instant.json", "--log-file", "train.log", f"runs/{self.run}/config.py"]
-        environment = self.project.environment
+        environment = self.project.environment | variables
         return subprocess.Popen(
             ["env", *self.launcher, "-m", "experiments.training.train", *options, f"runs/{self.run}/metrics.json"],
             cwd=self.project.folder,
@@ -67,18 +98,52 @@ class Training:
             assert time.monotonic() < started + 120
             time.sleep(0.01)
 
+    def interrupt_everything(self, kind: signal.Signals, moment: str, times: int = 1) -> tuple[int, str]:
+        """Start, send a signal to every process at a moment of `MOMENTS`, and return exit code and last words.
+
+        Fails if a process is left behind.
+        """
+        (self.project / "now.txt").unlink(missing_ok=True)
+        process = self.start(MOMENT=moment)
+        started = time.monotonic()
+        while not (self.project / "now.txt").exists():
+            assert process.poll() is None, process.communicate(timeout=300)[1]
+            assert time.monotonic() < started + 120
+            time.sleep(0.01)
+        everything = []
+        for _ in range(times):
+            everything += self._tell_everything(process, kind)
+            time.sleep(0.05)
+        _, said = process.communicate(timeout=120)
+        _, left = psutil.wait_procs(everything, timeout=15)
+        assert not left, left
+        return process.returncode, said
+
+    @staticmethod
+    def _tell_everything(process: subprocess.Popen, kind: signal.Signals) -> list[psutil.Process]:
+        """Send a signal to a process and to all that it has started, some of which torchrun gives sessions of their own."""
+        if process.poll() is not None:
+            return []
+        everything = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        for one in everything:
+            with suppress(psutil.NoSuchProcess):
+                one.send_signal(kind)
+        return everything
+
+    def stop_at_moments(self) -> None:
+        """Let a training wait at the moment that the variable MOMENT names, and leave ``now.txt`` there."""
+        (self.project / "experiments/moments.py").write_text(MOMENTS)
+        with (self.folder / "config.py").open("a") as config:
+            config.write("custom_imports['imports'].append('experiments.moments')\n")
+            config.write("custom_hooks.append(dict(type='MomentHook'))\n")
+
     def interrupt(self, kind: signal.Signals, seconds: float) -> tuple[int, str]:
-        """Start, send the signal so long after the first iteration, and return exit code and last words."""
+        """Start, send the signal to every process so long after the first iteration, and return exit code and last words."""
         (self.folder / "progress.json").unlink(missing_ok=True)
         process = self.start()
         self.until_it_trains(process)
         time.sleep(seconds)
-        if kind == signal.SIGKILL:
-            # torchrun gives its processes sessions of their own.
-            for child in psutil.Process(process.pid).children(recursive=True):
-                child.kill()
-        if process.poll() is None:
-            process.send_signal(kind)
+        self._tell_everything(process, kind)
         _, said = process.communicate(timeout=120)
         return process.returncode, said
 

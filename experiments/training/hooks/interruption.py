@@ -1,6 +1,5 @@
 """Interruption of a training: signals, the checkpoint written on them, and the loop that resumes from it."""
 
-import os
 import random
 import signal
 from collections.abc import Iterator
@@ -16,17 +15,14 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, LOOPS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+from experiments.training.signals import InterruptionError, answer_signals, interrupt, leave_signals_to_this_process
+
 CHECKPOINT = "interrupted.pth"
-
-
-class InterruptionError(Exception):
-    """A training was ended by a signal; it resumes when it is started again."""
 
 
 @HOOKS.register_module()
 class InterruptionHook(Hook):
-    """On SIGTERM or SIGUSR1, which clusters send before preemption, write a checkpoint after the iteration and stop.
+    """On a signal that ends a training, write a checkpoint after the iteration and stop.
 
     Unlike the checkpoint of an epoch, this one also holds every rank's random state and buffers, such as the running statistics
     of normalisations. During a validation nothing is written, because the epoch's checkpoint exists already.
@@ -37,7 +33,6 @@ class InterruptionHook(Hook):
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self.training = False
-        self.process = os.getpid()
         self.previous: dict[signal.Signals, Any] = {}
         self.saved_processes: list[dict[str, Any]] | None = None
 
@@ -48,7 +43,8 @@ class InterruptionHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Install the signal handlers."""
         self.training = True
-        self.previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        leave_signals_to_this_process()
+        self.previous = answer_signals(self._receive)
 
     def after_train(self, runner: Runner) -> None:
         """Restore the previous signal handlers."""
@@ -102,11 +98,9 @@ class InterruptionHook(Hook):
         _restore(runner, self.saved_processes[get_rank()])
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
-        if os.getpid() != self.process:
-            return  # a dataloader worker: it ends with its parent process
         self.received = signal.Signals(number)
         if not self.training:
-            raise InterruptionError(f"stopped by {self.received.name} outside of a training step; the same command goes on")
+            interrupt(number)
 
     def _any_received(self) -> bool:
         flag = torch.tensor(float(self.received is not None))

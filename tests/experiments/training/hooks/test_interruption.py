@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from experiments.training.hooks.interruption import SIGNALS, InterruptionError, InterruptionHook
+from experiments.training.hooks.interruption import InterruptionHook
+from experiments.training.signals import SIGNALS, InterruptionError
 
 
 @pytest.fixture
