@@ -74,10 +74,11 @@ rule dataset:
         folder=scale.data_folder,
         data_root=grid.configuration.data_root or "none",
         expected=targets.expected_splits,
+        masks=targets.masks_are_needed,
         sources=targets.fingerprint_of("experiments/data/prepare.py", f"experiments/data/{scale.dataset.kind}.py"),
     shell:
         "python -m experiments.data.prepare --dataset {params.dataset:q} --folder {params.folder} --data-root {params.data_root:q}"
-        " --expected {params.expected:q} {output}"
+        " --expected {params.expected:q} {params.masks} {output}"
         f"{LOGGED}"
 
 

@@ -1,14 +1,14 @@
-"""What a configuration will cost and how far it is, also while Snakemake runs: ``python -m experiments plan``, ``status``."""
+"""What a configuration will cost, how far it is, and whether its data are right: ``python -m experiments plan``, …"""
 
 import argparse
 import gc
 
-from experiments.cli import plan, status
+from experiments.cli import check_data, plan, status
 from experiments.errors import report_user_errors
 from experiments.spec.configuration import read_configuration
 from experiments.workflow.grid import Grid
 
-VERBS = {"plan": plan, "status": status}
+VERBS = {"plan": plan, "status": status, "check-data": check_data}
 
 
 def read_grid(overrides: list[str]) -> Grid:
@@ -28,7 +28,7 @@ def read_grid(overrides: list[str]) -> Grid:
 
 
 def main() -> None:
-    """What the configuration will cost (plan), and how far it is (status); works while Snakemake runs."""
+    """What the configuration will cost (plan), how far it is (status), and whether its data are right (check-data)."""
     parser = argparse.ArgumentParser(prog="python -m experiments", description=main.__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     for name, module in VERBS.items():

@@ -22,7 +22,7 @@ from experiments.benchmarks.growth_figure import plot
 from experiments.benchmarks.project_copy import copy_project
 from experiments.benchmarks.synthetic_grid import DATASET, ROWS_PER_TABLE, SHAPES, leave_runs, write_studies
 from experiments.errors import UserError, report_user_errors
-from experiments.spec.dataset_identity import write_identity
+from experiments.spec.dataset_identity import CheckedDataset, write_checked_dataset
 from experiments.workflow.grid import Grid
 
 SIZES = (100, 300, 1000, 3000, 10_000)
@@ -120,7 +120,7 @@ def measure(runs: int, shape: str) -> Iterator[tuple[str, Cost]]:
 def _leave_dataset(grid: Grid) -> None:
     path = Path("datasets") / f"{grid.scale.name}.json"
     path.parent.mkdir()
-    write_identity(path, DATASET)
+    write_checked_dataset(path, CheckedDataset(identity=DATASET))
 
 
 def _report_commands(grid: Grid, module: str) -> Iterator[list[str]]:

@@ -1,35 +1,37 @@
 """Datasets in COCO's format: linked, checked, and identified by the hashes of their annotations."""
 
+import gc
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-from tqdm import tqdm
-
+from experiments.data.annotations import check_annotations
+from experiments.data.findings import Findings, raise_if_wrong
 from experiments.data.folders import link_folder
+from experiments.data.images import check_images, files_in_both
+from experiments.data.masks import lacks_mask
 from experiments.errors import UserError
 from experiments.spec.coco_classes import COCO_CLASSES
-from experiments.spec.dataset_identity import DatasetIdentity, SplitIdentity
+from experiments.spec.dataset_identity import CheckedDataset, DatasetIdentity, SplitCheck, SplitIdentity
 from experiments.spec.datasets import CocoDataset, Dataset, ExpectedSplit
 
-TAIL_BYTES = 64
-END_MARKS = {".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9", ".png": b"IEND"}
+IMAGE_ENDINGS = {".jpg", ".jpeg", ".png"}
 
 
 def prepare(
-    dataset: CocoDataset, folder: Path, data_root: Path | None, expected: Mapping[str, ExpectedSplit]
-) -> DatasetIdentity:
+    dataset: CocoDataset, folder: Path, data_root: Path | None, expected: Mapping[str, ExpectedSplit], masks: bool
+) -> CheckedDataset:
     """Link a folder to a dataset; check and identify it. See `experiments.data.prepare.prepare_dataset`."""
     link_folder(folder, data_root)
-    return identify(dataset, folder, expected)
+    return identify(dataset, folder, expected, masks)
 
 
-def identify(dataset: Dataset, folder: Path, expected: Mapping[str, ExpectedSplit]) -> DatasetIdentity:
-    """Check both splits and identify them by the hashes of their annotations.
+def identify(dataset: Dataset, folder: Path, expected: Mapping[Any, ExpectedSplit], masks: bool) -> CheckedDataset:
+    """Check both splits, first their annotations, then their images, and identify them by the hashes of their annotations.
 
     Parameters
     ----------
@@ -39,27 +41,62 @@ def identify(dataset: Dataset, folder: Path, expected: Mapping[str, ExpectedSpli
         Its folder.
     expected : dict
         Expected content of the splits ``train`` and ``val``, if it is known.
+    masks : bool
+        Whether every object needs a mask.
 
     Raises
     ------
     UserError
-        If a file is missing or damaged, the annotations do not fit the classes, or a split is not what was expected.
+        If a file is missing or damaged, or a split is not what was expected.
+    DatasetError
+        If annotations or images are wrong.
     """
-    splits = {
-        "train": (dataset.train_annotations, dataset.train_images),
-        "val": (dataset.val_annotations, dataset.val_images),
+    classes = None if dataset.classes == "annotations" else dataset.classes or list(COCO_CLASSES)
+    train = read_split(folder, dataset.train_annotations, dataset.train_images, classes, expected.get("train"), masks)
+    val = read_split(folder, dataset.val_annotations, dataset.val_images, classes or train.classes, expected.get("val"), masks)
+    findings = [train.findings, val.findings]
+    raise_if_wrong(findings)
+    of_train = check_images(train.sizes, f"checking {dataset.train_images}", train.findings)
+    of_val = check_images(val.sizes, f"checking {dataset.val_images}", val.findings)
+    files_in_both(of_train, of_val, val.findings)
+    raise_if_wrong(findings)
+    identity = DatasetIdentity(train=train.identity, val=val.identity, classes=None if classes else train.classes)
+    checks = {
+        name: SplitCheck(without_mask=split.without_mask, notices=split.findings.notices)
+        for name, split in (("train", train), ("val", val))
     }
-    classes = dataset.classes
-    if classes == "annotations":
-        classes = classes_of(folder / dataset.train_annotations)
-    found = {name: describe_split(folder, *paths, classes, expected.get(name)) for name, paths in splits.items()}
-    return DatasetIdentity(**found, classes=classes if dataset.classes == "annotations" else None)
+    return CheckedDataset(identity=identity, checks=checks)
 
 
-def describe_split(
-    folder: Path, annotations: str, images: str, classes: Sequence[str] | None, expected: ExpectedSplit | None
-) -> SplitIdentity:
-    """Check a split and identify it.
+@dataclass(frozen=True)
+class Split:
+    """A split whose annotations were read and checked.
+
+    Attributes
+    ----------
+    identity : SplitIdentity
+        Its identity.
+    classes : list of str
+        Names of its categories, in their order.
+    sizes : dict
+        File of each image to its annotated width and height.
+    without_mask : int
+        Objects without a mask.
+    findings : Findings
+        What was found.
+    """
+
+    identity: SplitIdentity
+    classes: list[str]
+    sizes: dict[Path, tuple[int, int]]
+    without_mask: int
+    findings: Findings
+
+
+def read_split(
+    folder: Path, annotations: str, images: str, classes: Sequence[str] | None, expected: ExpectedSplit | None, masks: bool
+) -> Split:
+    """Read and check the annotations of a split.
 
     Parameters
     ----------
@@ -68,31 +105,73 @@ def describe_split(
     annotations, images : str
         Annotation file and folder of the images, relative to it.
     classes : sequence of str or None
-        Names of the classes; None: COCO's 80.
+        Names of the classes; None: those of the file.
     expected : ExpectedSplit or None
         Expected content of the split, if it is known.
+    masks : bool
+        Whether every object needs a mask.
 
     Raises
     ------
     UserError
-        If a file is missing or damaged, the annotations do not fit the classes, or the split is not what was expected.
+        If the file is missing or no JSON, or the split is not what was expected.
     """
     path = folder / annotations
-    with explain_annotations(path):
-        text = path.read_bytes()
-        content = json.loads(text)
-        _check_annotations(path, content, classes or list(COCO_CLASSES))
-        files = [folder / images / image["file_name"] for image in content["images"]]
-        identity = SplitIdentity(
-            annotations_sha256=hashlib.sha256(text).hexdigest(),
-            images=len(content["images"]),
-            annotations=len(content["annotations"]),
+    content, digest = read_json(path)
+    findings = Findings(path)
+    names = _names(content)
+    with without_garbage_collection():
+        without_mask = check_annotations(content, names if classes is None else classes, findings)
+    if not findings.is_right:
+        return Split(SplitIdentity(annotations_sha256=digest, images=0, annotations=0), names, {}, 0, findings)
+    if masks and without_mask:
+        count = len(content["annotations"])
+        findings.refuse(
+            list(filter(lacks_mask, content["annotations"])),
+            lambda a: (
+                f"annotation {a['id']}: segmentation: is missing, as in {without_mask} of {count} objects; needed: polygons or"
+                " RLE, for the detectors with masks that are asked for"
+            ),
         )
+    identity = SplitIdentity(annotations_sha256=digest, images=len(content["images"]), annotations=len(content["annotations"]))
     if expected:
         _check_complete(path, folder / images, identity, expected)
-    for file in tqdm(files, desc=f"checking {images}", mininterval=2, unit="image"):
-        check_image(file)
-    return identity
+    sizes = {folder / images / image["file_name"]: (image["width"], image["height"]) for image in content["images"]}
+    return Split(identity, names, sizes, without_mask, findings)
+
+
+def read_json(path: Path) -> tuple[Any, str]:
+    """The content of an annotation file, and its SHA-256.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Raises
+    ------
+    UserError
+        If it is missing or no JSON.
+    """
+    try:
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        # Loaders read it as text, so a byte order mark is none of it.
+        text = content.decode("utf-8")
+        del content
+        with without_garbage_collection():
+            return json.loads(text), digest
+    except FileNotFoundError:
+        raise UserError(f"annotation file {path} ({path.parent.resolve()}) does not exist") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"annotation file {path} is not JSON: {error}") from None
+
+
+def _names(content: Any) -> list[str]:
+    """Names of the categories, as far as there are any."""
+    categories = content.get("categories") if isinstance(content, dict) else None
+    entries = categories if isinstance(categories, list) else []
+    return [entry["name"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("name"), str)]
 
 
 def _check_complete(annotations: Path, images: Path, identity: SplitIdentity, expected: ExpectedSplit) -> None:
@@ -108,80 +187,18 @@ def _check_complete(annotations: Path, images: Path, identity: SplitIdentity, ex
             f"annotation file {annotations} ({annotations.parent.resolve()}) names {identity.images} images, not"
             f" {expected.images}: {remedy}"
         )
-    found = sum(path.suffix.lower() in END_MARKS for path in images.iterdir()) if images.is_dir() else 0
+    found = sum(path.suffix.lower() in IMAGE_ENDINGS for path in images.iterdir()) if images.is_dir() else 0
     if found != expected.images:
         raise UserError(f"{images} ({images.resolve()}) holds {found} image files, not {expected.images}: {remedy}")
 
 
 @contextmanager
-def explain_annotations(path: Path) -> Iterator[None]:
+def without_garbage_collection() -> Iterator[None]:
+    """Pause the garbage collector: millions of new objects, none of them garbage, would double the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
     try:
         yield
-    except FileNotFoundError:
-        raise UserError(f"annotation file {path} ({path.parent.resolve()}) does not exist") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"annotation file {path} is not JSON: {error}") from None
-    except (KeyError, TypeError) as error:
-        raise UserError(f"annotation file {path} is not in COCO's instances format: {error}") from None
-
-
-def classes_of(path: Path) -> list[str]:
-    """Names of the categories of an annotation file, in its order.
-
-    Parameters
-    ----------
-    path : Path
-        The file, in COCO's instances format.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or has another format, or has no categories.
-    """
-    with explain_annotations(path):
-        names = [str(category["name"]) for category in json.loads(path.read_bytes())["categories"]]
-    if not names:
-        raise UserError(f"{path}: categories: there are none; needed: at least one, with id and name")
-    return names
-
-
-def _check_annotations(path: Path, content: dict[str, Any], classes: Sequence[str]) -> None:
-    names = {category["id"]: category["name"] for category in content["categories"]}
-    missing = [name for name in classes if name not in names.values()]
-    if missing:
-        raise UserError(
-            f"{path}: categories: lacks {missing[0]!r}; needed: {', '.join(classes)}. A dataset with other classes says"
-            " dataset.classes: annotations in its scale"
-        )
-    if list(names.values()) != list(classes):
-        raise UserError(
-            f"{path}: categories: {', '.join(names.values())}; expected the classes of the scale, or of the training split, in"
-            f" their order: {', '.join(classes)}"
-        )
-    images = {image["id"] for image in content["images"]}
-    for annotation in content["annotations"]:
-        if annotation["category_id"] not in names:
-            raise UserError(
-                f"{path}: annotation {annotation['id']}: category_id {annotation['category_id']} is not among the file's"
-                f" categories; allowed: {', '.join(map(str, sorted(names)))}"
-            )
-        if annotation["image_id"] not in images:
-            raise UserError(f"{path}: annotation {annotation['id']}: image_id {annotation['image_id']} is not among the images")
-
-
-def check_image(path: Path) -> None:
-    """Look for the format's end mark, which a truncated file lacks; decode only what looks suspicious."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(0, file.tell() - TAIL_BYTES))
-            if END_MARKS.get(path.suffix.lower(), b"\0never") in file.read():
-                return
-        with Image.open(path) as image:
-            image.load()
-    except FileNotFoundError:
-        raise UserError(f"image {path} ({path.parent.resolve()}) does not exist") from None
-    except PermissionError:
-        raise
-    except (OSError, SyntaxError) as error:
-        raise UserError(f"image {path} is damaged: {error}; fetch it again") from None
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -1,23 +1,30 @@
 """Settings -> dataset: drawn, or linked and checked, and identified by the hash of its annotations."""
 
 import argparse
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from pydantic import TypeAdapter
 
+from experiments.data.findings import DatasetError
 from experiments.data.stuff_maps import check_stuff_maps
 from experiments.errors import report_user_errors
 from experiments.files import write_atomically
-from experiments.spec.dataset_identity import DatasetIdentity, write_identity
+from experiments.spec.dataset_identity import CheckedDataset, write_checked_dataset
 from experiments.spec.datasets import Dataset, ExpectedSplit
 
 
 def prepare_dataset(
-    dataset: Dataset, folder: Path, data_root: Path | None, expected: Mapping[str, ExpectedSplit] = MappingProxyType({})
-) -> DatasetIdentity:
+    dataset: Dataset,
+    folder: Path,
+    data_root: Path | None,
+    expected: Mapping[str, ExpectedSplit] = MappingProxyType({}),
+    masks: bool = False,
+) -> CheckedDataset:
     """Draw a dataset into a folder, or link the folder to it; then check and identify it.
 
     Parameters
@@ -30,14 +37,25 @@ def prepare_dataset(
         Folder of a dataset that is not drawn.
     expected : dict
         Expected content of the splits ``train`` and ``val``, if it is known.
+    masks : bool
+        Whether every object needs a mask.
 
     Raises
     ------
     UserError
-        If a file is missing or damaged, the annotations do not fit the classes, or a split is not what was expected.
+        If a file is missing or damaged, or a split is not what was expected.
+    DatasetError
+        If annotations or images are wrong.
     """
-    identity: DatasetIdentity = import_module(f"experiments.data.{dataset.kind}").prepare(dataset, folder, data_root, expected)
-    return identity
+    module = import_module(f"experiments.data.{dataset.kind}")
+    checked: CheckedDataset = module.prepare(dataset, folder, data_root, expected, masks)
+    return checked
+
+
+def check_dataset(dataset: Dataset, folder: Path, expected: Mapping[Any, ExpectedSplit], masks: bool) -> CheckedDataset:
+    """Check and identify a dataset where it lies; arguments and errors as for `prepare_dataset`."""
+    checked: CheckedDataset = import_module(f"experiments.data.{dataset.kind}").identify(dataset, folder, expected, masks)
+    return checked
 
 
 def main() -> None:
@@ -49,6 +67,7 @@ def main() -> None:
     task.add_argument("--folder", type=Path, help="where runs look for the dataset")
     task.add_argument("--stuff-maps", action="store_true", help="check the maps of stuff and things under the data root")
     parser.add_argument("--expected", default="{}", help="the scale's expected_splits, JSON")
+    parser.add_argument("--masks", action="store_true", help="every object needs a mask")
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
     dataset = TypeAdapter(Dataset).validate_json(arguments.dataset)
@@ -56,7 +75,14 @@ def main() -> None:
         write_atomically(arguments.output, check_stuff_maps(dataset, arguments.data_root))
         return
     expected = TypeAdapter(dict[str, ExpectedSplit]).validate_json(arguments.expected)
-    write_identity(arguments.output, prepare_dataset(dataset, arguments.folder, arguments.data_root, expected))
+    try:
+        checked = prepare_dataset(dataset, arguments.folder, arguments.data_root, expected, arguments.masks)
+    except DatasetError as error:
+        print(*error.lines, sep="\n", file=sys.stderr)
+        raise
+    for split, check in (checked.checks or {}).items():
+        print(*(f"{split}: {notice}" for notice in check.notices), sep="\n", file=sys.stderr)
+    write_checked_dataset(arguments.output, checked)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """Check of the maps of stuff and things that some detectors are trained on: one per training image."""
 
-import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from tqdm import tqdm
 
-from experiments.data.coco import check_image, explain_annotations
+from experiments.data.coco import read_json
 from experiments.data.folders import check_root
+from experiments.data.images import THREADS
 from experiments.errors import UserError
 from experiments.spec.datasets import Dataset
 
@@ -42,20 +43,29 @@ def check_stuff_maps(dataset: Dataset, data_root: Path | None) -> dict[str, Any]
     if not folder.is_dir():
         raise UserError(f"stuff maps: the folder {folder} does not exist; {remedy}")
     path = data_root / dataset.train_annotations
-    with explain_annotations(path):
-        names = [Path(image["file_name"]).with_suffix(".png") for image in json.loads(path.read_bytes())["images"]]
+    content, _ = read_json(path)
+    try:
+        names = [Path(image["file_name"]).with_suffix(".png") for image in content["images"]]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"annotation file {path} is not in COCO's instances format: {error}") from None
     present = {file.relative_to(folder) for file in folder.rglob("*.png")}
     missing = [name for name in names if name not in present]
     if missing:
         raise UserError(f"stuff maps: {len(missing)} of {len(names)} are missing, such as {folder / missing[0]}; {remedy}")
-    for name in tqdm(names, desc="checking stuff maps", mininterval=2, unit="map"):
-        check_image(folder / name)
-        _check_labels(folder / name, remedy)
+    with ThreadPoolExecutor(THREADS) as threads:
+        checked = threads.map(lambda name: _check_labels(folder / name, remedy), names)
+        for _ in tqdm(checked, total=len(names), desc="checking stuff maps", mininterval=2, unit="map"):
+            pass
     return {"folder": dataset.train_stuff_maps, "stuff_maps": len(names)}
 
 
 def _check_labels(path: Path, remedy: str) -> None:
-    """Refuse images with a palette, which mmcv would read as three colour channels."""
-    with Image.open(path) as image:
-        if image.mode != "L":
-            raise UserError(f"stuff maps: {path} is not a grey image whose values are labels (mode {image.mode}); {remedy}")
+    """Refuse damaged maps, and images with a palette, which mmcv would read as three colour channels."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            mode = image.mode
+    except (SyntaxError, OSError) as error:
+        raise UserError(f"stuff maps: {path} is damaged: {error}; {remedy}") from None
+    if mode != "L":
+        raise UserError(f"stuff maps: {path} is not a grey image whose values are labels (mode {mode}); {remedy}")

@@ -10,7 +10,7 @@ from pycocotools import mask as mask_utils
 
 from experiments.data.coco import identify
 from experiments.data.folders import remove_folder
-from experiments.spec.dataset_identity import DatasetIdentity
+from experiments.spec.dataset_identity import CheckedDataset
 from experiments.spec.datasets import ExpectedSplit, SyntheticDataset
 
 SUBPIXEL_BITS = 4
@@ -53,12 +53,12 @@ SHAPES: dict[str, Callable[[], np.ndarray]] = {
 
 
 def prepare(
-    dataset: SyntheticDataset, folder: Path, data_root: Path | None, expected: Mapping[str, ExpectedSplit]
-) -> DatasetIdentity:
+    dataset: SyntheticDataset, folder: Path, data_root: Path | None, expected: Mapping[str, ExpectedSplit], masks: bool
+) -> CheckedDataset:
     """Draw a dataset and identify it. See `experiments.data.prepare.prepare_dataset`."""
     remove_folder(folder)
     write_synthetic_dataset(folder, dataset)
-    return identify(dataset, folder, expected)
+    return identify(dataset, folder, expected, masks)
 
 
 def write_synthetic_dataset(folder: Path, settings: SyntheticDataset) -> None:

@@ -1,6 +1,8 @@
-"""The identity of a dataset, kept in ``datasets/<scale>.json`` and in the metrics of every run."""
+"""The identity of a dataset, in ``datasets/<scale>.json`` and in every run's metrics, and what its check has found."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -33,21 +35,58 @@ class DatasetIdentity(BaseModel):
         return self.model_dump(exclude_none=True)
 
 
-def write_identity(path: Path, identity: DatasetIdentity) -> None:
-    """Write the identity of a dataset.
+class SplitCheck(BaseModel):
+    """What the check of a split has found: objects without a mask, and what a reader should know."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    without_mask: int
+    notices: list[str]
+
+
+class CheckedDataset(BaseModel):
+    """Content of ``datasets/<scale>.json``; the results of the checks are no part of the identity.
+
+    Attributes
+    ----------
+    checks : dict or None
+        The checks of the splits ``train`` and ``val``; None in files of older versions.
+    """
+
+    identity: DatasetIdentity
+    checks: dict[str, SplitCheck] | None = None
+
+    @property
+    def plain(self) -> dict[str, object]:
+        """As it is written."""
+        checks = {name: check.model_dump() for name, check in (self.checks or {}).items()}
+        return {**self.identity.plain, CHECKS: checks}
+
+
+# Key of the results of the checks, beside those of the identity.
+CHECKS = "checks"
+
+
+def write_checked_dataset(path: Path, dataset: CheckedDataset) -> None:
+    """Write the identity of a dataset and what its check has found.
 
     Parameters
     ----------
     path : Path
         ``datasets/<scale>.json``.
-    identity : DatasetIdentity
-        The identity of the dataset.
+    dataset : CheckedDataset
+        Both.
     """
-    write_atomically(path, identity.plain)
+    write_atomically(path, dataset.plain)
 
 
 def read_identity(path: Path) -> DatasetIdentity:
-    """Read the identity of a dataset.
+    """Read the identity of a dataset; see `read_checked_dataset`."""
+    return read_checked_dataset(path).identity
+
+
+def read_checked_dataset(path: Path) -> CheckedDataset:
+    """Read the identity of a dataset and what its check has found.
 
     Parameters
     ----------
@@ -62,8 +101,11 @@ def read_identity(path: Path) -> DatasetIdentity:
         If the dataset was not prepared yet.
     """
     try:
-        return DatasetIdentity.model_validate_json(path.read_bytes())
+        content: Any = json.loads(path.read_bytes())
+        checks = content.pop(CHECKS, None) if isinstance(content, dict) else None
+        return CheckedDataset.model_validate({"identity": content, "checks": checks})
     except ValidationError as error:
-        raise UserError(
-            f"{path} is damaged or of an older version ({first_problem(error)}): delete it, and snakemake makes it again"
-        ) from None
+        problem = first_problem(error)
+    except ValueError as error:
+        problem = str(error)
+    raise UserError(f"{path} is damaged or of an older version ({problem}): delete it, and snakemake makes it again")

@@ -134,6 +134,16 @@ class Grid:
         """Whether any run trains on maps of stuff and things that are not drawn."""
         return any(self.trains_on_stuff_maps(run) for run in self.runs.values())
 
+    def learns_masks(self, run: Run) -> bool:
+        """Whether a run learns from the masks of objects.
+
+        Parameters
+        ----------
+        run : Run
+            A run of this grid.
+        """
+        return self.scale.detectors[run.setting.detector].masks
+
     def trains_on_stuff_maps(self, run: Run) -> bool:
         """Whether a run trains on maps of stuff and things that are not drawn.
 

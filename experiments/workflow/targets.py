@@ -7,11 +7,14 @@ import shlex
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from experiments.errors import UserError
 from experiments.paths import CHECKS, COMPLEXITY, DATASETS, FIGURES, REPORTS, STUDIES, metrics_file, run_folder
 from experiments.records.metrics_file import recorded_sources
 from experiments.records.server_results import answer_file
+from experiments.spec.dataset_identity import read_checked_dataset
 from experiments.spec.fingerprint import are_current, program_fingerprint, task_file
 from experiments.spec.metrics import TEST_ACCURACY
 from experiments.spec.run import Run
@@ -141,15 +144,34 @@ class Targets:
 
     @_with_cached_signature
     def dataset_to_train_on(self, wildcards: Any) -> list[str]:
-        """The checked dataset of a run to train; also forces a stale run to be trained again.
+        """The checked dataset of a run to train; also forces a stale run, or one that has gone, to be trained again.
 
-        A finished, current run has no inputs, so a missing or changed file never retrains it. A stale run is forced, as by
-        ``--forcerun``. Modification times and recorded parameters would not do: runs are moved, and sources are put back.
+        A finished, current run has no inputs, so a missing or changed file never retrains it. Other runs are forced, as by
+        ``--forcerun``. Modification times and recorded parameters would not do: runs are moved, sources are put back, and
+        Snakemake does not miss the metrics that a newer table was made of.
         """
-        state = self.state_of(wildcards.run)
-        if state == "stale":
-            self._force(str(metrics_file(wildcards.run)))
-        return [] if state == "done" else [self.dataset_checked]
+        if self.state_of(wildcards.run) == "done":
+            return []
+        self._force(str(metrics_file(wildcards.run)))
+        if self.grid.learns_masks(self.run(wildcards.run)) and self._objects_without_mask:
+            raise SystemExit(
+                f"error: {self.dataset_checked}: {self._objects_without_mask} objects have no mask, which run {wildcards.run}"
+                " learns from; add masks and delete this file, or ask for detectors without masks"
+            )
+        return [self.dataset_checked]
+
+    @cached_property
+    def _objects_without_mask(self) -> int:
+        """Their number, as far as the dataset has been checked."""
+        try:
+            checks = read_checked_dataset(Path(self.dataset_checked)).checks or {}
+        except (FileNotFoundError, UserError):
+            return 0  # it is checked again, or trainings say what is wrong with the file
+        return sum(check.without_mask for check in checks.values())
+
+    def masks_are_needed(self, _wildcards: object, input: object) -> str:
+        """The option that refuses objects without masks, if a run that is asked for learns from them; untracked."""
+        return "--masks" if any(self.grid.learns_masks(self.grid.runs[run]) for run in self._asked_runs()) else ""
 
     @_with_cached_signature
     def stuff_maps(self, wildcards: Any) -> list[str]:

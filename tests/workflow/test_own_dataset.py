@@ -44,7 +44,7 @@ def test_a_dataset_with_other_classes_is_trained_and_measured(project, tmp_path_
     path.unlink()
     refused = project.snakemake(str(path.relative_to(project.folder)))
     text = refused.stdout + refused.stderr
-    assert "val.json: categories: cross, star, disc; expected the classes of the scale, or of the training split" in text
+    assert "val.json: categories[0]: is 'cross'; allowed: the order of the scale's classes, or of the training split's" in text
     assert not path.exists()
 
 
@@ -62,9 +62,9 @@ from shutil import copytree
 from experiments.data.coco import identify
 
 
-def prepare(dataset, folder, data_root, expected):
+def prepare(dataset, folder, data_root, expected, masks):
     copytree(data_root, folder)
-    return identify(dataset, folder, expected)
+    return identify(dataset, folder, expected, masks)
 """
 
 

@@ -112,6 +112,13 @@ def test_all_reports_are_made_and_each_run_is_trained_once(project):
             assert (project / f"reports/two_necks_{name}.{extension}").stat().st_size > 50
     assert "Nothing to be done" in project.snakemake().stdout + project.snakemake().stderr
 
+    # A run that has gone is trained again, though the table is newer.
+    fpn.parent.rename(project / "kept")
+    gone = project.snakemake("-n", "reports/two_necks_table2.md")
+    assert planned(gone, "train") == planned(gone, "tables") == 1
+    (project / "kept").rename(fpn.parent)
+    assert "Nothing to be done" in project.snakemake().stderr
+
     # A table from what exists: another seed is missing and nothing is trained for it.
     partial = project.snakemake("reports/two_necks_table2.md", "--config", "seeds=[0,1]", "train=none")
     assert partial.returncode == 0, partial.stderr

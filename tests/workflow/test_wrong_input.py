@@ -95,7 +95,7 @@ def test_wrong_category_ids(project, tiny_coco):
     content = json.loads(path.read_text())
     content["annotations"][0]["category_id"] = 1000
     path.write_text(json.dumps(content))
-    refused(project.snakemake("datasets/tiny_coco.json"), "category_id 1000", "allowed: 1, 2")
+    refused(project.snakemake("datasets/tiny_coco.json"), "category_id: is 1000", "from 1 to 90")
 
 
 NECK_OUTPUTS_NAN = """

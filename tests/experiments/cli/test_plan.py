@@ -14,7 +14,7 @@ from experiments.cli import plan
 from experiments.cli.plan import makespan
 from experiments.errors import UserError
 from experiments.records.cost_files import Measurement
-from experiments.spec.dataset_identity import DatasetIdentity, SplitIdentity, write_identity
+from experiments.spec.dataset_identity import CheckedDataset, DatasetIdentity, SplitIdentity, write_checked_dataset
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -175,13 +175,17 @@ def test_images_of_a_small_dataset_are_counted_without_empty_ones(small_grid, tm
     assert any("with 2 training images" in note for note in notes)
 
 
+def checked(images: int, val: SplitIdentity) -> CheckedDataset:
+    return CheckedDataset(identity=DatasetIdentity(train=val.model_copy(update={"images": images}), val=val))
+
+
 def test_the_dataset_that_was_checked_counts(small_grid, capsys):
     path, sha256 = Path("datasets/coco.json"), "0" * 64
     path.parent.mkdir()
     val = SplitIdentity(annotations_sha256=sha256, images=5000, annotations=1)
-    write_identity(path, DatasetIdentity(train=val.model_copy(update={"images": 118_287}), val=val))
+    write_checked_dataset(path, checked(118_287, val))
     assert any("with 117,266 training images" in note for note in planned(small_grid(scale="coco"), capsys)[1])
-    write_identity(path, DatasetIdentity(train=val.model_copy(update={"images": 1000}), val=val))
+    write_checked_dataset(path, checked(1000, val))
     assert any("with 1,000 training images" in note for note in planned(small_grid(scale="coco"), capsys)[1])
 
 

@@ -63,7 +63,7 @@ def test_demo_has_all_classes_and_small_medium_and_large_objects(tmp_path):
 
 
 def prepare_coco(folder, tmp_path, **expected):
-    return prepare_dataset(load_scale("coco").dataset, tmp_path / "datasets/coco", folder, expected)
+    return prepare_dataset(load_scale("coco").dataset, tmp_path / "datasets/coco", folder, expected).identity
 
 
 def change_annotations(folder, change):
@@ -99,7 +99,7 @@ def test_labels_of_stuff_maps_are_those_of_the_annotations_background_and_clutte
 
 
 def test_drawn_annotations_stay_those_that_runs_were_trained_on(tmp_path):
-    identity = prepare_dataset(SHAPES, tmp_path / "shapes", None)
+    identity = prepare_dataset(SHAPES, tmp_path / "shapes", None).identity
     assert identity.train.annotations_sha256.startswith("61bbe7d0951c")
 
 
@@ -155,9 +155,12 @@ def truncate(folder):
         (lambda f: (f / "train2017/000003.png").write_bytes(b""), ["000003.png", "damaged"]),
         (
             lambda f: change_annotations(f, lambda c: c["annotations"][4].update(category_id=91)),
-            ["annotation 5", "category_id 91", "allowed: 1, 2"],
+            ["annotation 5", "category_id: is 91", "from 1 to 80"],
         ),
-        (lambda f: change_annotations(f, lambda c: c["annotations"][4].update(image_id=91)), ["annotation 5", "image_id 91"]),
+        (
+            lambda f: change_annotations(f, lambda c: c["annotations"][4].update(image_id=91)),
+            ["annotation 5", "image_id: is 91"],
+        ),
         (lambda f: change_annotations(f, lambda c: c["categories"].pop(0)), ["categories", "'person'"]),
         (lambda f: change_annotations(f, lambda c: c.pop("images")), ["'images'"]),
         (lambda f: shutil.rmtree(f), ["data_root", "not a folder"]),
@@ -207,7 +210,7 @@ def test_coco_is_expected_to_be_complete():
 
 
 def test_real_photos_pass(tiny_coco, tmp_path):
-    identity = prepare_dataset(load_scale("coco").dataset, tmp_path / "datasets/coco", tiny_coco)
+    identity = prepare_dataset(load_scale("coco").dataset, tmp_path / "datasets/coco", tiny_coco).identity
     assert identity.train.images == 50
     assert identity.train.annotations == 470
 

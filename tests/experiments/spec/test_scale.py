@@ -7,7 +7,7 @@ import yaml
 
 from experiments.errors import UserError
 from experiments.spec.coco_classes import COCO_CLASSES
-from experiments.spec.dataset_identity import DatasetIdentity, SplitIdentity, write_identity
+from experiments.spec.dataset_identity import CheckedDataset, DatasetIdentity, SplitIdentity, write_checked_dataset
 from experiments.spec.scale import load_scale
 
 OWN_DATASET = {
@@ -97,8 +97,9 @@ def test_classes_are_cocos_the_scales_or_those_that_were_read_from_the_annotatio
     Path("datasets").mkdir()
     split = SplitIdentity(annotations_sha256="0" * 64, images=2, annotations=5)
     identity = DatasetIdentity(train=split, val=split, classes=["can", "box"])
-    write_identity(Path("datasets/shelves.json"), identity)
+    write_checked_dataset(Path("datasets/shelves.json"), CheckedDataset(identity=identity))
     assert load_scale("shelves").classes == ["can", "box"]
-    write_identity(Path("datasets/shelves.json"), identity.model_copy(update={"classes": None}))
+    identity = identity.model_copy(update={"classes": None})
+    write_checked_dataset(Path("datasets/shelves.json"), CheckedDataset(identity=identity))
     with pytest.raises(UserError, match=r"datasets/shelves.json holds no classes"):
         _ = load_scale("shelves").classes

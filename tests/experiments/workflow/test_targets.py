@@ -109,10 +109,10 @@ def test_missing_runs_that_were_asked_for_are_named_until_they_are_too_many(smal
     assert targets.runs_to_store(None, None) == []
 
 
-def test_a_run_that_is_missing_waits_for_its_dataset(targets, forced):
+def test_a_run_that_is_missing_waits_for_its_dataset_and_is_trained_whatever_was_made_of_it(targets, forced):
     run = next(iter(targets.grid.runs.values()))
     assert targets.dataset_to_train_on(of_run(run)) == ["datasets/instant.json"]
-    assert forced == []
+    assert forced == [f"runs/{run.id}/metrics.json"]
 
 
 def test_a_finished_run_of_todays_sources_has_no_inputs(targets, finished, forced):
