@@ -6,7 +6,7 @@ from snakemake.utils import min_version
 
 from experiments.errors import UserError
 from experiments.workflow.grid import Grid
-from experiments.workflow.resources import gpu_resources, launcher, resources_per_attempt
+from experiments.workflow.resources import gpu_resources, gpus_in_words, launcher, resources_per_attempt
 from experiments.workflow.setup import LOGGED, asked_targets, collect_garbage_again, prepare_process, shell_prefix
 from experiments.workflow.targets import FIGURE_NAMES, Targets
 
@@ -27,7 +27,12 @@ try:
     grid = Grid(config)
 except UserError as error:
     sys.exit(f"error: {error}")
-targets = Targets(grid, lambda: asked_targets(workflow.dag_settings), lambda file: workflow.dag.forcefiles.add(file))
+targets = Targets(
+    grid,
+    asked=lambda: asked_targets(workflow.dag_settings),
+    force=lambda file: workflow.dag.forcefiles.add(file),
+    is_dry_run=workflow.output_settings.dryrun,
+)
 scale = grid.scale
 if workflow.is_main_process:
     logger.info(grid.summary)
@@ -51,6 +56,7 @@ localrules:
     figures,
     flops_figure,
     latency_figure,
+    unknown_report,
     preflight_passed,
 
 
@@ -72,7 +78,7 @@ rule dataset:
     params:
         dataset=scale.dataset.model_dump_json(),
         folder=scale.data_folder,
-        data_root=grid.configuration.data_root or "none",
+        data_root=targets.data_root,
         expected=targets.expected_splits,
         masks=targets.masks_are_needed,
         sources=targets.fingerprint_of("experiments/data/prepare.py", f"experiments/data/{scale.dataset.kind}.py"),
@@ -143,10 +149,23 @@ rule stuff_maps:
         "envs/environment.yml"
     params:
         dataset=scale.dataset.model_dump_json(),
-        data_root=grid.configuration.data_root or "none",
+        data_root=targets.data_root,
     shell:
         "python -m experiments.data.prepare --stuff-maps --dataset {params.dataset:q} --data-root {params.data_root:q} {output}"
         f"{LOGGED}"
+
+
+# A file of reports/ that no table makes: says which reports there are.
+rule unknown_report:
+    output:
+        "reports/{unknown}.{format}",
+    wildcard_constraints:
+        unknown=targets.unknown_reports,
+        format="md|tex|html|csv|png|svg",
+    params:
+        sentence=targets.no_such_report,
+    shell:
+        "echo {params.sentence:q} >&2; exit 1"
 
 
 # For reading, and for mmdetection's own tools. A training writes its config itself: as an input it would double the jobs of a
@@ -190,6 +209,10 @@ rule train:
         **gpu_resources(scale),
     params:
         run=targets.run_arguments,
+        rows=targets.rows_of_run,
+    message:
+        "run {wildcards.run}: {params.rows} ({threads} threads, {resources.mem_mb} MB, {resources.runtime} minutes"
+        f"{gpus_in_words(scale)})"
     # Loggers are not in `params`, so changing them does not retrain. `exec` lets cluster signals reach the training, not a shell.
     shell:
         "config=runs/{wildcards.run}/config.py; python -m experiments.configs.write {params.run} $config"

@@ -17,7 +17,7 @@ from experiments.records.progress_file import Progress
 from experiments.records.run_status import STATES, RunReader, RunStatus, number
 from experiments.spec.metrics import TASKS, Metric
 from experiments.spec.run import Run
-from experiments.workflow.grid import Grid
+from experiments.workflow.grid import Grid, rows_in_words
 
 # Above this number, finished and queued runs are only counted.
 LISTED = 100
@@ -72,7 +72,7 @@ def _watch(console: Console, named: list[tuple[Run, str]], arguments: argparse.N
 
 
 def row_names(grid: Grid, report: str | None = None) -> list[tuple[Run, str]]:
-    """The runs of a grid, each with the first row that shows it.
+    """The runs of a grid, each with all rows that show it.
 
     Parameters
     ----------
@@ -81,13 +81,12 @@ def row_names(grid: Grid, report: str | None = None) -> list[tuple[Run, str]]:
     report : str, optional
         Restricts the list to this table.
     """
-    seeds = grid.configuration.seeds
-    named: dict[str, tuple[Run, str]] = {}
-    for name in [report] if report else grid.tables:
-        labels = [row.label for row in grid.table(name).rows if row.setting for _ in seeds]
-        for run, label in zip(grid.runs_of(name), labels, strict=True):
-            named.setdefault(run.id, (run, f"{name}: {label}" + (f", seed {run.seed}" if len(seeds) > 1 else "")))
-    return list(named.values())
+    rows = grid.rows_of_runs([report] if report else grid.tables)
+    has_seeds = len(grid.configuration.seeds) > 1
+    return [
+        (grid.runs[run], rows_in_words(names) + (f", seed {grid.runs[run].seed}" if has_seeds else ""))
+        for run, names in rows.items()
+    ]
 
 
 def view(named: list[tuple[Run, str]], failed_alone: bool = False, most_lines: int | None = None) -> Group:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
@@ -11,6 +11,9 @@ from experiments.files import write_atomically
 from experiments.spec.dataset_identity import DatasetIdentity
 
 SOURCES = b'"sources": {'
+BEGINNING = 64
+# A number, not its text.
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
 class Provenance(BaseModel):
@@ -63,7 +66,7 @@ class RunMetrics(BaseModel):
 
     Attributes
     ----------
-    run : str or None
+    run : str
         The run's id.
     spec : dict
         Everything that decides the result, as plain data.
@@ -81,10 +84,10 @@ class RunMetrics(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    run: str | None = None
+    run: str
     spec: dict[str, Any] = {}
-    metrics: dict[str, float | None] = {}
-    history: list[dict[str, float]] = []
+    metrics: dict[str, Number | None]
+    history: list[dict[str, Number]] = []
     parameters: int | None = None
     dataset: DatasetIdentity | None = None
     provenance: Provenance = Field(Provenance(), validation_alias=AliasChoices("provenance", "made"))
@@ -115,14 +118,31 @@ def read_metrics(path: Path) -> RunMetrics | None:
     Raises
     ------
     UserError
-        If the file is damaged.
+        If the file is damaged, or of another run than its folder.
     """
     try:
-        return RunMetrics.model_validate_json(path.read_bytes())
+        metrics = RunMetrics.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError as error:
         raise UserError(f"{path} is damaged: {first_problem(error)}; delete it and its run is measured again") from None
+    if not metrics.metrics:
+        raise UserError(f"{path} is damaged: metrics: there are none; delete it and its run is measured again")
+    if metrics.run != path.parent.name:
+        raise UserError(f"{path} is of run {metrics.run}, not of its folder's; move it back, or delete it")
+    return metrics
+
+
+def may_be_read(path: Path) -> bool:
+    """Whether a metrics file begins as one of its folder's run does; enough to tell most damaged ones, in no time.
+
+    Parameters
+    ----------
+    path : Path
+        A ``metrics.json`` that exists.
+    """
+    with path.open("rb") as file:
+        return f'"run": "{path.parent.name}"'.encode() in file.read(BEGINNING)
 
 
 def recorded_sources(path: Path) -> dict[str, str] | None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from experiments.errors import UserError
 from experiments.paths import RUNS
 from experiments.records.locks import is_locked
-from experiments.records.metrics_file import read_metrics
+from experiments.records.metrics_file import may_be_read, read_metrics
 from experiments.records.progress_file import NAME as PROGRESS
 from experiments.records.progress_file import Progress, read_progress
 from experiments.records.run_state import LOCK
@@ -22,6 +22,7 @@ State = Literal["running", "failed", "interrupted", "done", "queued"]
 STATES: tuple[State, ...] = ("running", "failed", "interrupted", "done", "queued")
 # Without file locks, a run counts as running only if its progress file, rewritten each 30 seconds, is younger than this.
 FRESH_SECONDS = 300
+DAMAGED = Progress(state="failed", reason="its metrics.json cannot be used: see below")
 
 
 class RunReader:
@@ -45,10 +46,14 @@ class RunReader:
         except FileNotFoundError:
             return None
         except UserError as error:
-            self.problems.append(str(error))
+            self._tell(str(error))
         except OSError as error:
-            self.problems.append(f"{path} cannot be read: {error.strerror}")
+            self._tell(f"{path} cannot be read: {error.strerror}")
         return None
+
+    def _tell(self, problem: str) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
 
     def status_of(self, run: Run) -> "RunStatus":
         """How far a run is.
@@ -59,7 +64,7 @@ class RunReader:
             A run of the grid.
         """
         if run.metrics_file.exists():
-            return RunStatus(run, "done", self)
+            return RunStatus(run, "done" if self._is_right(run.metrics_file) else "failed", self, DAMAGED)
         progress_file = run.folder / PROGRESS
         progress = self.read(read_progress, progress_file)
         if _is_training(run.folder / LOCK, progress, progress_file):
@@ -67,6 +72,13 @@ class RunReader:
         if progress is None:
             return RunStatus(run, "interrupted" if progress_file.exists() else "queued", self)
         return RunStatus(run, "failed" if progress.state == "failed" else "interrupted", self, progress)
+
+    def _is_right(self, metrics: Path) -> bool:
+        try:
+            return may_be_read(metrics) or self.read(read_metrics, metrics) is not None
+        except OSError as error:
+            self._tell(f"{metrics} cannot be read: {error.strerror}")
+            return False
 
     def statuses(self, runs: Iterable[Run]) -> list["RunStatus"]:
         """The statuses of runs; runs without a folder cost no file access.

@@ -1,13 +1,27 @@
 """The file that a user edits: studies, scale, seeds, where the data lie."""
 
-from typing import Any, Literal
+import os
+import re
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from experiments.errors import UserError
 from experiments.paths import CONFIGURATION
 from experiments.spec.yaml_models import StrictModel
+
+# numpy takes no others.
+SEEDS = 2**32
+
+
+def _is_file_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise ValueError(f"is {name!r}; allowed: a name, not a path: letters, digits, _ and -")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_is_file_name)]
 
 
 class Configuration(StrictModel):
@@ -19,16 +33,32 @@ class Configuration(StrictModel):
         Whether tables train what is missing or are made from what exists.
     """
 
-    studies: list[str] = Field(min_length=1)
-    scale: str
+    studies: list[FileName] = Field(min_length=1)
+    scale: FileName
     seeds: list[int] = Field(min_length=1)
     data_root: str | None = None
     train: Literal["missing", "none"] = "missing"
 
-    @field_validator("studies", "seeds", mode="before")
+    @field_validator("studies", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
         return value if isinstance(value, list) else [value]
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _are_whole_numbers(cls, value: Any) -> Any:
+        seeds = value if isinstance(value, list) else [value]
+        for seed in seeds:
+            # On the command line, the entries of a list are text.
+            is_whole = type(seed) is int or (isinstance(seed, str) and re.fullmatch("0|[1-9][0-9]*", seed))
+            if not is_whole or not 0 <= int(seed) < SEEDS:
+                raise ValueError(f"one is {seed!r}; allowed: whole numbers from 0 to {SEEDS - 1}")
+        return seeds
+
+    @field_validator("data_root")
+    @classmethod
+    def _expand_home(cls, value: str | None) -> str | None:
+        return value and os.path.expanduser(value)
 
     @field_validator("studies", "seeds")
     @classmethod
@@ -59,14 +89,17 @@ def read_configuration(overrides: list[str]) -> dict[str, Any]:
         raise UserError(f"{CONFIGURATION}: {error}".replace("\n", " ")) from None
     if not isinstance(configuration, dict):
         raise UserError(f"{CONFIGURATION}: expected keys and values")
-    return configuration | dict(_parse(override) for override in overrides)
+    return configuration | _parse(overrides)
 
 
-def _parse(override: str) -> tuple[str, Any]:
-    key, sign, value = override.partition("=")
-    if not sign or not key:
-        raise UserError(f"--config {override}: expected key=value, such as scale=coco")
+def _parse(overrides: list[str]) -> dict[str, Any]:
+    """What Snakemake would make of ``--config``."""
+    if not overrides:
+        return {}
+    from snakemake.cli import parse_config  # takes half a second
+
     try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(f"--config {override}: the value is not YAML") from None
+        parsed: dict[str, Any] = parse_config(overrides)
+    except ValueError as error:
+        raise UserError(f"--config {' '.join(overrides)}: expected key=value, such as scale=coco ({error})") from None
+    return parsed

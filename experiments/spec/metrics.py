@@ -43,6 +43,26 @@ class Metric:
     label: str | None = None
 
     @property
+    def is_percentage(self) -> bool:
+        """Whether values lie between 0 and 100."""
+        return self.origin != "cost" and not self.name.startswith("quoted_")
+
+    def fault_of_published(self, number: float) -> str | None:
+        """Why a published number cannot be right; None if it can.
+
+        Parameters
+        ----------
+        number : float
+            The number as printed.
+        """
+        if not self.is_percentage:
+            return None if number > 0 else "allowed: above 0"
+        # Of metrics that nothing here measures, some papers print fractions.
+        if 0 < number < 1 and self.origin != "paper":
+            return f"allowed: percent, from 0 to 100; a fraction is written as {100 * number:g}"
+        return None if 0 <= number <= 100 else "allowed: percent, from 0 to 100"
+
+    @property
     def short_label(self) -> str:
         """The label without its unit."""
         return (self.label or self.name).partition(" (")[0]

@@ -25,13 +25,73 @@ def neck_options(neck: str) -> list[str] | None:
     neck : str
         One of `known_necks`.
     """
-    path = own_models(NECKS).get(neck) or _mmdet_necks()[neck]
-    definition = next(node for node in ast.walk(parse(path)) if isinstance(node, ast.ClassDef) and node.name == neck)
-    for node in definition.body:
-        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
-            arguments = node.args
-            return None if arguments.kwarg else [a.arg for a in arguments.args[1:] + arguments.kwonlyargs]
-    return None
+    constructor = _constructor(neck)
+    if constructor is None or constructor.args.kwarg:
+        return None
+    return [argument.arg for argument in constructor.args.args[1:] + constructor.args.kwonlyargs]
+
+
+@cache
+def neck_choices(neck: str) -> dict[str, tuple[object, ...]]:
+    """The values that a neck allows for its options, as far as its constructor checks them against a constant.
+
+    Parameters
+    ----------
+    neck : str
+        One of `known_necks`.
+    """
+    constructor = _constructor(neck)
+    calls = [node for node in ast.walk(constructor) if isinstance(node, ast.Call)] if constructor else []
+    checks = [call.args for call in calls if isinstance(call.func, ast.Name) and call.func.id == "check_choice"]
+    found = {
+        option.value: _constant(_file(neck), allowed) for _, option, _, allowed in checks if isinstance(option, ast.Constant)
+    }
+    return {str(option): allowed for option, allowed in found.items() if allowed}
+
+
+@cache
+def neck_types_of_options(neck: str) -> dict[str, str]:
+    """Annotations of a neck's constructor arguments, as they are written.
+
+    Parameters
+    ----------
+    neck : str
+        One of `known_necks`.
+    """
+    constructor = _constructor(neck)
+    arguments = constructor.args.args + constructor.args.kwonlyargs if constructor else []
+    return {argument.arg: ast.unparse(argument.annotation) for argument in arguments if argument.annotation}
+
+
+def _file(neck: str) -> Path:
+    return own_models(NECKS).get(neck) or _mmdet_necks()[neck]
+
+
+def _constructor(neck: str) -> ast.FunctionDef | None:
+    definition = next(node for node in ast.walk(parse(_file(neck))) if isinstance(node, ast.ClassDef) and node.name == neck)
+    constructors = (node for node in definition.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
+    return next(constructors, None)
+
+
+def _constant(path: Path, value: ast.expr) -> tuple[object, ...]:
+    """The values of a constant, which a module of this project may import from another; empty if it is no constant."""
+    if not isinstance(value, ast.Name):
+        return ()
+    for node in parse(path).body:
+        is_named = isinstance(node, ast.Assign) and any(ast.unparse(target) == value.id for target in node.targets)
+        if isinstance(node, ast.Assign) and is_named:
+            return _literal(node.value)
+        if isinstance(node, ast.ImportFrom) and node.module and any(alias.name == value.id for alias in node.names):
+            module = Path(*node.module.split(".")).with_suffix(".py")
+            return _constant(module, value) if module.is_file() else ()
+    return ()
+
+
+def _literal(node: ast.expr) -> tuple[object, ...]:
+    try:
+        return tuple(ast.literal_eval(node))
+    except (ValueError, TypeError):
+        return ()
 
 
 @cache

@@ -1,6 +1,7 @@
 """A study: a paper's ablation as data, its settings, its tables with their rows, and the published numbers."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from math import isfinite
 from typing import Any, Self
@@ -10,9 +11,11 @@ from pydantic import Field, field_validator, model_validator
 from experiments.errors import UserError
 from experiments.paths import STUDIES
 from experiments.spec.metrics import COMPLEXITY, METRICS
-from experiments.spec.neck_catalog import known_necks, neck_options
-from experiments.spec.yaml_models import StrictModel, read_yaml
+from experiments.spec.neck_catalog import known_necks, neck_choices, neck_options, neck_types_of_options
+from experiments.spec.yaml_models import StrictModel, read_yaml, yaml_kind
 
+# Of a part of a file name.
+LONGEST_NAME = 80
 SCALE_GIVES = ("in_channels", "out_channels", "num_outs")
 
 
@@ -75,6 +78,30 @@ def _check_neck(neck: dict[str, Any]) -> None:
         allowed = [allowed for allowed in options if allowed not in SCALE_GIVES]
         if option not in allowed:
             raise ValueError(f"neck {name} has no option {option!r}; allowed: {', '.join(allowed)}")
+        _check_value(name, option, neck[option])
+
+
+# Types of options that YAML can get wrong, and the words for them.
+CHECKED_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "bool": ((bool,), "true or false"),
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number; YAML takes 5e-1 for text, and 0.5 or 5.0e-1 for a number"),
+    "str": ((str,), "text"),
+}
+
+
+def _check_value(neck: str, option: str, value: Any) -> None:
+    """Refuse a value that the neck's own source text refuses; what depends on more, the neck refuses when it is built."""
+    place, choices = f"neck {neck}: {option} is {value!r}", neck_choices(neck).get(option)
+    if choices and value not in choices:
+        raise ValueError(f"{place}; allowed: {', '.join(map(str, choices))}")
+    annotation, _, optional = neck_types_of_options(neck).get(option, "").partition(" | None")
+    if annotation not in CHECKED_TYPES or optional or value is None:
+        return
+    types, words = CHECKED_TYPES[annotation]
+    is_right = isinstance(value, types) and (isinstance(value, bool) == (annotation == "bool"))
+    if not is_right or (isinstance(value, float) and not isfinite(value)):
+        raise ValueError(f"{place}; allowed: {words}")
 
 
 class Row(StrictModel):
@@ -98,12 +125,26 @@ class Row(StrictModel):
     unavailable: str | None = Field(None, min_length=1)
     published: dict[str, Any] = {}
 
+    @field_validator("name", mode="before")
+    @classmethod
+    def _is_text(cls, name: Any) -> Any:
+        for part in name if isinstance(name, list) else [name]:
+            if not isinstance(part, str):
+                raise ValueError(f"is {part}, which YAML takes for {yaml_kind(part)}; put it into quotes: '{part}'")
+            if not part.strip():
+                raise ValueError(f"is {part!r}; allowed: text")
+        return name
+
     @field_validator("published")
     @classmethod
-    def _finite_or_missing(cls, published: dict[str, Any]) -> dict[str, Any]:
+    def _are_in_range(cls, published: dict[str, Any]) -> dict[str, Any]:
         for metric, number in published.items():
-            if number is not None and not (type(number) is not bool and isinstance(number, int | float) and isfinite(number)):
+            if number is None:
+                continue
+            if isinstance(number, bool) or not isinstance(number, int | float) or not isfinite(number):
                 raise ValueError(f"{metric} is {number!r}; expected a number as printed, or null")
+            if metric in METRICS and (fault := METRICS[metric].fault_of_published(number)):
+                raise ValueError(f"{metric} is {number!r}; {fault}")
         return published
 
     @model_validator(mode="after")
@@ -137,7 +178,7 @@ class Table(StrictModel):
     train_when_alone: bool | None = None
     mixed_settings: bool = False
     row_header: list[str] = ["Neck"]
-    columns: dict[str, str]
+    columns: dict[str, str] = Field(min_length=1)
     rows: list[Row] = Field(min_length=1)
 
     @field_validator("columns")
@@ -221,11 +262,19 @@ class Study(StrictModel):
     name: str
     title: str
     reference: str
-    report_prefix: str
+    report_prefix: str = Field(pattern=r"^[A-Za-z0-9_-]*$", max_length=LONGEST_NAME)
     defaults: dict[str, Any] = {}
     settings: dict[str, Setting] = {}
-    tables: dict[str, Table]
+    tables: dict[str, Table] = Field(min_length=1)
     notes: list[str] = []
+
+    @field_validator("tables")
+    @classmethod
+    def _are_file_names(cls, tables: dict[str, Table]) -> dict[str, Table]:
+        for key in tables:
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", key) or len(key) > LONGEST_NAME:
+                raise ValueError(f"{key!r} names files; allowed: letters, digits, _ and -, at most {LONGEST_NAME} of them")
+        return tables
 
     @model_validator(mode="before")
     @classmethod

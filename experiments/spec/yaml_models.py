@@ -1,5 +1,6 @@
 """YAML files read into validated models; an error becomes one sentence with file and key."""
 
+import datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -151,7 +152,36 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}{place}: {getattr(error, 'problem', None) or error}") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected keys and values, found {type(data).__name__}")
+    if place_and_key := _key_that_is_no_text(data):
+        place, key = place_and_key
+        raise UserError(f"{path}: {place}the key {key} is {yaml_kind(key)} to YAML; put it into quotes: '{key}'")
     return data
+
+
+def yaml_kind(value: Any) -> str:
+    """The word for what YAML has made of a text that was written without quotes.
+
+    Parameters
+    ----------
+    value
+        Anything that a YAML file holds.
+    """
+    kinds = {bool: "true or false", int: "a number", float: "a number", type(None): "nothing", datetime.date: "a date"}
+    return kinds.get(type(value), "a number" if isinstance(value, float) else f"a {type(value).__name__}")
+
+
+def _key_that_is_no_text(data: Any, place: str = "") -> tuple[str, Any] | None:
+    """The first key that is no text, and the keys that lead to it."""
+    if isinstance(data, list):
+        entries = [(f"{place}{index}.", entry) for index, entry in enumerate(data)]
+    elif isinstance(data, dict):
+        for key in data:
+            if not isinstance(key, str):
+                return place, key
+        entries = [(f"{place}{key}.", entry) for key, entry in data.items()]
+    else:
+        return None
+    return next((found for prefix, entry in entries if (found := _key_that_is_no_text(entry, prefix))), None)
 
 
 def validate(data: dict[str, Any], model: type[Model], source: str) -> Model:

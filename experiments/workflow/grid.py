@@ -1,6 +1,8 @@
 """The grid: every table, row and run that the configuration asks for, computed without importing torch."""
 
 import os
+from collections import defaultdict
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,21 @@ class Grid:
             for report in self.tables
         }
 
+    def rows_of_runs(self, reports: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
+        """Run id to the rows that show it, each as report and label.
+
+        Parameters
+        ----------
+        reports : iterable of str
+            Reports whose rows are named.
+        """
+        seeds, rows = self.configuration.seeds, defaultdict(list)
+        for report in reports:
+            labels = [row.label for row in self.table(report).rows if row.setting for _ in seeds]
+            for run, label in zip(self.runs_of(report), labels, strict=True):
+                rows[run.id].append((report, label))
+        return rows
+
     @property
     def reports_with_figures(self) -> list[str]:
         """Reports with figures: those of which anything can be run."""
@@ -153,3 +170,17 @@ class Grid:
             A run of this grid.
         """
         return self.scale.detectors[run.setting.detector].stuff_maps and not self.scale.dataset.is_drawn
+
+
+def rows_in_words(rows: Iterable[tuple[str, str]]) -> str:
+    """Rows for people, such as ``table2, table4: FPN; table3: A²-FPN``; reports that call a run alike stand together.
+
+    Parameters
+    ----------
+    rows : iterable of (str, str)
+        Report and label of each row.
+    """
+    reports: dict[str, list[str]] = {}
+    for report, label in rows:
+        reports.setdefault(label, []).append(report)
+    return "; ".join(f"{', '.join(names)}: {label}" for label, names in reports.items())

@@ -55,5 +55,17 @@ def gpu_resources(scale: Scale) -> dict[str, int]:
     return {"gpu": gpus, "gpu_training": 1, "tasks_per_gpu": 0, "nodes": 1} if gpus else {}
 
 
+def gpus_in_words(scale: Scale) -> str:
+    """The GPUs of a job, for people; empty without GPUs.
+
+    Parameters
+    ----------
+    scale : Scale
+        The scale that the job runs at.
+    """
+    gpus = scale.resources.gpus
+    return f", {gpus} GPU{'s' if gpus > 1 else ''}" if gpus else ""
+
+
 def _scaled(value: int, attempt: int) -> int:
     return math.ceil(value * min(1 + (attempt - 1) / 2, 2))

@@ -3,26 +3,29 @@
 import hashlib
 import inspect
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from experiments.errors import UserError
-from experiments.paths import CHECKS, COMPLEXITY, DATASETS, FIGURES, REPORTS, STUDIES, metrics_file, run_folder
+from experiments.paths import CHECKS, COMPLEXITY, CONFIGURATION, DATASETS, FIGURES, REPORTS, STUDIES, metrics_file, run_folder
 from experiments.records.metrics_file import recorded_sources
 from experiments.records.server_results import answer_file
 from experiments.spec.dataset_identity import read_checked_dataset
 from experiments.spec.fingerprint import are_current, program_fingerprint, task_file
 from experiments.spec.metrics import TEST_ACCURACY
 from experiments.spec.run import Run
-from experiments.workflow.grid import Grid
+from experiments.workflow.grid import Grid, rows_in_words
 
 PAPER_SCALE = "coco"
 # Figures drawn from metrics alone. Those about cost have rules of their own, so that a failed count does not block the others.
 FIGURE_NAMES = ("ap", "curves")
+NAMED_REPORTS = 12
 # More ids do not fit into a command line.
 NAMED_RUNS = 1000
 ALL = "all"
@@ -46,10 +49,15 @@ class Targets:
         Gives the files and rules that the user asked for; Snakemake knows them only when it builds its graph.
     force : callable
         Tells Snakemake to make a file again though it exists.
+    is_dry_run : bool
+        Whether Snakemake plans only, so that the data may still be elsewhere.
     """
 
-    def __init__(self, grid: Grid, asked: Callable[[], Iterable[str]], force: Callable[[str], object]) -> None:
+    def __init__(
+        self, grid: Grid, asked: Callable[[], Iterable[str]], force: Callable[[str], object], is_dry_run: bool = False
+    ) -> None:
         self.grid = grid
+        self._is_dry_run = is_dry_run
         self._asked = asked
         self._force = force
 
@@ -150,15 +158,25 @@ class Targets:
         ``--forcerun``. Modification times and recorded parameters would not do: runs are moved, sources are put back, and
         Snakemake does not miss the metrics that a newer table was made of.
         """
-        if self.state_of(wildcards.run) == "done":
+        state = self.state_of(wildcards.run)
+        if state == "done":
             return []
-        self._force(str(metrics_file(wildcards.run)))
+        if state == "stale" or self._was_collected(wildcards.run):
+            self._force(str(metrics_file(wildcards.run)))
         if self.grid.learns_masks(self.run(wildcards.run)) and self._objects_without_mask:
             raise SystemExit(
                 f"error: {self.dataset_checked}: {self._objects_without_mask} objects have no mask, which run {wildcards.run}"
                 " learns from; add masks and delete this file, or ask for detectors without masks"
             )
         return [self.dataset_checked]
+
+    def _was_collected(self, run: str) -> bool:
+        """Whether a table was made that shows a run."""
+        return any(report in self._collected for report, _ in self._rows.get(run, ()))
+
+    @cached_property
+    def _collected(self) -> set[str]:
+        return {path.stem for path in (REPORTS / "data").glob("*.csv")}
 
     @cached_property
     def _objects_without_mask(self) -> int:
@@ -197,7 +215,31 @@ class Targets:
         path = metrics_file(wildcards.run)
         return datetime.fromtimestamp(path.stat().st_mtime).isoformat() if path.exists() else "never"
 
+    def rows_of_run(self, wildcards: Any, input: object) -> str:
+        """The rows that a run is trained for, with its seed; for people, and untracked."""
+        run = self.run(wildcards.run)
+        return f"{rows_in_words(self._rows[run.id])}, seed {run.seed}"
+
+    @cached_property
+    def _rows(self) -> dict[str, list[tuple[str, str]]]:
+        return self.grid.rows_of_runs(self.grid.tables)
+
     # Datasets and checks.
+
+    def data_root(self, _wildcards: object) -> str:
+        """The folder of a dataset that is not drawn.
+
+        Raises
+        ------
+        SystemExit
+            With one sentence, if it is no folder, unless Snakemake plans only.
+        """
+        folder = self.grid.configuration.data_root
+        if folder is None:
+            return "none"
+        if not self._is_dry_run and not self.grid.scale.dataset.is_drawn and not Path(folder).is_dir():
+            raise SystemExit(f"error: {CONFIGURATION}: data_root: {folder} is not a folder")
+        return folder
 
     @property
     def expected_splits(self) -> str:
@@ -245,6 +287,31 @@ class Targets:
         return self.grid.configuration.model_dump_json()
 
     # Reports.
+
+    @property
+    def unknown_reports(self) -> str:
+        """Regular expression of names below ``reports/`` that belong to no table."""
+        names = "|".join(map(re.escape, self.grid.tables))
+        figures = "|".join((*FIGURE_NAMES, "flops", "latency"))
+        known = rf"(?:{names})|data/(?:{names})(?:_history|_runs)?|figures/(?:{names})_(?:{figures})"
+        return rf"(?!(?:{known})\.)[^.]+"
+
+    def no_such_report(self, wildcards: Any) -> str:
+        """Refuse a file of ``reports/`` that no table makes.
+
+        Raises
+        ------
+        SystemExit
+            With one sentence that names the nearest reports first.
+        """
+        tables = list(self.grid.tables)
+        nearest = get_close_matches(Path(wildcards.unknown).name, tables, 3, 0.5)
+        named = [*nearest, *(name for name in tables if name not in nearest)][:NAMED_REPORTS]
+        others = f" and {len(tables) - len(named)} more" if len(tables) > len(named) else ""
+        raise SystemExit(
+            f"error: reports/{wildcards.unknown}.{wildcards.format}: {', '.join(self.grid.configuration.studies)} have no such"
+            f" report; there are: {', '.join(named)}{others}; --config studies=… reads other studies"
+        )
 
     def metrics_of_table(self, wildcards: Any) -> list[str]:
         """Metrics files of a table: of all its runs, or of the finished ones if none is trained for it."""

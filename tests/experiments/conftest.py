@@ -29,11 +29,13 @@ def small_grid(tmp_path, monkeypatch):
 
 @pytest.fixture
 def leave():
-    """A function that writes a file of a run as JSON, or as it is where it is given as text."""
+    """A function that writes a file of a run as JSON, or as it is where it is given as text; metrics get what all have."""
 
     def write(run, name, content):
         run.folder.mkdir(parents=True, exist_ok=True)
         path = run.folder / name
+        if name == "metrics.json" and isinstance(content, dict):
+            content = {"run": run.id, "metrics": {"box_AP": 1.0}} | content | {"run": run.id}
         path.write_text(content if isinstance(content, str) else json.dumps(content))
         return path
 

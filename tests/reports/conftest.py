@@ -32,7 +32,8 @@ def finished(tmp_path, monkeypatch, study):
         }
         history = [{"iteration": 10 * i, "loss": 3.0 / i} for i in range(1, 5)]
         made = {"date": "2026-01-02T03:04:05+00:00", "versions": {"torch": "1.2.3", "six": "1.0"}, **(made or {})}
-        run.metrics_file.write_text(json.dumps({"metrics": sizes, "history": history, "provenance": made, "dataset": DATASET}))
+        record = {"run": run.id, "metrics": sizes, "history": history, "provenance": made, "dataset": DATASET}
+        run.metrics_file.write_text(json.dumps(record))
         return run
 
     return leave

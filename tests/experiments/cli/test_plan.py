@@ -161,7 +161,7 @@ def test_a_damaged_file_is_named_and_the_plan_is_made(small_grid, leave, capsys)
     damaged = leave(fpn, "metrics.json", '{"provenance": ')
     unfinished = leave(mgc, "progress.json", "[1, 2]")
     lines, sentences = planned(grid, capsys)
-    assert lines["two_necks_table2"]["done"] == 1
+    assert lines["two_necks_table2"]["done"] == 0
     for path in (damaged, unfinished):
         assert len([sentence for sentence in sentences if sentence.startswith(f"{path} is damaged")]) == 1
 
@@ -230,7 +230,15 @@ def test_wrong_options(small_grid, capsys, scale, options, sentence):
         ("scal=coco", "unknown key 'scal'; allowed: studies, scale"),
         ("scale=dmeo", r"experiments/scales/dmeo.yaml does not exist; there are: .*coco"),
         ("scale", "--config scale: expected key=value"),
-        ("seeds=[0", r"--config seeds=\[0: the value is not YAML"),
+        ("seeds=[0", r"experiments/config.yaml: seeds: one is '\[0'; allowed: whole numbers from 0 to 4294967295"),
+        ("seeds=[010]", "seeds: one is '010'"),
+        ("seeds=[true]", "seeds: one is 'true'"),
+        ("seeds=1e3", "seeds: one is 1000.0"),
+        ("seeds=-1", "seeds: one is -1"),
+        ("seeds=99999999999999999999", "seeds: one is 99999999999999999999"),
+        ("scale=../demo", r"scale: is '../demo'; allowed: a name, not a path"),
+        ("studies=[a2fpn,../x]", r"studies.1: is '../x'; allowed: a name, not a path"),
+        ("=x", "expected key=value"),
     ],
 )
 def test_wrong_overrides(small_grid, override, sentence):

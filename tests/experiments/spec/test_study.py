@@ -1,5 +1,7 @@
 """Studies as data: what the A²-FPN study contains, and what wrong ones are told."""
 
+from datetime import date
+
 import pytest
 import yaml
 
@@ -153,6 +155,44 @@ ROW = ("tables", "table1", "rows")
         (edit(*ROW, 0, "published", value=["37,1"]), ["box_AP is '37,1'", "number"]),
         (edit(*ROW, 0, "published", value=[float("nan")]), ["box_AP is nan", "number"]),
         (edit("tables", "table1", "columns", value=5), ["tables.table1"]),
+        (edit("tables", "table1", "columns", value={}), ["tables.table1"]),
+        (edit("tables", value={}), ["tables"]),
+        (edit(*ROW, 0, "published", value=[0.386]), ["box_AP is 0.386", "percent, from 0 to 100", "written as 38.6"]),
+        (edit(*ROW, 0, "published", value=[386]), ["box_AP is 386", "percent, from 0 to 100"]),
+        (edit(*ROW, 0, "published", value=[-3]), ["box_AP is -3", "percent, from 0 to 100"]),
+        (edit(*ROW, 0, "name", value=1), ["tables.table1.rows.0.name: is 1, which YAML takes for a number", "quotes: '1'"]),
+        (edit(*ROW, 0, "name", value=False), ["rows.0.name: is False, which YAML takes for true or false"]),
+        (edit(*ROW, 0, "name", value=date(2021, 5, 3)), ["is 2021-05-03, which YAML takes for a date; put it into quotes"]),
+        (edit(*ROW, 0, "name", value=["FPN", 4]), ["rows.0.name: is 4, which YAML takes for a number"]),
+        (edit(*ROW, 0, "name", value=" "), ["rows.0.name: is ' '; allowed: text"]),
+        (edit("settings", 1, value={}), ["settings.the key 1 is a number to YAML; put it into quotes: '1'"]),
+        (edit("settings", "fpn", True, value="on"), ["settings.fpn.the key True is true or false to YAML"]),
+        (edit("report_prefix", value="../x"), ["report_prefix"]),
+        *(
+            (
+                lambda study, key=key: study["tables"].update({key: study["tables"].pop("table1")}),
+                ["tables", key[:9], "letters, digits"],
+            )
+            for key in ("a/b", "..", "table one", "a%b{x}", "x" * 260, "")
+        ),
+        (
+            edit("settings", "fpn", "neck", value={"type": "A2FPN", "lateral": "mgcc"}),
+            ["lateral is 'mgcc'; allowed: conv, mgc"],
+        ),
+        (
+            edit("settings", "fpn", "neck", value={"type": "A2FPN", "activation": "relu"}),
+            ["activation is 'relu'; allowed: 2sigm"],
+        ),
+        (
+            edit("settings", "fpn", "neck", value={"type": "A2FPN", "context_ratio": "5e-1"}),
+            ["context_ratio is '5e-1'; allowed: a number; YAML takes 5e-1 for text"],
+        ),
+        (edit("settings", "fpn", "neck", value={"type": "A2FPN", "context_ratio": True}), ["context_ratio is True"]),
+        (edit("settings", "fpn", "neck", value={"type": "A2FPN", "gcn": "no"}), ["gcn is 'no'; allowed: true or false"]),
+        (
+            edit("settings", "fpn", "neck", value={"type": "FPN", "start_level": 1.5}),
+            ["start_level is 1.5; allowed: a whole number"],
+        ),
         (edit(*ROW, 0, "unavailable", value="why"), ["row 'FPN'", "either the key 'setting' or the key 'unavailable'"]),
     ],
 )

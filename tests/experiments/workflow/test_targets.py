@@ -1,6 +1,8 @@
 """What the Snakefile is told of its rules: the same answer whatever was asked before."""
 
 import json
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -109,10 +111,48 @@ def test_missing_runs_that_were_asked_for_are_named_until_they_are_too_many(smal
     assert targets.runs_to_store(None, None) == []
 
 
-def test_a_run_that_is_missing_waits_for_its_dataset_and_is_trained_whatever_was_made_of_it(targets, forced):
+@pytest.mark.parametrize("is_collected", [False, True])
+def test_a_run_that_is_missing_waits_for_its_dataset_and_is_forced_if_a_table_was_made_of_it(targets, forced, is_collected):
     run = next(iter(targets.grid.runs.values()))
+    if is_collected:
+        Path("reports/data").mkdir(parents=True)
+        Path("reports/data/two_necks_table2.csv").touch()
     assert targets.dataset_to_train_on(of_run(run)) == ["datasets/instant.json"]
-    assert forced == [f"runs/{run.id}/metrics.json"]
+    assert forced == [f"runs/{run.id}/metrics.json"] * is_collected
+
+
+@pytest.mark.parametrize(
+    ("asked", "nearest"),
+    [("two_necks_tabel2", "two_necks_table2"), ("table1", "two_necks_table1"), ("nothing", "two_necks_table1")],
+)
+def test_a_report_that_does_not_exist_is_told_the_nearest_first(targets, asked, nearest):
+    with pytest.raises(SystemExit) as refused:
+        targets.no_such_report(SimpleNamespace(unknown=asked, format="md"))
+    assert str(refused.value).startswith(f"error: reports/{asked}.md: two_necks have no such report; there are: {nearest}, two")
+
+
+def test_reports_and_their_files_are_known(targets):
+    unknown = re.compile(f"reports/(?P<unknown>{targets.unknown_reports})[.](?P<format>md|csv|png)")
+    known = ("two_necks_table1", "data/two_necks_table2", "data/two_necks_table2_runs", "figures/two_necks_table1_ap")
+    assert not [name for name in known if unknown.fullmatch(f"reports/{name}.csv")]
+    others = ("two_necks_table9", "two_necks_table11", "figures/two_necks_table1_pa", "data/two_necks_table1_x", "table1")
+    assert all(unknown.fullmatch(f"reports/{name}.csv") for name in others)
+
+
+def test_the_message_of_a_training_names_all_its_rows_and_its_seed(targets):
+    run = next(iter(targets.grid.runs.values()))
+    assert targets.rows_of_run(of_run(run), None) == "two_necks_table1, two_necks_table2: FPN, seed 0"
+
+
+def test_the_data_are_looked_for_when_they_are_needed(small_grid):
+    grid = small_grid(scale="tiny_coco", data_root="~/nowhere")
+    for is_dry_run in (True, False):
+        targets = Targets(grid, lambda: (), refuse, is_dry_run)
+        if is_dry_run:
+            assert targets.data_root(None) == str(Path.home() / "nowhere")
+        else:
+            with pytest.raises(SystemExit, match=r"error: experiments/config.yaml: data_root: /.*/nowhere is not a folder"):
+                targets.data_root(None)
 
 
 def test_a_finished_run_of_todays_sources_has_no_inputs(targets, finished, forced):
