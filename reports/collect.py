@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from experiments.errors import UserError, report_user_errors
-from experiments.files import write_text_atomically
 from experiments.records.cost_files import Counts, Speeds, read_costs
 from experiments.records.metrics_file import Provenance, RunMetrics, read_metrics
 from experiments.records.server_results import answer_file, read_answer
@@ -20,6 +19,7 @@ from experiments.spec.metrics import COMPLEXITY
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Row, Table, load_study
+from reports.tidy_files import write_tidy
 
 
 @dataclass(frozen=True)
@@ -183,9 +183,9 @@ def main() -> None:
     table = load_study(arguments.study).tables[arguments.table]
     costs, dataset = _read_costs(arguments.counts, arguments.speeds), _read_dataset(arguments.dataset)
     collected = collect(table, arguments.scale, arguments.seeds, costs, dataset)
-    frames = {arguments.results: collected.results, arguments.history: collected.history, arguments.runs: collected.runs}
-    for path, frame in frames.items():
-        write_text_atomically(path, frame.to_csv(index=False))
+    write_tidy(arguments.results, collected.results)
+    write_tidy(arguments.history, collected.history)
+    write_tidy(arguments.runs, collected.runs)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ The figure ``<name>`` is drawn by the function ``plot_<name>``.
 """
 
 import argparse
+import textwrap
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
@@ -20,17 +22,22 @@ from experiments.spec.metrics import METRICS, Metric
 from experiments.spec.scale import Scale, load_scale
 from experiments.workflow.targets import FIGURE_NAMES
 from reports.kept import keep_copies
+from reports.tidy_files import read_tidy
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 # Okabe-Ito palette, safe for colour-blind readers.
 PALETTE = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#8C6D1F"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", ">"]
-LINES = ["-", "--", ":"]
+LINES = ["-", "--", ":", "-.", (0, (5, 1)), (0, (1, 3)), (0, (7, 2, 1, 2, 1, 2)), (0, (2, 1)), (0, (9, 3)), (0, (4, 1, 1, 1))]
 SHOWN_METRICS = [metric for metric in METRICS.values() if metric.label]
 COLUMN_WIDTH = 6.4
+# Of names: letters in a line and lines, before they are cut.
+NAME_LETTERS, NAME_LINES = 36, 3
+LINE_HEIGHT = 0.22
 STYLE = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -39,6 +46,8 @@ STYLE = {
     "grid.alpha": 0.3,
     "svg.hashsalt": "reports",
     "legend.frameon": False,
+    # Names are text, with dollars and all.
+    "text.parse_math": False,
     "savefig.dpi": 200,
 }
 
@@ -83,7 +92,8 @@ def plot_ap(data: FigureData) -> Figure:
     titles = [f"measured, scale {scale.name}"]
     if accuracies.published.notna().any():
         titles.append("published")
-    size = (COLUMN_WIDTH, 1.5 + 0.34 * len(rows))
+    names = [_wrapped(name) for name in rows]
+    size = (COLUMN_WIDTH, 1.5 + sum(max(0.34, LINE_HEIGHT * len(name.splitlines())) for name in names))
     figure, panels = plt.subplots(1, len(titles), sharey=True, squeeze=False, figsize=size, layout="constrained")
     for index, metric in enumerate(shown):
         offset = 0.24 * (index - (len(shown) - 1) / 2)
@@ -101,7 +111,7 @@ def plot_ap(data: FigureData) -> Figure:
             published.plot(values.published.first().reindex(rows.index), positions, **style)
     for panel, title in zip(panels[0], titles, strict=True):
         panel.set(title=title, xlabel=_common_label(shown))
-    panels[0, 0].set(yticks=range(len(rows)), yticklabels=rows)
+    panels[0, 0].set(yticks=range(len(rows)), yticklabels=names)
     panels[0, 0].invert_yaxis()
     handles, labels = panels[0, -1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
@@ -155,22 +165,25 @@ def _plot_against_cost(data: FigureData, costs: dict[str, float], label: str) ->
     points = accuracy.groupby(["row", "name", "setting"], as_index=False).measured.agg(["mean", "std"])
     points["cost"] = points.setting.map(costs)
     points = points.dropna(subset=["mean"])
-    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, max(3.8, 0.24 * len(points))), layout="constrained")
+    names = {point.row: _wrapped(point.name) for point in points.itertuples()}
+    figure, axes = plt.subplots(figsize=_beside_legend(names.values()), layout="constrained")
     front = _pareto_front(points, main.lower_is_better)
     axes.plot(front.cost, front["mean"], color="0.6", linewidth=1, zorder=0, label="Pareto front")
+    drawn: list[Artist] = []
     for point in points.itertuples():
         deviation = None if pd.isna(point.std) else point.std
-        axes.errorbar(
+        (marker, *_) = axes.errorbar(
             point.cost,
             point.mean,
             yerr=deviation,
             capsize=3,
             markersize=8,
-            label=point.name,
+            label=names[point.row],
             **_style(point.row, marker=True),
         )
+        drawn.append(marker)
     axes.set(xlabel=label, ylabel=main.label, title=f"scale {data.scale.name}")
-    figure.legend(loc="outside right upper")
+    _add_legend(figure, [axes.lines[0], *drawn], ["Pareto front", *names.values()])
     return figure
 
 
@@ -190,22 +203,42 @@ def plot_curves(data: FigureData) -> Figure:
         Training curves and scale.
     """
     history, scale = data.history, data.scale
-    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 3.8), layout="constrained")
-    first_seed = history.seed.min()
-    for (row, label, seed), points in history.groupby(["row", "name", "seed"]):
-        name = label if seed == first_seed else None
-        axes.plot(points.iteration, points.loss, label=name, linewidth=1.2, **_style(row, marker=False))
+    names = {row: _wrapped(name) for row, name in history[["row", "name"]].drop_duplicates().itertuples(index=False)}
+    figure, axes = plt.subplots(figsize=_beside_legend(names.values()), layout="constrained")
+    named: dict[int, Artist] = {}
+    for (row, _seed), points in history.groupby(["row", "seed"]):
+        label = None if row in named else names[row]
+        (line,) = axes.plot(points.iteration, points.loss, label=label, linewidth=1.2, **_style(row, marker=False))
+        named.setdefault(row, line)
     axes.set(xlabel="iteration", ylabel="training loss", title=f"scale {scale.name}")
-    if not history.empty:
-        figure.legend(loc="outside right upper")
+    if named:
+        _add_legend(figure, list(named.values()), [names[row] for row in named])
     return figure
 
 
+def _wrapped(name: str) -> str:
+    """A name in lines of a legend; what does not fit is cut, and the cut shown."""
+    return textwrap.fill(name, NAME_LETTERS, max_lines=NAME_LINES, placeholder=" …", break_on_hyphens=False)
+
+
+def _beside_legend(names: Iterable[str]) -> tuple[float, float]:
+    """Size of a figure, in inches, with room for a legend of all names."""
+    lines = [line for name in names for line in name.splitlines()]
+    longest = max(map(len, lines), default=0)
+    return max(COLUMN_WIDTH, 3.9 + 0.085 * longest), max(3.8, 0.6 + LINE_HEIGHT * len(lines))
+
+
+def _add_legend(figure: Figure, handles: list[Artist], labels: list[str]) -> None:
+    """A legend of everything given: by itself, matplotlib leaves out what begins with an underscore."""
+    figure.legend(handles, labels, loc="outside right upper")
+
+
 def _style(row: int, marker: bool) -> dict[str, Any]:
-    colour = PALETTE[row % len(PALETTE)]
+    """A look of its own for each of 80 rows."""
+    colour, turn = PALETTE[row % len(PALETTE)], row // len(PALETTE)
     if marker:
-        return {"color": colour, "marker": MARKERS[row % len(MARKERS)], "linestyle": "none"}
-    return {"color": colour, "linestyle": LINES[row // len(PALETTE) % len(LINES)]}
+        return {"color": colour, "marker": MARKERS[(row + turn) % len(MARKERS)], "linestyle": "none"}
+    return {"color": colour, "linestyle": LINES[turn % len(LINES)]}
 
 
 def main() -> None:
@@ -221,8 +254,8 @@ def main() -> None:
     arguments = parser.parse_args()
     data = FigureData(
         load_scale(arguments.scale),
-        pd.read_csv(arguments.results, dtype={"run": str, "setting": str}),
-        pd.read_csv(arguments.history) if arguments.history else pd.DataFrame(),
+        read_tidy(arguments.results),
+        read_tidy(arguments.history) if arguments.history else pd.DataFrame(),
         _read_flops(arguments.complexity) if arguments.complexity else {},
         read_costs(arguments.speed, Speeds).frames_per_second if arguments.speed else {},
     )

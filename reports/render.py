@@ -6,8 +6,13 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from reports.escaping import escape_markdown, escape_tex, escape_tex_heading, needs_unicode_engine, one_line
+
 TEMPLATES = Path(__file__).parent / "templates"
 FORMATS = ("md", "tex", "html", "csv")
+# How sentences write names; HTML is escaped by its templates.
+ESCAPES = {"md": escape_markdown, "tex": escape_tex, "html": one_line}
+UNICODE_ENGINE = "% Has characters that pdfLaTeX cannot print: LuaLaTeX or XeLaTeX, with a font that has them.\n"
 
 
 def render(context: dict[str, Any], extension: str) -> str:
@@ -29,8 +34,15 @@ def render(context: dict[str, Any], extension: str) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"tex": _escape_tex, "zip": lambda columns: zip(*columns, strict=True)}
-    return environment.get_template(f"table.{extension}.j2").render(context)
+    environment.filters |= {
+        "tex": escape_tex,
+        "tex_heading": escape_tex_heading,
+        "md": escape_markdown,
+        "one_line": one_line,
+        "zip": lambda columns: zip(*columns, strict=True),
+    }
+    text = environment.get_template(f"table.{extension}.j2").render(context, escape=ESCAPES[extension])
+    return UNICODE_ENGINE + text if extension == "tex" and needs_unicode_engine(text) else text
 
 
 def _wide(context: dict[str, Any]) -> pd.DataFrame:
@@ -45,24 +57,3 @@ def _wide(context: dict[str, Any]) -> pd.DataFrame:
                 line[f"{metric}_published"] = values["published"]
         lines.append(line)
     return pd.DataFrame(lines)
-
-
-def _escape_tex(text: str) -> str:
-    replaced = "".join(
-        {
-            "&": r"\&",
-            "%": r"\%",
-            "#": r"\#",
-            "_": r"\_",
-            "^": r"\textsuperscript{",
-            "²": r"\textsuperscript{2}",
-            "σ": r"$\sigma$",
-            "−": "$-$",
-            "–": "--",
-            "×": r"$\times$",
-            "·": r"$\cdot$",
-            "†": r"$\dagger$",
-        }.get(c, c)
-        for c in text
-    )
-    return replaced + "}" * text.count("^")

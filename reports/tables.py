@@ -18,6 +18,7 @@ from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import Study, Table, load_study
 from reports.kept import keep_copies
 from reports.render import FORMATS, render
+from reports.tidy_files import read_tidy
 
 STALE = "†"
 
@@ -259,8 +260,7 @@ def main() -> None:
     arguments = parser.parse_args()
     speed = read_costs(arguments.speeds[0], Speeds) if arguments.speeds else None
     study, scale = load_study(arguments.study), load_scale(arguments.scale)
-    results = pd.read_csv(arguments.results, dtype={"run": str, "setting": str})
-    provenance = pd.read_csv(arguments.runs, dtype={"run": str, "commit": str, "checkpoint": str, "annotations": str})
+    results, provenance = read_tidy(arguments.results), read_tidy(arguments.runs)
     context = make_table(study, arguments.table, scale, results, provenance, speed)
     files = [arguments.output.with_name(f"{arguments.output.name}.{extension}") for extension in FORMATS]
     for file in files:

@@ -12,7 +12,7 @@ from experiments.errors import UserError
 from experiments.paths import STUDIES
 from experiments.spec.metrics import COMPLEXITY, METRICS
 from experiments.spec.neck_catalog import known_necks, neck_choices, neck_options, neck_types_of_options
-from experiments.spec.yaml_models import StrictModel, read_yaml, yaml_kind
+from experiments.spec.yaml_models import PrintedText, StrictModel, read_yaml, yaml_kind
 
 # Of a part of a file name.
 LONGEST_NAME = 80
@@ -120,9 +120,9 @@ class Row(StrictModel):
         where nothing was published.
     """
 
-    name: list[str]
+    name: list[PrintedText]
     setting: Setting | None = None
-    unavailable: str | None = Field(None, min_length=1)
+    unavailable: PrintedText | None = Field(None, min_length=1)
     published: dict[str, Any] = {}
 
     @field_validator("name", mode="before")
@@ -174,11 +174,11 @@ class Table(StrictModel):
         Whether asking for this table alone trains what is missing. By default a table about cost is made from what exists.
     """
 
-    title: str
+    title: PrintedText
     train_when_alone: bool | None = None
     mixed_settings: bool = False
-    row_header: list[str] = ["Neck"]
-    columns: dict[str, str] = Field(min_length=1)
+    row_header: list[PrintedText] = ["Neck"]
+    columns: dict[str, PrintedText] = Field(min_length=1)
     rows: list[Row] = Field(min_length=1)
 
     @field_validator("columns")
@@ -191,6 +191,9 @@ class Table(StrictModel):
 
     @model_validator(mode="after")
     def _rows_fit(self) -> Self:
+        headings = [*self.row_header, *self.columns]
+        if twice := next((heading for heading in self.row_header if headings.count(heading) > 1), None):
+            raise ValueError(f"row_header names {twice!r}, which another heading or column is called; allowed: each once")
         names: set[tuple[str, ...]] = set()
         for row in self.rows:
             name = tuple(row.name)
@@ -260,13 +263,13 @@ class Study(StrictModel):
     """
 
     name: str
-    title: str
-    reference: str
+    title: PrintedText
+    reference: PrintedText
     report_prefix: str = Field(pattern=r"^[A-Za-z0-9_-]*$", max_length=LONGEST_NAME)
     defaults: dict[str, Any] = {}
     settings: dict[str, Setting] = {}
     tables: dict[str, Table] = Field(min_length=1)
-    notes: list[str] = []
+    notes: list[PrintedText] = []
 
     @field_validator("tables")
     @classmethod

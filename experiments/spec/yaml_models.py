@@ -1,11 +1,12 @@
 """YAML files read into validated models; an error becomes one sentence with file and key."""
 
 import datetime
+import re
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from experiments.errors import UserError, first_problem
 
@@ -29,6 +30,20 @@ class StrictModel(BaseModel):
     def replace(self, **changes: Any) -> Self:
         """Return a copy with the given fields exchanged."""
         return self.model_copy(update=changes)
+
+
+# Characters that cannot be seen, and that change the direction of all that follows.
+UNPRINTED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ufeff]")
+
+
+def _is_printed(text: str) -> str:
+    if found := UNPRINTED.search(text):
+        raise ValueError(f"has the control character U+{ord(found[0]):04X}; allowed: printed text")
+    return text
+
+
+# What a reader of a table sees.
+PrintedText = Annotated[str, AfterValidator(_is_printed)]
 
 
 class PrintedNumber(float):

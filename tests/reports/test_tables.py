@@ -58,9 +58,9 @@ def test_test_dev_is_told_apart_from_what_is_measured_here(finished, study, scal
     results.loc[(results.run == run.id) & (results.metric == "test_mask_AP"), "measured"] = 34.9
     text = render(make_table(study, "table1", load_scale_of(scale), results, collected.runs), "md")
     assert "| val AP | val AP^bb | test-dev AP | test-dev AP50 |" in text
-    row = line(text, "| Mask R-CNN* | R-50-FPN")
+    row = line(text, r"| Mask R-CNN\* | R-50-FPN")
     assert row.startswith(
-        f"| Mask R-CNN* | R-50-FPN | 1x | **20.0** | **20.0** | **34.9** (34.5{compared}) | not measured (56.3) |"
+        rf"| Mask R-CNN\* | R-50-FPN | 1x | **20.0** | **20.0** | **34.9** (34.5{compared}) | not measured (56.3) |"
     )
     quoted = line(text, "| PANet, ms [26] | X-101-PAFPN")
     assert quoted.startswith("| PANet, ms [26] | X-101-PAFPN | – | not available | not available | not available (42.0) |")

@@ -168,6 +168,10 @@ ROW = ("tables", "table1", "rows")
         (edit("settings", 1, value={}), ["settings.the key 1 is a number to YAML; put it into quotes: '1'"]),
         (edit("settings", "fpn", True, value="on"), ["settings.fpn.the key True is true or false to YAML"]),
         (edit("report_prefix", value="../x"), ["report_prefix"]),
+        (edit(*ROW, 0, "name", value="a\u202eb"), ["rows.0.name.0: has the control character U+202E; allowed: printed text"]),
+        (edit("title", value="a\x07"), ["title: has the control character U+0007"]),
+        (edit("notes", value=["a\u200f"]), ["notes.0: has the control character U+200F"]),
+        (edit("tables", "table1", "row_header", value=["box_AP"]), ["row_header names 'box_AP'", "each once"]),
         *(
             (
                 lambda study, key=key: study["tables"].update({key: study["tables"].pop("table1")}),
