@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+from types import FrameType
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
@@ -24,17 +25,26 @@ def main() -> None:
     # Silence torchrun's failure log: the failed rank has already printed its error.
     logging.disable(logging.ERROR)
     # These imports read the environment that is set above.
-    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing import api
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
 
+    # torchrun raises on every signal, also on one that comes again while it waits for the ranks, and would leave them alone.
+    raise_for = api._terminate_process_handler
+
+    def answer_once(number: int, frame: FrameType | None) -> None:
+        _ignore_signals()
+        raise_for(number, frame)
+
+    api._terminate_process_handler = answer_once
     number, *program = sys.argv[1:]
     stopping = ["--signals-to-handle", SIGNALS, "--shutdown-timeout", str(SECONDS_TO_STOP)]
     try:
         torchrun(["--standalone", *stopping, "--nproc-per-node", number, *program])
-    except SignalException:
+    except api.SignalException:
         sys.exit(os.EX_TEMPFAIL)
     except ChildFailedError as error:
+        _ignore_signals()
         failures = error.failures.values()
         latest = min(failure.timestamp for failure in failures) + SECONDS_OF_FIRST_FAILURES
         codes = {failure.exitcode for failure in failures if failure.timestamp <= latest} - TOLD_TO_STOP
@@ -42,6 +52,11 @@ def main() -> None:
         if killed:
             sys.exit(f"error: a process of {number} was killed by {killed}")
         sys.exit(1 if codes else os.EX_TEMPFAIL)
+
+
+def _ignore_signals() -> None:
+    for name in SIGNALS.split(","):
+        signal.signal(signal.Signals[name], signal.SIG_IGN)
 
 
 if __name__ == "__main__":

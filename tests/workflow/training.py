@@ -64,7 +64,7 @@ class Training:
     def __init__(self, project, processes: int, workers: int = 0) -> None:
         resources = {"gpus": processes if processes > 1 else 0, "threads": processes, "workers": workers}
         project.change_yaml("experiments/scales/instant.yaml", lambda scale: scale.update(resources=resources))
-        self.project = project
+        self.project, self.processes = project, processes
         *self.launcher, self.run = project.python("-c", GRID).stdout.split()
         self.folder: Path = project.folder / "runs" / self.run
         made = project.snakemake(f"runs/{self.run}/config.py", "datasets/instant.json")
