@@ -60,6 +60,8 @@ def build_errors_as_user_errors(subject: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, TypeError, AssertionError, KeyError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # torch, mmcv and necks refuse options with any kind of error
         reason = str(error).splitlines()[0] if str(error) else "its options do not fit"
         raise UserError(f"{subject}: the model cannot be built: {type(error).__name__}: {reason}") from error

@@ -199,5 +199,5 @@ def _numbers_of_contexts(rule: str, levels: int, context_channels: int) -> list[
 def _check_widths(in_channels: Sequence[int], out_channels: int, num_outs: int, context_channels: int) -> None:
     check_num_outs("A2FPN", num_outs, len(in_channels))
     for option, width in (("out_channels", out_channels), ("context_ratio * out_channels", context_channels)):
-        if width % 4:
-            raise ValueError(f"A2FPN: {option} is {width}; it must be a multiple of 4")
+        if width <= 0 or width % 4:
+            raise ValueError(f"A2FPN: {option} is {width}; it must be a multiple of 4, above 0")
