@@ -23,6 +23,34 @@ class InterruptionError(BaseException):
     """
 
 
+# The signal that ends this process, once there is one.
+_received: list[signal.Signals] = []
+
+
+def note_signal(number: int) -> signal.Signals:
+    """Remember a signal that ends this process.
+
+    Parameters
+    ----------
+    number : int
+        The signal.
+    """
+    _received.append(signal.Signals(number))
+    return _received[-1]
+
+
+def raise_if_told_to_stop() -> None:
+    """Raise an interruption in place of a failure that follows from it: another rank may have gone already.
+
+    Raises
+    ------
+    InterruptionError
+        If this process has received a signal.
+    """
+    if _received:
+        raise InterruptionError(f"stopped by {_received[0].name} outside of a training step; the same command goes on")
+
+
 def answer_signals(handler: Handler) -> dict[signal.Signals, object]:
     """Let a function answer the signals. A SIGHUP that is ignored stays ignored, as ``nohup`` wants it.
 
@@ -49,7 +77,8 @@ def interrupt(number: int, _frame: FrameType | None = None) -> None:
         Always.
     """
     answer_signals(signal.SIG_IGN)
-    raise InterruptionError(f"stopped by {signal.Signals(number).name} outside of a training step; the same command goes on")
+    note_signal(number)
+    raise_if_told_to_stop()
 
 
 @cache

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import signal
 import sys
 import time
 import traceback
@@ -37,7 +38,7 @@ from experiments.training.distributed import join_processes
 from experiments.training.hooks.interruption import CHECKPOINT
 from experiments.training.hooks.progress import ProgressHook
 from experiments.training.loggers import keep_mlflow_run, use_loggers
-from experiments.training.signals import InterruptionError, answer_signals, interrupt
+from experiments.training.signals import InterruptionError, answer_signals, interrupt, raise_if_told_to_stop
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -145,13 +146,21 @@ def _build(config: Config) -> Runner:
         return Runner.from_cfg(config)
 
 
+def _train_or_stop(config: Path, dataset: DatasetIdentity, threads: int, loggers: Sequence[str]) -> RunMetrics:
+    try:
+        return train(config, dataset, threads, loggers)
+    except Exception:
+        raise_if_told_to_stop()
+        raise
+
+
 def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[str]) -> RunMetrics:
     """Train while holding the run's lock, and record how the training ended; of several ranks one reports it."""
     folder = config.parent
     raise_if_failed_for_good(folder)
     with run_lock(folder):
         try:
-            return train(config, read_identity(dataset), threads, loggers)
+            return _train_or_stop(config, read_identity(dataset), threads, loggers)
         except InterruptionError as interruption:
             if not is_main_process():
                 sys.exit(os.EX_TEMPFAIL)  # rank 0 may still be writing the checkpoint
@@ -187,6 +196,13 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
     answer_signals(interrupt)
+    try:
+        _train_and_write(arguments)
+    finally:
+        answer_signals(signal.SIG_IGN)  # nothing is left to be stopped
+
+
+def _train_and_write(arguments: argparse.Namespace) -> None:
     arguments.log_file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with arguments.log_file.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):

@@ -15,7 +15,13 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, LOOPS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from experiments.training.signals import InterruptionError, answer_signals, interrupt, leave_signals_to_this_process
+from experiments.training.signals import (
+    InterruptionError,
+    answer_signals,
+    interrupt,
+    leave_signals_to_this_process,
+    note_signal,
+)
 
 CHECKPOINT = "interrupted.pth"
 
@@ -98,7 +104,7 @@ class InterruptionHook(Hook):
         _restore(runner, self.saved_processes[get_rank()])
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
-        self.received = signal.Signals(number)
+        self.received = note_signal(number)
         if not self.training:
             interrupt(number)
 
