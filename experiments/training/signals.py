@@ -48,7 +48,7 @@ def raise_if_told_to_stop() -> None:
         If this process has received a signal.
     """
     if _received:
-        raise InterruptionError(f"stopped by {_received[0].name} outside of a training step; the same command goes on")
+        raise InterruptionError(f"stopped by {_received[-1].name} outside of a training step; the same command goes on")
 
 
 def answer_signals(handler: Handler) -> dict[signal.Signals, object]:
