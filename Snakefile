@@ -6,7 +6,7 @@ from snakemake.utils import min_version
 
 from experiments.errors import UserError
 from experiments.workflow.grid import Grid
-from experiments.workflow.resources import gpu_resources, gpus_in_words, launcher, resources_per_attempt
+from experiments.workflow.resources import gpu_resources, launcher, resources_per_attempt
 from experiments.workflow.setup import LOGGED, asked_targets, collect_garbage_again, prepare_process, shell_prefix
 from experiments.workflow.targets import FIGURE_NAMES, Targets
 
@@ -209,10 +209,9 @@ rule train:
         **gpu_resources(scale),
     params:
         run=targets.run_arguments,
-        rows=targets.rows_of_run,
+        job=targets.job_in_words,
     message:
-        "run {wildcards.run}: {params.rows} ({threads} threads, {resources.mem_mb} MB, {resources.runtime} minutes"
-        f"{gpus_in_words(scale)})"
+        "{params.job}"
     # Loggers are not in `params`, so changing them does not retrain. `exec` lets cluster signals reach the training, not a shell.
     shell:
         "config=runs/{wildcards.run}/config.py; python -m experiments.configs.write {params.run} $config"

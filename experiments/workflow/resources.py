@@ -1,9 +1,14 @@
 """Snakemake resources and the launch command of a training."""
 
 import math
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from experiments.spec.scale import Scale
+
+# Resources that say nothing new.
+DERIVED = re.compile("_.*|tmpdir|mem|mem_mib|disk.*")
 
 
 def launcher(scale: Scale) -> str:
@@ -55,16 +60,15 @@ def gpu_resources(scale: Scale) -> dict[str, int]:
     return {"gpu": gpus, "gpu_training": 1, "tasks_per_gpu": 0, "nodes": 1} if gpus else {}
 
 
-def gpus_in_words(scale: Scale) -> str:
-    """The GPUs of a job, for people; empty without GPUs.
+def resources_in_words(resources: Mapping[str, object]) -> str:
+    """The resources of a job for people, such as ``mem_mb=64000, runtime=2880, gpu=4``; without those that Snakemake derives.
 
     Parameters
     ----------
-    scale : Scale
-        The scale that the job runs at.
+    resources : mapping
+        Name to value.
     """
-    gpus = scale.resources.gpus
-    return f", {gpus} GPU{'s' if gpus > 1 else ''}" if gpus else ""
+    return ", ".join(f"{name}={value}" for name, value in resources.items() if not DERIVED.fullmatch(name))
 
 
 def _scaled(value: int, attempt: int) -> int:

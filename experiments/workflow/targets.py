@@ -21,6 +21,7 @@ from experiments.spec.fingerprint import are_current, program_fingerprint, task_
 from experiments.spec.metrics import TEST_ACCURACY
 from experiments.spec.run import Run
 from experiments.workflow.grid import Grid, rows_in_words
+from experiments.workflow.resources import resources_in_words
 
 PAPER_SCALE = "coco"
 # Figures drawn from metrics alone. Those about cost have rules of their own, so that a failed count does not block the others.
@@ -215,10 +216,14 @@ class Targets:
         path = metrics_file(wildcards.run)
         return datetime.fromtimestamp(path.stat().st_mtime).isoformat() if path.exists() else "never"
 
-    def rows_of_run(self, wildcards: Any, input: object) -> str:
-        """The rows that a run is trained for, with its seed; for people, and untracked."""
+    @_with_cached_signature
+    def job_in_words(self, wildcards: Any, input: object, threads: int, resources: Any) -> str:
+        """A training for people: the rows that its run is for, its seed, and what it is given; untracked."""
         run = self.run(wildcards.run)
-        return f"{rows_in_words(self._rows[run.id])}, seed {run.seed}"
+        return (
+            f"run {run.id}: {rows_in_words(self._rows[run.id])}, seed {run.seed}\n"
+            f"    threads: {threads}\n    resources: {resources_in_words(dict(resources.items()))}"
+        )
 
     @cached_property
     def _rows(self) -> dict[str, list[tuple[str, str]]]:

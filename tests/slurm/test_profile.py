@@ -11,7 +11,7 @@ from snakemake.profiles import ProfileConfigFileParser
 def test_a_cluster_job_gets_the_cores_of_its_scale_not_those_of_the_machine_that_submits(project):
     project.configure(studies=["a2fpn"], scale="coco", data_root="/somewhere")
     plan = project.snakemake("--profile", "slurm", "-n", "reports/table1.md", "reports/table2.md").stdout
-    trainings = [job.split("\n\n")[0] for job in plan.split("\nrule train:")[1:]]
+    trainings = re.findall(r"^Job \d+: run .*(?:\n    .*)*", plan, re.MULTILINE)
     assert len(trainings) == int(re.search(r"^train +(\d+)$", plan, re.MULTILINE)[1])
     for training in trainings:
         assert "threads: 16" in training

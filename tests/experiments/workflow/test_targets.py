@@ -141,7 +141,14 @@ def test_reports_and_their_files_are_known(targets):
 
 def test_the_message_of_a_training_names_all_its_rows_and_its_seed(targets):
     run = next(iter(targets.grid.runs.values()))
-    assert targets.rows_of_run(of_run(run), None) == "two_necks_table1, two_necks_table2: FPN, seed 0"
+    words = targets.job_in_words(
+        of_run(run), None, 4, {"mem_mb": 2000, "mem_mib": 1908, "_cores": 4, "gpu": 1, "tmpdir": "/tmp"}
+    )
+    assert words.splitlines() == [
+        f"run {run.id}: two_necks_table1, two_necks_table2: FPN, seed 0",
+        "    threads: 4",
+        "    resources: mem_mb=2000, gpu=1",
+    ]
 
 
 def test_the_data_are_looked_for_when_they_are_needed(small_grid):
