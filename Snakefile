@@ -159,13 +159,17 @@ rule stuff_maps:
 rule unknown_report:
     output:
         "reports/{unknown}.{format}",
+    log:
+        "logs/unknown_report/{unknown}.{format}.log",
     wildcard_constraints:
         unknown=targets.unknown_reports,
         format="md|tex|html|csv|png|svg",
+    conda:
+        "envs/environment.yml"
     params:
         sentence=targets.no_such_report,
     shell:
-        "echo {params.sentence:q} >&2; exit 1"
+        "echo {params.sentence:q} 2>&1 | tee {log} >&2; exit 1"
 
 
 # For reading, and for mmdetection's own tools. A training writes its config itself: as an input it would double the jobs of a

@@ -36,6 +36,10 @@ def modulated_deform_conv(
     Notes
     -----
     Zhu et al., Deformable ConvNets v2 (arXiv 1811.11168). Under autocast the dtype of `features` decides.
+
+    Also in float64, mmcv's operator for the CPU rounds a position to float32 to find its cell. A position that is less than the
+    rounding below a whole number, 2e-6 pixels at 34, is taken for one of the next cell: the value deviates by as much, and the
+    gradient of its offset is the slope beyond the whole number, where the slope changes. Elsewhere float64 is exact to 1e-15.
     """
     dtype = torch.float32 if features.dtype == torch.bfloat16 else features.dtype
     tensors = (tensor.to(dtype).contiguous() for tensor in (features, offsets, modulation, weight, bias))

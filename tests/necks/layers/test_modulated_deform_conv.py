@@ -34,6 +34,23 @@ def test_computes_what_the_equation_says(groups, size):
     torch.testing.assert_close(ours, literal, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("distance", [1e-9, -1e-9])
+def test_in_float64_a_position_next_to_a_whole_number_has_the_slope_beyond_it(distance):
+    features, offsets, *others = arguments(torch.float64, size=1)
+    offsets = torch.full_like(offsets, distance).requires_grad_()
+    inner = (..., slice(1, -1), slice(1, -1))  # of a map: outside of it there is no cell beyond
+
+    def computed(function, offsets):
+        output = function(features, offsets, *others)
+        return output[inner], torch.autograd.grad(output.sum(), offsets)[0][inner]
+
+    values, slopes = computed(lambda *tensors: modulated_deform_conv(*tensors, 2), offsets)
+    literal, _ = computed(equations_fapn.modulated_deform_conv, offsets)
+    _, beyond = computed(equations_fapn.modulated_deform_conv, torch.full_like(offsets, 1e-9).requires_grad_())
+    torch.testing.assert_close(values, literal, rtol=0, atol=1e-7)
+    torch.testing.assert_close(slopes, beyond, rtol=1e-7, atol=1e-7)
+
+
 def test_equals_mmcvs_function():
     tensors = arguments(torch.float32)
 
