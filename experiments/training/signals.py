@@ -13,6 +13,7 @@ from types import FrameType
 
 # SIGTERM: scancel, timeout, preemption; SIGUSR1: Slurm's warning before a time limit; SIGINT: Ctrl-C; SIGHUP: a closed terminal
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
+SECONDS_BETWEEN_LOOKS = 1.0
 Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
@@ -99,10 +100,16 @@ def leave_signals_to_this_process() -> None:
 
 
 def _obey_the_parent_alone() -> None:
-    threading.Thread(target=_end_when_the_parent_says_so, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_the_parent, args=(os.getppid(),), daemon=True).start()
 
 
-def _end_when_the_parent_says_so(parent: int) -> None:
-    while signal.sigwaitinfo(SIGNALS).si_pid != parent:
-        pass
+def _end_with_the_parent(parent: int) -> None:
+    """End this process when its parent says so, or has gone.
+
+    torch's workers look for their parent too, but hang then on a queue that only they hold open and nobody reads.
+    """
+    while os.getppid() == parent:
+        told = signal.sigtimedwait(SIGNALS, SECONDS_BETWEEN_LOOKS)
+        if told is not None and told.si_pid == parent:
+            break
     os._exit(os.EX_OK)  # as torch's own handler in a worker
