@@ -64,7 +64,8 @@ class RunReader:
             A run of the grid.
         """
         if run.metrics_file.exists():
-            return RunStatus(run, "done" if self._is_right(run.metrics_file) else "failed", self, DAMAGED)
+            is_right = self.read(may_be_read, run.metrics_file) or self.read(read_metrics, run.metrics_file)
+            return RunStatus(run, "done", self) if is_right else RunStatus(run, "failed", self, DAMAGED)
         progress_file = run.folder / PROGRESS
         progress = self.read(read_progress, progress_file)
         if _is_training(run.folder / LOCK, progress, progress_file):
@@ -72,13 +73,6 @@ class RunReader:
         if progress is None:
             return RunStatus(run, "interrupted" if progress_file.exists() else "queued", self)
         return RunStatus(run, "failed" if progress.state == "failed" else "interrupted", self, progress)
-
-    def _is_right(self, metrics: Path) -> bool:
-        try:
-            return may_be_read(metrics) or self.read(read_metrics, metrics) is not None
-        except OSError as error:
-            self._tell(f"{metrics} cannot be read: {error.strerror}")
-            return False
 
     def statuses(self, runs: Iterable[Run]) -> list["RunStatus"]:
         """The statuses of runs; runs without a folder cost no file access.
