@@ -2,15 +2,13 @@
 
 import numpy as np
 
-from experiments.data.entries import Entry, chosen, refuse_unless_few, shown, the
-from experiments.data.findings import Findings
+from experiments.data.entries import Entry, chosen, shown, the
+from experiments.data.findings import FEW, MOST, Findings
 
 # Pixels by which a box may leave its image: rounding.
 TOLERANCE = 1.0
 # Sides, in pixels, below which mmdetection leaves an object out of the training.
 SMALLEST_SIDE = 1
-# Share of the objects that must disagree before another format is suspected.
-MOST = 0.5
 # No object covers less of its box; normalised areas do.
 LEAST_COVER = 1 / 1000
 
@@ -53,12 +51,12 @@ def _check_sides(annotations: list[Entry], boxes: np.ndarray, findings: Findings
     findings.refuse(
         chosen(annotations, np.any(sides < 0, axis=1)), lambda a: _box(a, "; allowed: a width and a height of at least 0")
     )
-    refuse_unless_few(
-        annotations,
-        (sides == 0).any(axis=1),
+    findings.refuse_above(
+        FEW,
+        len(annotations),
+        chosen(annotations, (sides == 0).any(axis=1)),
         lambda a: _box(a, "; allowed: a width and a height above 0"),
         "boxes have no width or no height; mmdetection leaves them out of the training",
-        findings,
     )
     tiny = ((sides < SMALLEST_SIDE) & (sides > 0)).any(axis=1)
     findings.notice(int(tiny.sum()), "boxes are narrower than a pixel; mmdetection leaves them out of the training")
@@ -98,12 +96,13 @@ def check_areas(annotations: list[Entry], areas: np.ndarray, boxes: np.ndarray, 
     findings : Findings
         Receives faults and notices.
     """
-    refuse_unless_few(
-        annotations,
-        (areas == 0) & (boxes[:, 2:] > 0).all(axis=1),
+    count = len(annotations)
+    findings.refuse_above(
+        FEW,
+        count,
+        chosen(annotations, (areas == 0) & (boxes[:, 2:] > 0).all(axis=1)),
         lambda a: f"{the('annotation', a)}: area: is 0; allowed: above 0, or mmdetection leaves the object out",
         "areas are 0; mmdetection leaves these objects out of the training",
-        findings,
     )
     whole = boxes[:, 2] * boxes[:, 3]
 
@@ -117,10 +116,7 @@ def check_areas(annotations: list[Entry], areas: np.ndarray, boxes: np.ndarray, 
     findings.refuse(chosen(annotations, are_larger), sentence)
     # A mask fits into its box, but for the pixels at its border.
     border = 2 * boxes[:, 2:].sum(axis=1) + 4
-    leave = (areas > whole + border) & ~are_larger
-    refuse_unless_few(annotations, leave, sentence, "areas are larger than their boxes", findings)
-    are_small = (areas < LEAST_COVER * whole) & (areas > 0)
-    if are_small.sum() > MOST * len(annotations):
-        findings.refuse(chosen(annotations, are_small), sentence)
-    else:
-        findings.notice(int(are_small.sum()), f"areas are less than {LEAST_COVER:g} of their boxes")
+    leave = chosen(annotations, (areas > whole + border) & ~are_larger)
+    findings.refuse_above(FEW, count, leave, sentence, "areas are larger than their boxes")
+    small = chosen(annotations, (areas < LEAST_COVER * whole) & (areas > 0))
+    findings.refuse_above(MOST, count, small, sentence, f"areas are less than {LEAST_COVER:g} of their boxes")

@@ -1,18 +1,13 @@
 """Entries of annotation files: their values, and the words for them in a sentence."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from experiments.data.findings import Findings
-
 # An image, a category or an annotation.
 Entry = dict[str, Any]
 NUMBERS = {int, float}
-# COCO 2017 itself has some objects that loaders leave out, two boxes without height among them. So few, of all, are a notice.
-FEW = 1 / 1000
 LONGEST = 60
 
 
@@ -31,29 +26,6 @@ def are_numbers(value: Any, count: int | None = None) -> bool:
 def chosen(entries: list[Entry], are_wrong: np.ndarray) -> list[Entry]:
     """The entries at which an array (N,) is true."""
     return [entries[index] for index in np.flatnonzero(are_wrong)]
-
-
-def refuse_unless_few(
-    entries: list[Entry], are_wrong: np.ndarray, sentence: Callable[[Entry], str], notice: str, findings: Findings
-) -> None:
-    """Record a fault where it is more than COCO itself has of it, else a notice.
-
-    Parameters
-    ----------
-    entries : list of dict
-        The entries that were checked.
-    are_wrong : np.ndarray
-        (N,), true for those that are wrong.
-    sentence, notice
-        As for `Findings.refuse` and `Findings.notice`.
-    findings : Findings
-        Receives them.
-    """
-    count = int(are_wrong.sum())
-    if count > FEW * len(entries):
-        findings.refuse(chosen(entries, are_wrong), sentence)
-    else:
-        findings.notice(count, notice)
 
 
 def the(kind: str, entry: Entry) -> str:

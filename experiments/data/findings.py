@@ -10,6 +10,11 @@ from experiments.errors import UserError
 Entry = TypeVar("Entry")
 # Faults of a kind that are told one by one.
 TOLD = 20
+# COCO 2017 itself has some objects that loaders leave out, two boxes without height among them, and copies of it in circulation
+# have photos that libjpeg complains about and still shows. So few, of all, are a notice.
+FEW = 1 / 1000
+# Share that must disagree before another format is suspected.
+MOST = 0.5
 
 
 class DatasetError(UserError):
@@ -89,6 +94,25 @@ class Findings:
         """
         if wrong:
             self.kinds.append(Kind(len(wrong), tuple(f"{self.file}: {sentence(entry)}" for entry in wrong[:TOLD])))
+
+    def refuse_above(
+        self, share: float, of: int, wrong: Sequence[Entry], sentence: Callable[[Entry], str], notice: str
+    ) -> None:
+        """Record faults of one kind where they are more than a share of what was checked, else a notice.
+
+        Parameters
+        ----------
+        share : float
+            `FEW` or `MOST`.
+        of : int
+            How many were checked.
+        wrong, sentence, notice
+            As for `refuse` and for `notice`.
+        """
+        if len(wrong) > share * of:
+            self.refuse(wrong, sentence)
+        else:
+            self.notice(len(wrong), notice)
 
     def notice(self, count: int, sentence: str) -> None:
         """Record a notice, if there is something to say.

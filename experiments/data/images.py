@@ -18,7 +18,7 @@ import simplejpeg
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from experiments.data.findings import Findings
+from experiments.data.findings import FEW, Findings
 
 EXIF_ORIENTATION = 0x0112
 # Formats and modes that OpenCV and Pillow read alike.
@@ -28,8 +28,6 @@ WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 ALLOWED = "JPEG or PNG, RGB or grey"
 # Mean difference of pixel values up to which two decoders see the same picture; they round colours differently.
 ROUNDING = 3.0
-# COCO's copies in circulation have photos that libjpeg complains about and still shows. So few, of all, are a notice.
-FEW = 1 / 1000
 TOLD_NAMES = 3
 # Reading waits for the disk more than it computes.
 THREADS = 4 * (os.cpu_count() or 1)
@@ -102,11 +100,14 @@ def _check_sizes(sizes: Mapping[Path, tuple[int, int]], pictures: Mapping[Path, 
 
 
 def _check_damage(damaged: Mapping[Path, str], count: int, findings: Findings) -> None:
-    if len(damaged) > FEW * count:
-        findings.refuse(list(damaged.items()), lambda found: f"image {found[0]} is damaged: {found[1]}; fetch it again")
-        return
     named = ", ".join(file.name for file in list(damaged)[:TOLD_NAMES])
-    findings.notice(len(damaged), f"images are damaged, and are loaded as far as they can be: {named}")
+    findings.refuse_above(
+        FEW,
+        count,
+        list(damaged.items()),
+        lambda found: f"image {found[0]} is damaged: {found[1]}; fetch it again",
+        f"images are damaged, and are loaded as far as they can be: {named}",
+    )
 
 
 def files_in_both(train: Mapping[bytes, Path], val: Mapping[bytes, Path], findings: Findings) -> None:

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.data.boxes import MOST
-from experiments.data.entries import Entry, are_numbers, is_number, refuse_unless_few, short, shown, the
-from experiments.data.findings import Findings
+from experiments.data.entries import Entry, are_numbers, is_number, short, shown, the
+from experiments.data.findings import FEW, MOST, Findings
 
 # Objects that are compared with their boxes.
 SAMPLED = 20_000
@@ -66,16 +65,16 @@ def _check_polygons(outlined: list[Entry], findings: Findings) -> None:
             " y, x, y, … in pixels"
         ),
     )
-    if wrong or not outlined:
+    if wrong:
         return
-    refuse_unless_few(
-        outlined,
-        np.array([any(len(polygon) < 2 * POINTS for polygon in a["segmentation"]) for a in outlined]),
+    findings.refuse_above(
+        FEW,
+        len(outlined),
+        [a for a in outlined if any(len(polygon) < 2 * POINTS for polygon in a["segmentation"])],
         lambda a: (
             f"{the('annotation', a)}: segmentation: has a polygon of fewer than {POINTS} points; allowed: at least {POINTS}"
         ),
         f"objects have a polygon of fewer than {POINTS} points, which mmdetection leaves out",
-        findings,
     )
 
 
@@ -148,10 +147,13 @@ def _check_places(annotations: list[Entry], boxes: np.ndarray, findings: Finding
     both = (np.minimum(ends, outlines[:, 2:]) - np.maximum(starts, outlines[:, :2])).clip(0).prod(axis=1)
     either = (ends - starts).prod(axis=1) + (outlines[:, 2:] - outlines[:, :2]).prod(axis=1) - both
     apart = [index for index, is_apart in zip(sample, both < MOST * either, strict=True) if is_apart]
-    if len(apart) > MOST * len(sample):
-        findings.refuse(apart, lambda index: _apart(annotations[index]))
-    else:
-        findings.notice(len(apart), f"of {len(sample):,} boxes share less than half of their pixels with their mask's extent")
+    findings.refuse_above(
+        MOST,
+        len(sample),
+        apart,
+        lambda index: _apart(annotations[index]),
+        f"of {len(sample):,} boxes share less than half of their pixels with their mask's extent",
+    )
 
 
 def _apart(annotation: Entry) -> str:
