@@ -47,5 +47,5 @@ def main(grid: Grid, arguments: Namespace) -> None:
         raise
     for name, split in (("train", checked.identity.train), ("val", checked.identity.val)):
         print(f"{name}: {split.images:,} images with {split.annotations:,} annotations are right")
-        for notice in (checked.checks or {})[name].notices:
-            print(f"{name}: notice: {notice}")
+    for notice in checked.notices:
+        print(notice)

@@ -7,10 +7,11 @@ decoded by OpenCV and by Pillow, and refused by name where they see different co
 import hashlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -28,6 +29,7 @@ WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 ALLOWED = "JPEG or PNG, RGB or grey"
 # Mean difference of pixel values up to which two decoders see the same picture; they round colours differently.
 ROUNDING = 3.0
+Content = TypeVar("Content")
 TOLD_NAMES = 3
 # Reading waits for the disk more than it computes.
 THREADS = 4 * (os.cpu_count() or 1)
@@ -72,9 +74,7 @@ def check_images(sizes: Mapping[Path, tuple[int, int]], description: str, findin
     dict
         Hash of each file to a file that has it.
     """
-    with ThreadPoolExecutor(THREADS) as threads:
-        bar = tqdm(threads.map(read_picture, sizes), total=len(sizes), desc=description, mininterval=2, unit="image")
-        pictures = dict(zip(sizes, bar, strict=True))
+    pictures = dict(zip(sizes, in_threads(read_picture, sizes, description, "image"), strict=True))
     faults = [(file, picture.fault) for file, picture in pictures.items() if picture.fault]
     findings.refuse(faults, lambda wrong: f"image {wrong[0]} {wrong[1]}")
     _check_sizes(sizes, pictures, findings)
@@ -83,6 +83,22 @@ def check_images(sizes: Mapping[Path, tuple[int, int]], description: str, findin
     files = dict(hashed)
     findings.notice(len(hashed) - len(files), "images are the same file as another of this split")
     return files
+
+
+def in_threads(read: Callable[[Path], Content], files: Collection[Path], description: str, unit: str) -> Iterator[Content]:
+    """What a function reads from files, in their order, with a progress bar.
+
+    Parameters
+    ----------
+    read : callable
+        Reads a file; what it raises is raised.
+    files : collection of Path
+        The files.
+    description, unit : str
+        Words before the progress bar, and for what it counts.
+    """
+    with ThreadPoolExecutor(THREADS) as threads:
+        yield from tqdm(threads.map(read, files), total=len(files), desc=description, mininterval=2, unit=unit)
 
 
 def _check_sizes(sizes: Mapping[Path, tuple[int, int]], pictures: Mapping[Path, Picture], findings: Findings) -> None:

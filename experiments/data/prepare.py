@@ -80,8 +80,8 @@ def main() -> None:
     except DatasetError as error:
         print(*error.lines, sep="\n", file=sys.stderr)
         raise
-    for split, check in (checked.checks or {}).items():
-        print(*(f"{split}: {notice}" for notice in check.notices), sep="\n", file=sys.stderr)
+    for notice in checked.notices:
+        print(notice, file=sys.stderr)
     write_checked_dataset(arguments.output, checked)
 
 

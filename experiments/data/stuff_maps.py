@@ -1,15 +1,13 @@
 """Check of the maps of stuff and things that some detectors are trained on: one per training image."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from tqdm import tqdm
 
 from experiments.data.coco import read_json
 from experiments.data.folders import check_root
-from experiments.data.images import THREADS
+from experiments.data.images import in_threads
 from experiments.errors import UserError
 from experiments.spec.datasets import Dataset
 
@@ -52,10 +50,9 @@ def check_stuff_maps(dataset: Dataset, data_root: Path | None) -> dict[str, Any]
     missing = [name for name in names if name not in present]
     if missing:
         raise UserError(f"stuff maps: {len(missing)} of {len(names)} are missing, such as {folder / missing[0]}; {remedy}")
-    with ThreadPoolExecutor(THREADS) as threads:
-        checked = threads.map(lambda name: _check_labels(folder / name, remedy), names)
-        for _ in tqdm(checked, total=len(names), desc="checking stuff maps", mininterval=2, unit="map"):
-            pass
+    maps = [folder / name for name in names]
+    for _ in in_threads(lambda path: _check_labels(path, remedy), maps, "checking stuff maps", "map"):
+        pass
     return {"folder": dataset.train_stuff_maps, "stuff_maps": len(names)}
 
 

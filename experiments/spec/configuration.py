@@ -9,14 +9,14 @@ from pydantic import AfterValidator, Field, field_validator
 
 from experiments.errors import UserError
 from experiments.paths import CONFIGURATION
-from experiments.spec.yaml_models import StrictModel
+from experiments.spec.yaml_models import NAME_CHARACTER, StrictModel
 
 # numpy takes no others.
 SEEDS = 2**32
 
 
 def _is_file_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+    if not re.fullmatch(f"{NAME_CHARACTER}+", name):
         raise ValueError(f"is {name!r}; allowed: a name, not a path: letters, digits, _ and -")
     return name
 

@@ -57,6 +57,11 @@ class CheckedDataset(BaseModel):
     checks: dict[str, SplitCheck] | None = None
 
     @property
+    def notices(self) -> list[str]:
+        """What a reader should know, each with its split."""
+        return [f"{name}: notice: {notice}" for name, check in (self.checks or {}).items() for notice in check.notices]
+
+    @property
     def plain(self) -> dict[str, object]:
         """As it is written."""
         checks = {name: check.model_dump() for name, check in (self.checks or {}).items()}

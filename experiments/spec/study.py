@@ -12,7 +12,7 @@ from experiments.errors import UserError
 from experiments.paths import STUDIES
 from experiments.spec.metrics import COMPLEXITY, METRICS
 from experiments.spec.neck_catalog import known_necks, neck_choices, neck_options, neck_types_of_options
-from experiments.spec.yaml_models import PrintedText, StrictModel, read_yaml, yaml_kind
+from experiments.spec.yaml_models import NAME_CHARACTER, PrintedText, StrictModel, read_yaml, yaml_kind
 
 # Of a part of a file name.
 LONGEST_NAME = 80
@@ -265,7 +265,7 @@ class Study(StrictModel):
     name: str
     title: PrintedText
     reference: PrintedText
-    report_prefix: str = Field(pattern=r"^[A-Za-z0-9_-]*$", max_length=LONGEST_NAME)
+    report_prefix: str = Field(pattern=f"^{NAME_CHARACTER}*$", max_length=LONGEST_NAME)
     defaults: dict[str, Any] = {}
     settings: dict[str, Setting] = {}
     tables: dict[str, Table] = Field(min_length=1)
@@ -275,7 +275,7 @@ class Study(StrictModel):
     @classmethod
     def _are_file_names(cls, tables: dict[str, Table]) -> dict[str, Table]:
         for key in tables:
-            if not re.fullmatch(r"[A-Za-z0-9_-]+", key) or len(key) > LONGEST_NAME:
+            if not re.fullmatch(f"{NAME_CHARACTER}+", key) or len(key) > LONGEST_NAME:
                 raise ValueError(f"{key!r} names files; allowed: letters, digits, _ and -, at most {LONGEST_NAME} of them")
         return tables
 

@@ -32,6 +32,8 @@ class StrictModel(BaseModel):
         return self.model_copy(update=changes)
 
 
+# A character of a name that becomes a file's.
+NAME_CHARACTER = "[A-Za-z0-9_-]"
 # Characters that cannot be seen, and that change the direction of all that follows.
 UNPRINTED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ufeff]")
 

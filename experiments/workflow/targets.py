@@ -12,8 +12,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from experiments.data.folders import check_root
 from experiments.errors import UserError
-from experiments.paths import CHECKS, COMPLEXITY, CONFIGURATION, DATASETS, FIGURES, REPORTS, STUDIES, metrics_file, run_folder
+from experiments.paths import CHECKS, COMPLEXITY, DATASETS, FIGURES, REPORTS, STUDIES, metrics_file, run_folder
 from experiments.records.metrics_file import recorded_sources
 from experiments.records.server_results import answer_file
 from experiments.spec.dataset_identity import read_checked_dataset
@@ -242,8 +243,11 @@ class Targets:
         folder = self.grid.configuration.data_root
         if folder is None:
             return "none"
-        if not self._is_dry_run and not self.grid.scale.dataset.is_drawn and not Path(folder).is_dir():
-            raise SystemExit(f"error: {CONFIGURATION}: data_root: {folder} is not a folder")
+        if not self._is_dry_run and not self.grid.scale.dataset.is_drawn:
+            try:
+                check_root(Path(folder))
+            except UserError as error:
+                raise SystemExit(f"error: {error}") from None
         return folder
 
     @property
