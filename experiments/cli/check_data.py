@@ -5,7 +5,6 @@ from pathlib import Path
 
 from experiments.data.findings import DatasetError
 from experiments.data.folders import check_root
-from experiments.data.prepare import check_dataset
 from experiments.errors import UserError
 from experiments.workflow.grid import Grid
 
@@ -32,6 +31,9 @@ def main(grid: Grid, arguments: Namespace) -> None:
     UserError
         If something is wrong.
     """
+    # OpenCV and pandas take half a second, which the other verbs need not wait.
+    from experiments.data.prepare import check_dataset
+
     scale = grid.scale
     folder = Path(scale.data_folder)
     if not scale.dataset.is_drawn:
