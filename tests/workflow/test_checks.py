@@ -6,6 +6,7 @@ import re
 import pytest
 
 from experiments.workflow.grid import Grid
+from tests.workflow.sentences import sentence_of
 
 GPUS_CHECKED, DISK_CHECKED = "checks/instant_1_gpus.json", "checks/instant_disk.json"
 # What these tests are about happens before a training; this one says only which runs there were.
@@ -47,14 +48,6 @@ def trained(project) -> list[str]:
 def trainings(plan: str) -> int:
     """Number of trainings that a dry run tells."""
     return len(re.findall(r"^Job \d+: run ", plan, re.MULTILINE))
-
-
-def sentence_of(result) -> str:
-    text = result.stdout + result.stderr
-    assert result.returncode != 0, text
-    assert "Traceback" not in text
-    (sentence,) = [line for line in text.splitlines() if line.startswith("error: ")]
-    return sentence
 
 
 def test_trainings_wait_for_the_checks_and_are_never_repeated_for_them(project, targets):

@@ -2,48 +2,32 @@
 
 import json
 import shutil
-import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.workflow.disks import fill, mounted
 
-class Disk:
-    """A folder on a disk of its own, which can be filled."""
 
-    def __init__(self, folder: Path) -> None:
-        content = folder.with_name(f"{folder.name}_kept")
-        folder.rename(content)
-        folder.mkdir()
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder], capture_output=True, check=False, timeout=600
-        )
-        if mounted.returncode != 0:
-            folder.rmdir()
-            content.rename(folder)
-            pytest.skip("needs the right to mount a small disk")
-        shutil.copytree(content, folder, dirs_exist_ok=True)
-        shutil.rmtree(content)
-        self.folder = folder
-
-    def fill(self) -> None:
-        size = 2**20
-        with (self.folder / "filler").open("wb", buffering=0) as file:
-            while size >= 1:
-                try:
-                    file.write(bytes(size))
-                except OSError:
-                    size //= 2
-
-    def make_room(self) -> None:
-        (self.folder / "filler").unlink()
-
-    def unmount(self) -> None:
-        content = self.folder.with_name(f"{self.folder.name}_kept")
-        shutil.copytree(self.folder, content)
-        subprocess.run(["umount", self.folder], check=True, timeout=600)
-        self.folder.rmdir()
-        content.rename(self.folder)
+@contextmanager
+def on_a_disk_of_its_own(folder: Path) -> Iterator[None]:
+    """Move a folder with its content to a small disk, and back."""
+    content = folder.with_name(f"{folder.name}_kept")
+    folder.rename(content)
+    folder.mkdir()
+    try:
+        with mounted(folder, "64m"):
+            shutil.copytree(content, folder, dirs_exist_ok=True)
+            shutil.rmtree(content)
+            try:
+                yield
+            finally:
+                shutil.copytree(folder, content)
+    finally:
+        folder.rmdir()
+        content.rename(folder)
 
 
 TARGETS = {
@@ -83,18 +67,15 @@ def test_after_a_full_disk_the_same_command_ends_with_the_right_result(finished,
     if "{run}" in TARGETS[folder]:
         shutil.rmtree(finished / f"runs/{run}")
         (finished / f"logs/train/{run}.log").unlink()
-    disk = Disk(finished / folder)
-    try:
-        disk.fill()
+    with on_a_disk_of_its_own(finished / folder):
+        filler = fill(finished / folder)
         result = finished.snakemake(target)
         said = result.stdout + result.stderr
         assert result.returncode != 0, said
         assert "No space left on device" in said
         assert "Traceback" not in said
         assert not (finished / target).exists()
-        disk.make_room()
+        filler.unlink()
         result = finished.snakemake(target)
         assert result.returncode == 0, result.stderr
         assert content_of(finished / target) == expected
-    finally:
-        disk.unmount()

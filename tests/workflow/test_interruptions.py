@@ -16,6 +16,7 @@ import torch
 from training import Training
 
 from experiments.training.signals import SIGNALS
+from tests.workflow.disks import mounted
 
 KINDS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL)
 COMPARED = ("spec", "metrics", "history", "parameters", "dataset")
@@ -126,15 +127,8 @@ def test_a_full_disk_leaves_the_checkpoint_before(training):
 def small_disk(folder: Path):
     """Mount at a folder a disk with room for one checkpoint; hand out a function that makes it large."""
     folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", folder], capture_output=True, check=False, timeout=600
-    )
-    if mounted.returncode != 0:
-        pytest.skip("needs the right to mount a small disk")
-    try:
+    with mounted(folder, "5m"):
         yield lambda: subprocess.run(["mount", "-o", "remount,size=100m", folder], check=True, timeout=600)
-    finally:
-        subprocess.run(["umount", folder], check=True, timeout=600)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import pytest
 
 from experiments.data.prepare import prepare_dataset
 from tests.conftest import SHAPES
+from tests.workflow.sentences import sentence_of
 from tests.workflow.test_own_dataset import SCALE
 
 
@@ -31,14 +32,6 @@ def change(folder, split, apply):
     content = json.loads(path.read_text())
     apply(content)
     path.write_text(json.dumps(content))
-
-
-def sentence_of(result):
-    text = result.stdout + result.stderr
-    assert result.returncode != 0, text
-    assert "Traceback" not in text
-    (sentence,) = {line for line in text.splitlines() if line.startswith("error: ")}
-    return sentence
 
 
 def widen(content):
