@@ -50,6 +50,7 @@ localrules:
     dataset,
     stuff_maps,
     check_disk,
+    check_necks,
     config,
     collect,
     tables,
@@ -129,6 +130,25 @@ rule check_disk:
         f"{LOGGED}"
 
 
+# What a neck has passed is kept for each neck; the marker lets the trainings of one call wait for one check.
+rule check_necks:
+    output:
+        temp("checks/necks_{call}.json"),
+    log:
+        "logs/checks/necks_{call}.log",
+    # As the dataset: what may be wrong comes before minutes of counting and timing.
+    priority: 1
+    retries: 0
+    conda:
+        "envs/environment.yml"
+    params:
+        configuration=targets.configuration_json,
+        runs=targets.runs_to_check,
+    shell:
+        "python -m experiments.preflight.necks --configuration {params.configuration:q} {output} --runs {params.runs}"
+        f"{LOGGED}"
+
+
 # The check files are temporary. Without this marker, making them for a new run would make finished runs look outdated.
 rule preflight_passed:
     input:
@@ -196,6 +216,7 @@ rule train:
         # A finished, current run has no inputs. A dataset that was checked again or moved does not retrain; tables refuse runs
         # of another dataset.
         dataset=ancient(targets.dataset_to_train_on),
+        necks=ancient(targets.necks_to_check),
         stuff_maps=ancient(targets.stuff_maps if grid.needs_stuff_maps else []),
         # Passed checks of GPUs and disk; they do not retrain either.
         ready=ancient(targets.preflight_markers if scale.resources.gpus else []),

@@ -1,14 +1,14 @@
-"""What a configuration will cost, how far it is, and whether its data are right: ``python -m experiments plan``, …"""
+"""What a configuration costs, how far it is, whether its data and necks are right: ``python -m experiments plan``, …"""
 
 import argparse
 import gc
 
-from experiments.cli import check_data, plan, status
+from experiments.cli import check_data, check_neck, plan, status
 from experiments.errors import report_user_errors
 from experiments.spec.configuration import read_configuration
 from experiments.workflow.grid import Grid
 
-VERBS = {"plan": plan, "status": status, "check-data": check_data}
+VERBS = {"plan": plan, "status": status, "check-data": check_data, "check-neck": check_neck}
 
 
 def read_grid(overrides: list[str]) -> Grid:
@@ -28,7 +28,7 @@ def read_grid(overrides: list[str]) -> Grid:
 
 
 def main() -> None:
-    """What the configuration will cost (plan), how far it is (status), and whether its data are right (check-data)."""
+    """What the configuration will cost (plan), how far it is (status), whether its data and a neck are right (check-…)."""
     parser = argparse.ArgumentParser(prog="python -m experiments", description=main.__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     for name, module in VERBS.items():

@@ -203,6 +203,11 @@ def fresh_project(folder: Path) -> Project:
     copy_project(folder)
     shutil.copytree(SCALES, folder / "experiments/scales", dirs_exist_ok=True)
     shutil.copytree(STUDIES, folder / "experiments/studies", dirs_exist_ok=True)
+    # What a neck has passed depends on its sources alone, so the projects of a session share it.
+    (folder / "checks").mkdir()
+    passed = folder.parent / "passed_necks"
+    passed.mkdir(exist_ok=True)
+    (folder / "checks/necks").symlink_to(passed)
     project = Project(folder)
     project.configure(scale="instant", studies=["two_necks"])
     return project

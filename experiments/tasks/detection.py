@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from torch import Tensor, nn
 
-    from experiments.tasks.task import Task
+    from experiments.tasks.task import LevelReader, Task
 
 # Kind -> its name in mmdetection's result files and logs.
 FILE_SUFFIXES = {"box": "bbox", "mask": "segm"}
@@ -93,6 +93,12 @@ class ObjectDetection:
         from experiments.tasks.costs.detector import run_every_layer
 
         run_every_layer(model, image)
+
+    def level_readers(self, model: "nn.Module") -> "list[LevelReader]":
+        """The head with anchors or points, and the RoI heads."""
+        from experiments.tasks.costs.detector import level_readers
+
+        return level_readers(model)
 
     def predict(self, model: "nn.Module", image: "Tensor") -> None:
         """The whole detector, with proposals and RoI pooling."""

@@ -1,6 +1,7 @@
 """What every task provides, and how it is found by its name."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -10,6 +11,25 @@ from experiments.spec.run import Run
 if TYPE_CHECKING:
     from mmengine.config import Config
     from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class LevelReader:
+    """A part of a model that reads the levels of its neck.
+
+    Attributes
+    ----------
+    name : str
+        Where it stands in the model.
+    strides : list of int
+        The strides that it was built for, pixels of the image per pixel of a level, finest first.
+    reads_all : bool
+        Whether it needs exactly these levels; others read the finest of them and leave the rest.
+    """
+
+    name: str
+    strides: list[int]
+    reads_all: bool
 
 
 class Task(Protocol):
@@ -105,6 +125,15 @@ class Task(Protocol):
             The model.
         image : Tensor
             (1, 3, H, W).
+        """
+
+    def level_readers(self, model: "nn.Module") -> list[LevelReader]:
+        """What reads the neck's levels and says of which strides they must be.
+
+        Parameters
+        ----------
+        model : nn.Module
+            The model.
         """
 
     def predict(self, model: "nn.Module", image: "Tensor") -> None:

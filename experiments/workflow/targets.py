@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 from experiments.data.folders import check_root
 from experiments.errors import UserError
 from experiments.paths import CHECKS, COMPLEXITY, DATASETS, FIGURES, REPORTS, STUDIES, metrics_file, run_folder
+from experiments.records.checked_necks import passed_file
 from experiments.records.metrics_file import recorded_sources
 from experiments.records.server_results import answer_file
 from experiments.spec.dataset_identity import read_checked_dataset
@@ -198,6 +199,26 @@ class Targets:
         """The check of the maps of stuff and things, if a run trains on them."""
         needed = self.grid.trains_on_stuff_maps(self.run(wildcards.run)) and self.state_of(wildcards.run) != "done"
         return [self.stuff_maps_checked] if needed else []
+
+    @_with_cached_signature
+    def necks_to_check(self, wildcards: Any) -> list[str]:
+        """The check of the necks that this call trains, unless the one of this run has passed it before."""
+        if self.state_of(wildcards.run) == "done" or passed_file(self.run(wildcards.run)).exists():
+            return []
+        return [str(CHECKS / f"necks_{self._runs_of_call}.json")]
+
+    @cached_property
+    def _runs_of_call(self) -> str:
+        """Names the runs of this call, so that a marker that another call left does not stand for them."""
+        return hashlib.sha256(" ".join(self._runs_to_train).encode()).hexdigest()[:12]
+
+    @cached_property
+    def _runs_to_train(self) -> list[str]:
+        return [run for run in self._asked_runs() if self.state_of(run) != "done"]
+
+    def runs_to_check(self, _wildcards: object, input: object) -> list[str]:
+        """Ids of the requested runs that will be trained; empty, meaning all, if they do not fit into a command line."""
+        return self._runs_to_train if len(self._runs_to_train) <= NAMED_RUNS else []
 
     @_with_cached_signature
     def preflight_markers(self, wildcards: Any) -> list[str]:

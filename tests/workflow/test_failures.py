@@ -24,6 +24,7 @@ RULES = {
     "dataset": ("experiments.data.prepare", "datasets/instant.json"),
     "check_gpus": ("experiments.preflight.gpus", "checks/instant_0_gpus.json"),
     "check_disk": ("experiments.preflight.disk", "checks/instant_disk.json"),
+    "check_necks": ("experiments.preflight.necks", "checks/necks_0123456789ab.json"),
     "config": ("experiments.configs.write", "runs/{run}/config.py"),
     "train": ("experiments.training.train", "runs/{run}/metrics.json"),
     "complexity": ("experiments.cost.complexity", "complexity/instant/two_necks_table1.json"),

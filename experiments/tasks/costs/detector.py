@@ -9,6 +9,7 @@ from mmdet.testing import demo_mm_inputs
 from torch import Tensor, nn
 
 from experiments.spec.run import Run
+from experiments.tasks.task import LevelReader
 
 # COCO has 7.3 objects per image.
 OBJECTS_PER_IMAGE = 7
@@ -93,6 +94,25 @@ def random_batch(run: Run, detector: nn.Module, device: str) -> dict[str, Any]:
         device=device,
     )
     return batch
+
+
+def level_readers(detector: nn.Module) -> list[LevelReader]:
+    """The dense head with its anchors or points, and the RoI extractors with the strides of their maps.
+
+    Parameters
+    ----------
+    detector : nn.Module
+        An mmdet detector. Heads without a generator of priors, as those of transformers, are left out.
+    """
+    head = "rpn_head" if hasattr(detector, "roi_head") else "bbox_head"
+    priors = getattr(getattr(detector, head, None), "prior_generator", None)
+    readers = [LevelReader(head, [_larger(stride) for stride in priors.strides], reads_all=True)] if priors else []
+    extractors = {tuple(extractor.featmap_strides): None for extractor, _, _ in roi_heads(detector)}
+    return [*readers, *(LevelReader("the RoI extractor", list(strides), reads_all=False) for strides in extractors)]
+
+
+def _larger(stride: int | tuple[int, int]) -> int:
+    return stride if isinstance(stride, int) else max(stride)
 
 
 def dense_head(detector: nn.Module) -> nn.Module:

@@ -1,0 +1,113 @@
+"""What a neck alone costs, beside FPN: parameters, multiply-adds, memory, time."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from experiments.configs.build import build_model
+from experiments.cost.complexity import training_memory
+from experiments.spec.run import Run
+
+REPETITIONS = 3
+Number = TypeVar("Number", int, float)
+
+
+@dataclass(frozen=True)
+class NeckCost:
+    """The cost of a neck on one image of its scale's `complexity_image`.
+
+    Attributes
+    ----------
+    parameters : int
+        Its trained and frozen parameters.
+    multiply_adds : float or None
+        Of a forward pass; None if the neck cannot run on tensors without data.
+    memory : int or None
+        Peak bytes while it and the backbone are trained on two images, see `experiments.cost.complexity.training_memory`.
+    forward, backward : float
+        Seconds on this machine's CPU, the median of several.
+    """
+
+    parameters: int
+    multiply_adds: float | None
+    memory: int | None
+    forward: float
+    backward: float
+
+
+def neck_costs(runs: list[Run]) -> list[NeckCost]:
+    """The cost of each run's neck, times measured side by side.
+
+    Parameters
+    ----------
+    runs : list of Run
+        Runs of one scale and backbone.
+    """
+    necks = [build_model(run).train().neck for run in runs]
+    seconds: list[list[tuple[float, float]]] = [[] for _ in runs]
+    features = _random_features(runs[0], images=2)
+    for _ in tqdm(range(REPETITIONS + 1), desc="timing", unit="round", leave=False):
+        for neck, times in zip(necks, seconds, strict=True):
+            times.append(_seconds(neck, features))
+    return [
+        NeckCost(
+            parameters=sum(parameter.numel() for parameter in neck.parameters()),
+            multiply_adds=counted(_multiply_adds, run),
+            memory=counted(training_memory, run),
+            # The first round warms up.
+            forward=statistics.median(forward for forward, _ in times[1:]),
+            backward=statistics.median(backward for _, backward in times[1:]),
+        )
+        for run, neck, times in zip(runs, necks, seconds, strict=True)
+    ]
+
+
+def counted(count: Callable[[Run], Number], run: Run) -> Number | None:
+    """What is counted of a run's model without data; None if the model cannot run so, as one that asks for a tensor's value.
+
+    Parameters
+    ----------
+    count : callable
+        Counts.
+    run : Run
+        The run.
+    """
+    try:
+        return count(run)
+    except Exception:  # a neck may fail in any way
+        return None
+
+
+def _random_features(run: Run, images: int, device: str = "cpu") -> tuple[Tensor, ...]:
+    """Random levels (N, C_i, H_i, W_i) of the sizes that the run's backbone gives."""
+    with torch.device("meta"), torch.no_grad():
+        levels = build_model(run).eval().backbone(torch.empty(images, 3, *run.scale.complexity_image))
+    return tuple(torch.randn(level.shape, device=device) for level in levels)
+
+
+def _multiply_adds(run: Run) -> float:
+    counter = FlopCounterMode(display=False)
+    with torch.device("meta"), torch.no_grad():
+        neck = build_model(run).eval().neck
+        features = _random_features(run, images=1, device="meta")
+        with counter:
+            neck(features)
+    return counter.get_total_flops() / 2
+
+
+def _seconds(neck: nn.Module, features: tuple[Tensor, ...]) -> tuple[float, float]:
+    inputs = tuple(level.clone().requires_grad_() for level in features)
+    started = time.perf_counter()
+    levels = neck(inputs)
+    between = time.perf_counter()
+    sum(level.mean() for level in levels).backward()
+    ended = time.perf_counter()
+    neck.zero_grad(set_to_none=True)
+    return between - started, ended - between
