@@ -2,12 +2,19 @@
 
 import hashlib
 import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.runner.checkpoint import get_torch_safe_globals
 
+from experiments.errors import UserError
 from experiments.training.hooks.interruption import CHECKPOINT
 
 # Config keys that may change between the processes of one training.
@@ -15,8 +22,38 @@ VALIDATION = ("val_cfg", "val_dataloader", "val_evaluator")
 LOADING = ("num_workers", "persistent_workers", "worker_init_fn")
 
 
+@contextmanager
+def without_code() -> Iterator[None]:
+    """Let torch read nothing but tensors, numbers, text and mmengine's history from files of weights, whoever asks it to.
+
+    A file of weights is a pickle, which may run any program when it is read. mmengine falls back to that where a file holds
+    more; with torch's own switch it cannot.
+
+    Raises
+    ------
+    UserError
+        If the body reads a file that holds anything else.
+    """
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    try:
+        yield
+    except UnpicklingError as error:
+        # mmengine tries twice, the first time with the types that it allows.
+        first: BaseException = error
+        while first.__context__:
+            first = first.__context__
+        found = re.search(r"(?:GLOBAL|function) (\S+)", str(first))
+        what = f"such as {found[1].strip('`')}, " if found else ""
+        raise UserError(
+            f"weights that the configuration names hold more than tensors and numbers, {what}which may be a program; they were"
+            " not read. Allowed: a file that torch.load reads with weights_only=True"
+        ) from error
+
+
 def newest_checkpoint(folder: Path) -> Path | None:
     """The readable checkpoint with the most iterations; files cut short by a kill or a full disk are skipped.
+
+    A file that holds more than tensors, numbers, text and mmengine's history is skipped too, and nothing of it is run.
 
     Parameters
     ----------
@@ -30,7 +67,8 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 def _iterations(checkpoint: Path) -> int | None:
     try:
-        return torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)["meta"]["iter"]
+        with torch.serialization.safe_globals(get_torch_safe_globals()):
+            return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["meta"]["iter"]
     except Exception as error:
         print(f"passing over {checkpoint}, which cannot be read: {error}")
         return None

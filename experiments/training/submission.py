@@ -25,7 +25,7 @@ from experiments.spec.datasets import TestSet
 from experiments.spec.metrics import BOX, TASKS
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import neck_types
-from experiments.training.checkpoints import newest_checkpoint
+from experiments.training.checkpoints import newest_checkpoint, without_code
 from experiments.training.distributed import join_processes
 
 
@@ -199,7 +199,8 @@ def main() -> None:
     with arguments.log_file.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
         print(f"submission of {arguments.run}, trained {arguments.trained}")
         try:
-            archives = write_submission(arguments.run, load_scale(arguments.scale), arguments.output, arguments.threads)
+            with without_code():
+                archives = write_submission(arguments.run, load_scale(arguments.scale), arguments.output, arguments.threads)
         except UserError:
             raise
         except Exception as error:

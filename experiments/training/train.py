@@ -33,6 +33,7 @@ from experiments.training.checkpoints import (
     origin_of,
     remove_cut_short,
     set_aside_foreign_checkpoints,
+    without_code,
 )
 from experiments.training.distributed import join_processes
 from experiments.training.hooks.interruption import CHECKPOINT
@@ -148,7 +149,8 @@ def _build(config: Config) -> Runner:
 
 def _train_or_stop(config: Path, dataset: DatasetIdentity, threads: int, loggers: Sequence[str]) -> RunMetrics:
     try:
-        return train(config, dataset, threads, loggers)
+        with without_code():
+            return train(config, dataset, threads, loggers)
     except Exception:
         raise_if_told_to_stop()
         raise

@@ -1,10 +1,17 @@
 """Choosing the checkpoint to go on from, and what it must come from."""
 
+import random
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import load_checkpoint
 
-from experiments.training.checkpoints import newest_checkpoint, origin_of, set_aside_foreign_checkpoints
+from experiments.errors import UserError
+from experiments.training.checkpoints import newest_checkpoint, origin_of, set_aside_foreign_checkpoints, without_code
 
 
 def test_the_newest_checkpoint_is_the_one_of_the_highest_epoch(tmp_path):
@@ -29,6 +36,43 @@ def test_a_checkpoint_cut_short_is_passed_over(tmp_path):
     assert newest_checkpoint(tmp_path).name == "epoch_1.pth"
     (tmp_path / "epoch_1.pth").write_bytes(b"")
     assert newest_checkpoint(tmp_path) is None
+
+
+class Program:
+    """What a pickle runs when it is read."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+def test_a_checkpoint_with_a_program_is_passed_over_and_not_run(tmp_path):
+    torch.save({"meta": {"iter": 1}}, tmp_path / "epoch_1.pth")
+    torch.save({"meta": {"iter": 2}, "more": Program(tmp_path / "was_run")}, tmp_path / "epoch_2.pth")
+    assert newest_checkpoint(tmp_path).name == "epoch_1.pth"
+    assert not (tmp_path / "was_run").exists()
+
+
+@pytest.mark.parametrize("form", [True, False], ids=["zip", "legacy"])
+def test_weights_with_a_program_are_refused_and_it_is_not_run(tmp_path, monkeypatch, form):
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
+    path = tmp_path / "weights.pth"
+    torch.save({"w": torch.zeros(1), "more": Program(tmp_path / "was_run")}, path, _use_new_zipfile_serialization=form)
+    sentence = r"hold more than tensors and numbers, such as pathlib\.Path, which may be a program; they were not read"
+    with pytest.raises(UserError, match=sentence), without_code():
+        load_checkpoint(torch.nn.Linear(1, 1), str(path))
+    assert not (tmp_path / "was_run").exists()
+    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", raising=False)
+
+
+def test_what_a_training_writes_is_read(tmp_path):
+    history = HistoryBuffer([1.0, 2.0], [1, 1])
+    states = {"python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state()}
+    content = {"meta": {"iter": 3, "processes": [states]}, "message_hub": {"log_scalars": {"loss": history}}}
+    torch.save(content, tmp_path / "interrupted.pth")
+    assert newest_checkpoint(tmp_path).name == "interrupted.pth"
 
 
 def origin_after(change=None):
