@@ -51,6 +51,7 @@ localrules:
     stuff_maps,
     check_disk,
     check_necks,
+    weights,
     config,
     collect,
     tables,
@@ -149,6 +150,24 @@ rule check_necks:
         f"{LOGGED}"
 
 
+# On the machine that submits, as nodes may have no internet, and their trainings would fetch the same file all at once.
+rule weights:
+    output:
+        temp("checks/weights_{call}.json"),
+    log:
+        "logs/checks/weights_{call}.log",
+    priority: 1
+    retries: 0
+    conda:
+        "envs/environment.yml"
+    params:
+        configuration=targets.configuration_json,
+        runs=targets.runs_to_check,
+    shell:
+        "python -m experiments.preflight.weights --configuration {params.configuration:q} {output} --runs {params.runs}"
+        f"{LOGGED}"
+
+
 # The check files are temporary. Without this marker, making them for a new run would make finished runs look outdated.
 rule preflight_passed:
     input:
@@ -217,6 +236,7 @@ rule train:
         # of another dataset.
         dataset=ancient(targets.dataset_to_train_on),
         necks=ancient(targets.necks_to_check),
+        weights=ancient(targets.weights_to_fetch),
         stuff_maps=ancient(targets.stuff_maps if grid.needs_stuff_maps else []),
         # Passed checks of GPUs and disk; they do not retrain either.
         ready=ancient(targets.preflight_markers if scale.resources.gpus else []),

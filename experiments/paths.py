@@ -12,6 +12,9 @@ RUNS = Path("runs")
 DATASETS = Path("datasets")
 COMPLEXITY = Path("complexity")
 CHECKS = Path("checks")
+# As torch.hub lays out its folder.
+PRETRAINED = Path("pretrained")
+FETCHED_WEIGHTS = PRETRAINED / "checkpoints"
 REPORTS = Path("reports")
 FIGURES = REPORTS / "figures"
 

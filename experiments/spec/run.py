@@ -106,6 +106,15 @@ class Run:
         backbone = self.scale.backbones[self.setting.backbone].config.get("type")
         return [*self.setting.neck_types, *([backbone] if backbone else [])]
 
+    @property
+    def may_name_weights(self) -> bool:
+        """Whether the training may start from pretrained weights: unless its backbone says that it has none."""
+        scale, setting = self.scale, self.setting
+        links = setting.neck if isinstance(setting.neck, list) else [setting.neck]
+        configs = [scale.config, scale.detectors[setting.detector].config, scale.schedules[setting.schedule].config]
+        has_none = scale.backbones[setting.backbone].config.get("init_cfg", "of the base config") is None
+        return not has_none or any(config.get("load_from") for config in configs) or any("init_cfg" in link for link in links)
+
     @cached_property
     def folder(self) -> Path:
         """The run's folder."""

@@ -19,6 +19,7 @@ from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.runner import Runner
 
 from experiments.errors import UserError, build_errors_as_user_errors, report_user_errors
+from experiments.paths import PRETRAINED
 from experiments.records import provenance
 from experiments.records.metrics_file import Provenance, RunMetrics, write_metrics
 from experiments.records.progress_file import Progress
@@ -72,6 +73,8 @@ def train(config_file: Path, dataset: DatasetIdentity, threads: int, loggers: Se
     """
     started = time.monotonic()
     torch.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+    # Where the rule `weights` has put what a config names by its URL.
+    torch.hub.set_dir(PRETRAINED)
     config = Config.fromfile(config_file)
     sources, commit = fingerprints(_models(config), config.task), provenance.commit()
     origin = origin_of(config, sources, dataset.plain)

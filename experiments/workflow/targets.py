@@ -207,6 +207,13 @@ class Targets:
             return []
         return [str(CHECKS / f"necks_{self._runs_of_call}.json")]
 
+    @_with_cached_signature
+    def weights_to_fetch(self, wildcards: Any) -> list[str]:
+        """The pretrained weights of all trainings of this call, if this one may start from some."""
+        run = self.run(wildcards.run)
+        needed = run.may_name_weights and self.state_of(wildcards.run) != "done"
+        return [str(CHECKS / f"weights_{self._runs_of_call}.json")] if needed else []
+
     @cached_property
     def _runs_of_call(self) -> str:
         """Names the runs of this call, so that a marker that another call left does not stand for them."""

@@ -1,5 +1,6 @@
 """What a command that fails has said."""
 
+import re
 import subprocess
 
 
@@ -8,5 +9,6 @@ def sentence_of(result: subprocess.CompletedProcess[str]) -> str:
     text = result.stdout + result.stderr
     assert result.returncode != 0, text
     assert "Traceback" not in text
-    (sentence,) = [line for line in text.splitlines() if line.startswith("error: ")]
+    # Another job's progress bar may stand in the line.
+    (sentence,) = [found[0] for line in text.splitlines() if (found := re.search(r"(?:^|(?<=\]))error: .*", line))]
     return sentence

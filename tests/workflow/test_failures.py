@@ -25,6 +25,7 @@ RULES = {
     "check_gpus": ("experiments.preflight.gpus", "checks/instant_0_gpus.json"),
     "check_disk": ("experiments.preflight.disk", "checks/instant_disk.json"),
     "check_necks": ("experiments.preflight.necks", "checks/necks_0123456789ab.json"),
+    "weights": ("experiments.preflight.weights", "checks/weights_0123456789ab.json"),
     "config": ("experiments.configs.write", "runs/{run}/config.py"),
     "train": ("experiments.training.train", "runs/{run}/metrics.json"),
     "complexity": ("experiments.cost.complexity", "complexity/instant/two_necks_table1.json"),

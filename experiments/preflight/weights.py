@@ -1,0 +1,199 @@
+"""Pretrained weights: fetched once, on the machine that submits, and checked; trainings read the files."""
+
+import argparse
+import hashlib
+import http.client
+import json
+import os
+import re
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmdet.utils import register_all_modules
+from tqdm import tqdm
+
+from experiments.configs.build import load_config
+from experiments.configs.weights import address_of, weights_named
+from experiments.errors import UserError, report_user_errors
+from experiments.files import write_atomically
+from experiments.paths import FETCHED_WEIGHTS
+from experiments.records.locks import one_at_a_time
+from experiments.spec.run import Run
+from experiments.workflow.grid import Grid
+
+ATTEMPTS = 4
+SECONDS_BETWEEN_ATTEMPTS = 3
+TIMEOUT = 30
+BLOCK = 2**20
+# torch.hub's convention: the first digits of the file's SHA-256 stand in its name.
+CHECKSUM = re.compile(r"-([0-9a-f]{8,64})\.")
+# HTTP's answers to a request for the rest of a file.
+PARTIAL = 206
+NOT_SATISFIABLE = 416
+
+
+def fetch_weights(runs: Iterable[Run]) -> dict[str, str]:
+    """Make every file of weights that runs start from present, and check it where its name has a checksum.
+
+    Parameters
+    ----------
+    runs : iterable of Run
+        Runs to be trained.
+
+    Returns
+    -------
+    dict
+        Name as the configs have it to the file.
+
+    Raises
+    ------
+    UserError
+        If weights are missing and cannot be fetched, or are not those of the checksum.
+    """
+    by_parts = {(run.setting.detector, run.setting.backbone, run.setting.schedule): run for run in runs if run.may_name_weights}
+    names = dict.fromkeys(name for run in by_parts.values() for name in weights_named(load_config(run)))
+    files: dict[str, str] = {}
+    addresses: dict[str, str] = {}
+    for name in names:
+        address = address_of(name)
+        if address is None:
+            files[name] = str(_existing(Path(name)))
+            continue
+        file = FETCHED_WEIGHTS / _file_name(address)
+        if addresses.setdefault(file.name, address) != address:
+            raise UserError(f"weights {address} and {addresses[file.name]} have the same file name; rename one of them")
+        fetch(address, file)
+        files[name] = str(file)
+    return files
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise UserError(f"weights {path}: the file does not exist")
+    return path
+
+
+def _file_name(address: str) -> str:
+    """The name under which torch.hub looks for an address."""
+    name = os.path.basename(urllib.parse.urlparse(address).path)
+    if name in ("", ".", ".."):
+        raise UserError(f"weights {address}: the address names no file")
+    return name
+
+
+def fetch(address: str, file: Path) -> None:
+    """Fetch a file, unless it is there or torch has fetched it before; an interrupted transfer goes on where it stopped.
+
+    Parameters
+    ----------
+    address : str
+        URL.
+    file : Path
+        Where it is kept.
+
+    Raises
+    ------
+    UserError
+        If it cannot be fetched, or is not that of the checksum in its name.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with one_at_a_time(file.parent):
+        if file.exists():
+            _check(file, address)
+            return
+        draft = file.with_name(f"{file.name}.part")
+        cached = Path(torch.hub.get_dir()) / "checkpoints" / file.name
+        if cached.is_file() and CHECKSUM.search(file.name) and not _fault_of(cached):
+            file.symlink_to(cached.resolve())
+            return
+        _transfer(address, draft, file)
+        with draft.open("rb") as content:
+            os.fsync(content.fileno())
+        if fault := _fault_of(draft, file.name):
+            draft.unlink()
+            raise UserError(f"{address}: {fault}; it was removed, the same command fetches it again")
+        draft.replace(file)
+
+
+def _check(file: Path, address: str) -> None:
+    if fault := _fault_of(file):
+        raise UserError(f"{file}: {fault}; remove it to fetch {address} again")
+
+
+def _fault_of(path: Path, name: str | None = None) -> str | None:
+    """What is wrong with a file of weights by the checksum in its name, if it has one."""
+    expected = CHECKSUM.search(name or path.name)
+    if not expected:
+        return None if path.stat().st_size else "the file is empty"
+    with path.open("rb") as content:
+        found = hashlib.file_digest(content, "sha256").hexdigest()
+    if found.startswith(expected[1]):
+        return None
+    return f"its SHA-256 begins with {found[: len(expected[1])]}, its name says {expected[1]}"
+
+
+def _transfer(address: str, draft: Path, file: Path) -> None:
+    """Write an address's content to a draft, with a few attempts."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            _transfer_rest(address, draft)
+            return
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            reason = getattr(error, "reason", None) or error
+            is_final = isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500
+            if attempt == ATTEMPTS or is_final:
+                raise UserError(
+                    f"weights {address} cannot be fetched: {reason}; fetch the file where there is internet and put it here:"
+                    f" {file}"
+                ) from error
+            print(f"{address}: {reason}; attempt {attempt + 1} of {ATTEMPTS} follows", flush=True)
+            time.sleep(SECONDS_BETWEEN_ATTEMPTS)
+
+
+def _transfer_rest(address: str, draft: Path) -> None:
+    start = draft.stat().st_size if draft.exists() else 0
+    request = urllib.request.Request(address, headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code != NOT_SATISFIABLE:
+            raise
+        # The whole file was there, or it is another one by now; the checksum tells.
+        return
+    with response, draft.open("ab" if response.status == PARTIAL else "wb") as output:
+        _copy(response, output, start if response.status == PARTIAL else 0, draft.name.removesuffix(".part"))
+
+
+def _copy(response: Any, output: Any, start: int, name: str) -> None:
+    length = response.headers.get("Content-Length")
+    total = start + int(length) if length else None
+    with tqdm(desc=name, initial=start, total=total, unit="B", unit_scale=True, unit_divisor=1024, mininterval=1) as progress:
+        while block := response.read(BLOCK):
+            output.write(block)
+            progress.update(len(block))
+    if total is not None and output.tell() < total:
+        raise ConnectionError(f"the transfer ended after {output.tell():,} of {total:,} bytes")
+
+
+def main() -> None:
+    """Fetch the pretrained weights of the runs to train."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--configuration", required=True, help="content of experiments/config.yaml, JSON")
+    parser.add_argument("--runs", nargs="*", default=[], help="ids of the runs to train; all of the grid where none is named")
+    parser.add_argument("output", type=Path)
+    arguments = parser.parse_args()
+    register_all_modules()
+    runs = Grid(json.loads(arguments.configuration)).runs
+    chosen = [runs[run] for run in arguments.runs] or list(runs.values())
+    write_atomically(arguments.output, {"files_of_weights": fetch_weights(chosen)})
+
+
+if __name__ == "__main__":
+    report_user_errors(main)
