@@ -350,9 +350,10 @@ rule collect:
         table=targets.table_of,
         scale=scale.name,
         seeds=grid.configuration.seeds,
+        rows=targets.chosen_rows,
         runs=targets.state_of_runs,
     shell:
-        "python -m reports.collect --study {params.study} --table {params.table} --scale {params.scale}"
+        "python -m reports.collect --study {params.study} --table {params.table} {params.rows} --scale {params.scale}"
         " --seeds {params.seeds} --dataset {input.dataset} --counts {input.counts} --speeds {input.speeds}"
         " --results {output.results} --history {output.history}"
         " --runs {output.runs}"
@@ -377,9 +378,10 @@ rule tables:
     params:
         study=targets.study_of,
         table=targets.table_of,
+        rows=targets.chosen_rows,
         scale=scale.name,
     shell:
-        "python -m reports.tables --study {params.study} --table {params.table} --scale {params.scale} --speeds {input.speeds}"
+        "python -m reports.tables --study {params.study} --table {params.table} {params.rows} --scale {params.scale} --speeds {input.speeds}"
         " --results {input.results} --runs {input.runs} reports/{wildcards.report}"
         f"{LOGGED}"
 
@@ -405,9 +407,10 @@ rule figures:
         "envs/environment.yml"
     params:
         scale=scale.name,
+        rows=targets.chosen_rows,
         figures=FIGURE_NAMES,
     shell:
-        "python -m reports.figures --figures {params.figures} --scale {params.scale} --results {input.results}"
+        "python -m reports.figures --figures {params.figures} {params.rows} --scale {params.scale} --results {input.results}"
         " --history {input.history} reports/figures/{wildcards.report}"
         f"{LOGGED}"
 
@@ -429,8 +432,9 @@ rule flops_figure:
         "envs/environment.yml"
     params:
         scale=scale.name,
+        rows=targets.chosen_rows,
     shell:
-        "python -m reports.figures --figures flops --scale {params.scale} --complexity {input.counts} --results {input.results}"
+        "python -m reports.figures --figures flops {params.rows} --scale {params.scale} --complexity {input.counts} --results {input.results}"
         " reports/figures/{wildcards.report}"
         f"{LOGGED}"
 
@@ -452,7 +456,8 @@ rule latency_figure:
         "envs/environment.yml"
     params:
         scale=scale.name,
+        rows=targets.chosen_rows,
     shell:
-        "python -m reports.figures --figures latency --scale {params.scale} --speed {input.speed} --results {input.results}"
+        "python -m reports.figures --figures latency {params.rows} --scale {params.scale} --speed {input.speed} --results {input.results}"
         " reports/figures/{wildcards.report}"
         f"{LOGGED}"

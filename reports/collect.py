@@ -171,6 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--study", required=True)
     parser.add_argument("--table", required=True)
+    parser.add_argument("--rows", nargs="*", help="names of the rows that the report is restricted to; all by default")
     parser.add_argument("--scale", required=True)
     parser.add_argument("--seeds", required=True, type=int, nargs="+")
     parser.add_argument("--counts", type=Path, nargs="*", default=[], help="output of experiments.cost.complexity")
@@ -180,7 +181,7 @@ def main() -> None:
     parser.add_argument("--history", required=True, type=Path)
     parser.add_argument("--runs", required=True, type=Path)
     arguments = parser.parse_args()
-    table = load_study(arguments.study).tables[arguments.table]
+    table = load_study(arguments.study).tables[arguments.table].only_rows(arguments.rows)
     costs, dataset = _read_costs(arguments.counts, arguments.speeds), _read_dataset(arguments.dataset)
     collected = collect(table, arguments.scale, arguments.seeds, costs, dataset)
     write_tidy(arguments.results, collected.results)

@@ -245,6 +245,7 @@ def main() -> None:
     """Draw figures of one table."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--figures", required=True, nargs="+", choices=[*FIGURE_NAMES, "flops", "latency"])
+    parser.add_argument("--rows", nargs="*", help="of the report, where it has not all rows of its table")
     parser.add_argument("--scale", required=True)
     parser.add_argument("--results", required=True, type=Path)
     parser.add_argument("--history", type=Path)
@@ -261,7 +262,7 @@ def main() -> None:
     )
     plt.rcParams.update(STYLE)  # type: ignore[arg-type]
     files = [file for name in arguments.figures for file in _draw(name, data, arguments.output)]
-    keep_copies(files, data.scale.name, data.results)
+    keep_copies(files, data.scale.name, data.results, arguments.rows is None)
 
 
 def _draw(name: str, data: FigureData, output: Path) -> list[Path]:

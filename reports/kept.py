@@ -9,8 +9,10 @@ import pandas as pd
 from experiments.files import replacing
 
 
-def keep_copies(files: Iterable[Path], scale: str, results: pd.DataFrame) -> None:
+def keep_copies(files: Iterable[Path], scale: str, results: pd.DataFrame, of_all_rows: bool = True) -> None:
     """Copy files of a report to ``reports/by_scale/<scale>/seeds_<seeds>/``; nothing is copied of a report without runs.
+
+    Reports of some rows go into ``seeds_<seeds>_some_rows/``.
 
     Parameters
     ----------
@@ -20,13 +22,16 @@ def keep_copies(files: Iterable[Path], scale: str, results: pd.DataFrame) -> Non
         Name of the scale of the runs.
     results : DataFrame
         Results from `reports.collect`.
+    of_all_rows : bool
+        Whether the report shows all rows of its table.
     """
     seeds = sorted({int(seed) for seed in results.seed.dropna()})
     if not seeds:
         return
     for file in files:
-        reports = next(folder for folder in file.parents if folder.name == "reports")
-        copy = reports / "by_scale" / scale / f"seeds_{_in_short(seeds)}" / file.relative_to(reports)
+        reports = next(parent for parent in file.parents if parent.name == "reports")
+        folder = f"seeds_{_in_short(seeds)}{'' if of_all_rows else '_some_rows'}"
+        copy = reports / "by_scale" / scale / folder / file.relative_to(reports)
         copy.parent.mkdir(parents=True, exist_ok=True)
         with replacing(copy) as draft:
             shutil.copyfile(file, draft)

@@ -57,6 +57,7 @@ def make_table(
     results: pd.DataFrame,
     provenance: pd.DataFrame,
     machine: Speeds | None = None,
+    all_rows: int | None = None,
 ) -> dict[str, Any]:
     """The context of the templates.
 
@@ -72,6 +73,8 @@ def make_table(
         Results and runs from `reports.collect`.
     machine : Speeds, optional
         The speeds with the machine that they were measured on.
+    all_rows : int, optional
+        Number of rows that the study's table has, where `study` holds some of them.
     """
     table = study.tables[key]
     columns = _columns(table)
@@ -95,6 +98,7 @@ def make_table(
         ],
         "published": any(number is not None for row in table.rows for number in row.published.values()),
         "unavailable": _reasons(table),
+        "all_rows": all_rows or len(table.rows),
         "seeds": sorted({int(seed) for seed in trained.seed}),
         "schedules": sorted({setting.schedule for setting in table.settings}),
         "runs": _runs(trained),
@@ -252,6 +256,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--study", required=True)
     parser.add_argument("--table", required=True)
+    parser.add_argument("--rows", nargs="*", help="names of the rows that the report is restricted to; all by default")
     parser.add_argument("--scale", required=True)
     parser.add_argument("--speeds", type=Path, nargs="*", default=[], help="output of experiments.cost.speed")
     parser.add_argument("--results", required=True, type=Path)
@@ -259,13 +264,15 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="without extension")
     arguments = parser.parse_args()
     speed = read_costs(arguments.speeds[0], Speeds) if arguments.speeds else None
-    study, scale = load_study(arguments.study), load_scale(arguments.scale)
+    whole, scale = load_study(arguments.study), load_scale(arguments.scale)
+    study = whole.only_rows(arguments.rows)
+    all_rows = len(whole.tables[arguments.table].rows)
     results, provenance = read_tidy(arguments.results), read_tidy(arguments.runs)
-    context = make_table(study, arguments.table, scale, results, provenance, speed)
+    context = make_table(study, arguments.table, scale, results, provenance, speed, all_rows)
     files = [arguments.output.with_name(f"{arguments.output.name}.{extension}") for extension in FORMATS]
     for file in files:
         write_text_atomically(file, render(context, file.suffix[1:]))
-    keep_copies(files, scale.name, results)
+    keep_copies(files, scale.name, results, arguments.rows is None)
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def _details(run_status: RunStatus, metrics: list[Metric]) -> list[str]:
         "" if epoch is None else f"{epoch}/{epochs}" if epochs is not None else f"{epoch}",
         "" if left is None else duration(left),
         *(_printed(run_status.metrics.get(metric.name), metric) for metric in metrics),
-        escape(_remark(run_status.state, progress)),
+        escape(_remark(run_status, progress)),
     ]
 
 
@@ -165,8 +165,12 @@ def _printed(value: float | None, metric: Metric) -> str:
     return "" if finite is None else f"{finite / metric.unit:.{decimals}f}"
 
 
-def _remark(state: str, progress: Progress) -> str:
-    """Why it failed, or where it runs or ran last."""
+def _remark(run_status: RunStatus, progress: Progress) -> str:
+    """Why it failed, where it runs or ran last, or where its weights are."""
+    state, run = run_status.state, run_status.run
+    if state == "done":
+        weights = run.folder / "checkpoints" / f"epoch_{run.scale.schedules[run.setting.schedule].epochs}.pth"
+        return str(weights) if weights.exists() else ""
     if state == "failed":
         return ((progress.reason or "").splitlines() or ["no reason was left; look into logs/train"])[0]
     if state not in ("running", "interrupted") or not progress.host:

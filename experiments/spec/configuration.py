@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from experiments.errors import UserError
 from experiments.paths import CONFIGURATION
-from experiments.spec.yaml_models import NAME_CHARACTER, StrictModel
+from experiments.spec.yaml_models import NAME_CHARACTER, StrictModel, yaml_kind
 
 # numpy takes no others.
 SEEDS = 2**32
@@ -31,6 +31,8 @@ class Configuration(StrictModel):
     ----------
     train : {'missing', 'none'}
         Whether tables train what is missing or are made from what exists.
+    rows : list of str or None
+        Names of the rows that tables are restricted to; None takes all.
     """
 
     studies: list[FileName] = Field(min_length=1)
@@ -38,11 +40,21 @@ class Configuration(StrictModel):
     seeds: list[int] = Field(min_length=1)
     data_root: str | None = None
     train: Literal["missing", "none"] = "missing"
+    rows: list[str] | None = Field(None, min_length=1)
 
     @field_validator("studies", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
         return value if isinstance(value, list) else [value]
+
+    @field_validator("rows", mode="before")
+    @classmethod
+    def _are_text(cls, value: Any) -> Any:
+        rows = value if isinstance(value, list) or value is None else [value]
+        for row in rows or []:
+            if not isinstance(row, str):
+                raise ValueError(f"one is {row}, which YAML takes for {yaml_kind(row)}; put it into quotes: '{row}'")
+        return rows
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -60,10 +72,10 @@ class Configuration(StrictModel):
     def _expand_home(cls, value: str | None) -> str | None:
         return value and os.path.expanduser(value)
 
-    @field_validator("studies", "seeds")
+    @field_validator("studies", "seeds", "rows")
     @classmethod
-    def _no_duplicates(cls, value: list[Any]) -> list[Any]:
-        if len(set(value)) < len(value):
+    def _no_duplicates(cls, value: list[Any] | None) -> list[Any] | None:
+        if value and len(set(value)) < len(value):
             raise ValueError(f"names one twice: {', '.join(map(str, value))}")
         return value
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from math import isfinite
 from typing import Any, Self
 
@@ -224,6 +224,18 @@ class Table(StrictModel):
         """Whether asking for this table alone trains what is missing."""
         return not self.compares_complexity if self.train_when_alone is None else self.train_when_alone
 
+    def only_rows(self, names: Collection[str] | None) -> Self:
+        """This table with the rows of some names alone, or all of them.
+
+        Parameters
+        ----------
+        names : collection of str or None
+            Labels of rows, or single parts of their names; None keeps every row.
+        """
+        if names is None:
+            return self
+        return self.model_copy(update={"rows": [row for row in self.rows if {row.label, *row.name} & set(names)]})
+
     def refuse_mixed_settings(self, trained: Iterable[tuple[str, float, float | None]]) -> None:
         """Refuse a table whose rows differ in global batch size or learning rate, unless it says so.
 
@@ -292,6 +304,17 @@ class Study(StrictModel):
         settings = {name: _with_defaults(setting, defaults) for name, setting in settings.items()}
         tables = {key: _resolve_table(table, settings, defaults, f"tables.{key}.rows") for key, table in tables.items()}
         return {**data, "settings": settings, "tables": tables}
+
+    def only_rows(self, names: Collection[str] | None) -> Self:
+        """This study with the rows of some names alone, without tables that have none of them.
+
+        Parameters
+        ----------
+        names : collection of str or None
+            As `Table.only_rows` takes them.
+        """
+        tables = {key: table.only_rows(names) for key, table in self.tables.items()}
+        return self.model_copy(update={"tables": {key: table for key, table in tables.items() if table.rows}})
 
     def report(self, table: str) -> str:
         """Name of a table's reports without extension."""

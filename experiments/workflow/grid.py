@@ -3,6 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from experiments.spec.run import Run
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import Study, Table, load_study
 from experiments.spec.yaml_models import validate
+
+NAMED_ROWS = 8
 
 
 class Grid:
@@ -36,7 +39,9 @@ class Grid:
             raise UserError(f"no permission to write {Path.cwd()}: change its owner or mode, or run from another folder")
         self.configuration = validate(dict(configuration), Configuration, str(CONFIGURATION))
         self.scale: Scale = load_scale(self.configuration.scale)
-        self.studies: list[Study] = [load_study(name) for name in self.configuration.studies]
+        studies = [load_study(name) for name in self.configuration.studies]
+        self._check_rows(studies)
+        self.studies: list[Study] = [study.only_rows(self.configuration.rows) for study in studies]
         if not self.scale.dataset.is_drawn and self.configuration.data_root is None:
             raise UserError(f"{CONFIGURATION}: data_root: scale {self.scale.name} needs the folder of its dataset")
         if len(self.tables) < sum(len(study.tables) for study in self.studies):
@@ -47,6 +52,18 @@ class Grid:
         self._check_runs()
         if self.scale.test_set:
             self._check_answers()
+
+    def _check_rows(self, studies: list[Study]) -> None:
+        """Refuse names of `rows` that no table has."""
+        rows = [row for study in studies for table in study.tables.values() for row in table.rows]
+        known = list(dict.fromkeys(name for row in rows for name in (row.label, *row.name)))
+        for name in self.configuration.rows or []:
+            if name not in known:
+                nearest = get_close_matches(name, known, NAMED_ROWS, 0)
+                raise UserError(
+                    f"{CONFIGURATION}: rows: no table of {', '.join(self.configuration.studies)} has a row {name!r}; the"
+                    f" nearest are: {', '.join(nearest)}"
+                )
 
     def _check_answers(self) -> None:
         """Refuse an evaluation server's results that belong to no run: a misnamed file would be overlooked."""

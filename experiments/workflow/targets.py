@@ -422,6 +422,11 @@ class Targets:
         """Name of a report's study."""
         return self.grid.tables[wildcards.report][0].name
 
+    def chosen_rows(self, _wildcards: object) -> str:
+        """The option that restricts a report to some rows; empty for all."""
+        rows = self.grid.configuration.rows
+        return "" if rows is None else shlex.join(["--rows", *rows])
+
     def study_file(self, wildcards: Any) -> str:
         """File of a report's study."""
         return str(STUDIES / f"{self.study_of(wildcards)}.yaml")

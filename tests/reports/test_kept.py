@@ -29,3 +29,13 @@ def test_a_report_without_runs_has_no_copy(tmp_path):
     table.write_text("nothing can be run")
     keep_copies([table], "demo", pd.DataFrame({"seed": [None]}))
     assert not (tmp_path / "reports/by_scale").exists()
+
+
+def test_a_report_of_some_rows_overwrites_no_copy_of_all(tmp_path):
+    table = tmp_path / "reports/table2.md"
+    table.parent.mkdir()
+    for content, is_whole in (("all", True), ("some", False)):
+        table.write_text(content)
+        keep_copies([table], "demo", pd.DataFrame({"seed": [0]}), is_whole)
+    assert (tmp_path / "reports/by_scale/demo/seeds_0/table2.md").read_text() == "all"
+    assert (tmp_path / "reports/by_scale/demo/seeds_0_some_rows/table2.md").read_text() == "some"

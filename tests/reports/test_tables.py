@@ -67,6 +67,16 @@ def test_test_dev_is_told_apart_from_what_is_measured_here(finished, study, scal
     assert "[26] X-101-PAFPN (quoted from the paper's reference [26])" in text
 
 
+def test_a_table_of_some_rows_says_so(finished, study):
+    finished("fpn", 20.04)
+    some, scale = study.only_rows(["FPN"]), load_scale_of("demo")
+    collected = collect(some.tables["table2"], "demo", [0])
+    text = render(make_table(some, "table2", scale, collected.results, collected.runs, all_rows=9), "md")
+    assert "**Rows** 1 of the table's 9, as asked for." in text
+    assert "| PAFPN |" not in text
+    assert "**Rows**" not in render(table(study), "md")
+
+
 def test_nothing_missing_is_not_mentioned(finished, study):
     for setting in ("fpn", "pafpn", "mgc_ascending", "mgc_uniform", "mgc"):
         finished(setting, 20.0)

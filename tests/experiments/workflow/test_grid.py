@@ -39,3 +39,32 @@ def test_all_studies_together_train_shared_runs_once():
 def test_reports_of_which_nothing_can_run_have_no_figures():
     grid = Grid({**CONFIGURATION, "studies": "fapn"})
     assert grid.reports_with_figures == ["fapn_table1", "fapn_table2", "fapn_table3"]
+
+
+def test_rows_restrict_every_table_to_those_of_a_name():
+    grid = Grid({**CONFIGURATION, "rows": ["FPN", "MC+GE+GP"]})
+    assert list(grid.tables) == ["table2", "table4", "table5", "table6"], "other tables have none of these"
+    assert [row.label for row in grid.table("table2").rows] == ["FPN", "MC+GE+GP"]
+    assert len(grid.runs) == 2
+    assert [row.label for row in Grid({**CONFIGURATION, "rows": "PAFPN"}).table("table2").rows] == ["PAFPN"]
+
+
+def test_a_row_may_be_named_by_one_of_its_names():
+    rows = load_study("a2fpn").tables["table1"].rows
+    name = next(row.name[0] for row in rows if row.setting and row.label != row.name[0])
+    grid = Grid({**CONFIGURATION, "rows": name})
+    assert {row.name[0] for row in grid.table("table1").rows} == {name}
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (["FPM"], r"rows: no table of a2fpn has a row 'FPM'; the nearest are: FPN, PAFPN"),
+        ([1], "rows: one is 1, which YAML takes for a number; put it into quotes: '1'"),
+        (["FPN", "FPN"], "rows: names one twice: FPN, FPN"),
+        ([], "rows: List should have at least 1 item"),
+    ],
+)
+def test_wrong_rows_are_one_sentence(rows, sentence):
+    with pytest.raises(UserError, match=sentence):
+        Grid({**CONFIGURATION, "rows": rows})
