@@ -18,7 +18,7 @@ LAYERS = [
     ["experiments.configs", "experiments.records", "experiments.data"],
     ["experiments.tasks"],
     ["experiments.spec"],
-    ["experiments.errors", "experiments.files", "experiments.machine", "experiments.paths"],
+    ["experiments.environments", "experiments.errors", "experiments.files", "experiments.machine", "experiments.paths"],
     ["necks"],
     ["kernels"],
 ]

@@ -1,16 +1,21 @@
 """The file that a user edits: studies, scale, seeds, where the data lie."""
 
+import json
 import os
 import re
+import subprocess
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, Field, field_validator
 
+from experiments.environments import snakemake_python
 from experiments.errors import UserError
 from experiments.paths import CONFIGURATION
 from experiments.spec.yaml_models import NAME_CHARACTER, StrictModel, yaml_kind
 
+# Prints Snakemake's own reading of the entries after ``--config``, a date as text.
+PARSER = "import json, sys; from snakemake.cli import parse_config; print(json.dumps(parse_config(sys.argv[1:]), default=str))"
 # numpy takes no others.
 SEEDS = 2**32
 
@@ -105,13 +110,13 @@ def read_configuration(overrides: list[str]) -> dict[str, Any]:
 
 
 def _parse(overrides: list[str]) -> dict[str, Any]:
-    """What Snakemake would make of ``--config``."""
+    """What Snakemake makes of ``--config``, asked of itself, as it has an environment of its own."""
     if not overrides:
         return {}
-    from snakemake.cli import parse_config  # takes half a second
-
-    try:
-        parsed: dict[str, Any] = parse_config(overrides)
-    except ValueError as error:
-        raise UserError(f"--config {' '.join(overrides)}: expected key=value, such as scale=coco ({error})") from None
+    asked = [str(snakemake_python()), "-c", PARSER, *overrides]
+    answer = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        reason = (answer.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise UserError(f"--config {' '.join(overrides)}: expected key=value, such as scale=coco ({reason})")
+    parsed: dict[str, Any] = json.loads(answer.stdout)
     return parsed

@@ -1,10 +1,10 @@
 """Which necks and backbones exist and which options they take, read from their source text without importing torch."""
 
 import ast
-import importlib.util
 from functools import cache
 from pathlib import Path
 
+from experiments.environments import package_folder
 from experiments.errors import UserError
 
 NECKS = Path("necks")
@@ -146,9 +146,9 @@ def parse(path: Path) -> ast.Module:
 
 @cache
 def _mmdet_necks() -> dict[str, Path]:
-    found = importlib.util.find_spec("mmdet")
-    if found is None or found.origin is None:
+    mmdet = package_folder("mmdet")
+    if mmdet is None:
         raise UserError("mmdetection is not installed: run make setup")
-    package = Path(found.origin).parent / "models" / "necks"
+    package = mmdet / "models" / "necks"
     imports = [node for node in parse(package / "__init__.py").body if isinstance(node, ast.ImportFrom)]
     return {alias.name: package / f"{node.module}.py" for node in imports for alias in node.names}

@@ -3,12 +3,11 @@
 import gc
 import os
 import signal
-import sys
-from pathlib import Path
 from uuid import uuid4
 
 from snakemake.settings.types import DAGSettings
 
+from experiments.environments import training_programs
 from experiments.records.run_state import INVOCATION
 
 # Copy a program's output to the terminal and to the rule's log.
@@ -53,9 +52,9 @@ def asked_targets(settings: DAGSettings | None) -> frozenset[str]:
 
 
 def shell_prefix() -> str:
-    """The start of every shell command: a pipe fails with its program, and jobs use the Python that runs Snakemake.
+    """The start of every shell command: a pipe fails with its program, and rules run in the trainings' environment.
 
     A prefix replaces Snakemake's own, with which a command fails; without it, a program that fails before ``| tee`` would
     count as done.
     """
-    return f'set -euo pipefail; export PATH="{Path(sys.executable).parent}:$PATH"; '
+    return f'set -euo pipefail; export PATH="{training_programs()}:$PATH"; '

@@ -42,6 +42,8 @@ def test_the_files_of_a_page_make_its_commands_plan_trainings(project, page):
 
 def test_the_neck_of_the_documentation_is_trained(project):
     write_files(project, ROOT / "docs/own_neck.md")
+    page = project.python("-m", "experiments", "check-neck", "SumFPN", "--option", "bias=false")
+    assert page.returncode == 0, page.stderr
     result = project.snakemake("reports/mine_table1.md", "--config", "studies=mine", "scale=instant")
     assert result.returncode == 0, result.stderr
     report = (project / "reports/mine_table1.md").read_text()

@@ -26,7 +26,8 @@ PYTHON = """
 case "$*" in
   *get_compiling_cuda_version*) echo "$MMCV_CUDA" ;;
   *torch.version.cuda*) echo "$TORCH_CUDA" ;;
-  *"mmcv.ops"*|*kernels.cpu.build*|*"pip check"*) ;;
+  *"mmcv.ops"*|*kernels.cpu.build*|*"pip check"*|*"pip uninstall"*) ;;
+  *sysconfig*purelib*) dirname "$0" ;;
   "-m pip install"*)
     echo "FORCE_CUDA=$FORCE_CUDA TORCH_CUDA_ARCH_LIST=$TORCH_CUDA_ARCH_LIST CUDA_HOME=$CUDA_HOME $*" >>"$CALLS" ;;
   *) exec REAL "$@" ;;
@@ -44,7 +45,8 @@ class Machine:
         shutil.copy(ROOT / "pyproject.toml", folder)
         for name, text in PROGRAMS.items():
             self.play(folder / "programs" / name, text)
-        self.play(self.environment / "bin/python", PYTHON.replace("REAL", sys.executable))
+        for environment in (self.environment, self.environment / "snakemake"):
+            self.play(environment / "bin/python", PYTHON.replace("REAL", sys.executable))
 
     @staticmethod
     def play(path: Path, text: str) -> None:
@@ -81,7 +83,7 @@ def test_with_gpus_mmcv_is_compiled_for_them_past_the_cache(machine):
     assert result.returncode == 0, result.stderr
     assert "compute capabilities 8.0;9.0" in result.stdout
     assert "nvcc of the same major version" in result.stdout
-    assert result.stdout.index("an estimate") < result.stdout.index("1/5 torch")
+    assert result.stdout.index("an estimate") < result.stdout.index("1/6 torch")
     assert machine.mmcv_installation.startswith("FORCE_CUDA=1 TORCH_CUDA_ARCH_LIST=8.0;9.0 CUDA_HOME=/opt/cuda ")
     assert "--no-cache-dir" in machine.mmcv_installation
     assert "--force-reinstall" in machine.mmcv_installation
@@ -115,7 +117,7 @@ def test_what_is_compiled_for_all_gpus_is_not_compiled_again(machine):
     assert machine.mmcv_installation, "a new kind of GPU"
     pins = machine.folder / "envs/requirements.txt"
     pins.write_text(pins.read_text().replace("tqdm==", "tqdm==1"))
-    assert "3/5" in machine.run(GPUS="9.0").stdout
+    assert "3/6" in machine.run(GPUS="9.0").stdout
     assert not machine.mmcv_installation, "another package is no reason to compile mmcv again"
     pins.write_text(pins.read_text().replace("\ntorch==", "\ntorch==9"))
     machine.run(GPUS="9.0")
@@ -163,3 +165,15 @@ def test_alone_it_says_what_would_be_done(machine):
     result = machine.run("envs/cuda.sh")
     assert result.stdout.endswith("All of it is here.\n"), result.stderr
     assert "for the CPU only" in machine.run("envs/cuda.sh", GPUS="").stdout
+
+
+def test_snakemake_has_an_environment_of_its_own_whose_command_stands_beside_the_other_programs(machine):
+    assert machine.run(GPUS="", MMCV_CUDA="").returncode == 0
+    assert [line.split()[-1] for line in machine.calls.read_text().splitlines() if "snakemake" in line] == [
+        "envs/snakemake.txt"
+    ]
+    assert (machine.environment / "bin/snakemake").readlink() == Path("../snakemake/bin/snakemake")
+    assert (machine.environment / "snakemake/bin/project.pth").read_text() == f"{machine.folder}\n"
+    pins = machine.folder / "envs/snakemake.txt"
+    pins.write_text(pins.read_text().replace("snakemake==", "snakemake==1"))
+    assert "5/6 Snakemake" in machine.run(GPUS="", MMCV_CUDA="").stdout, "other pins are installed"

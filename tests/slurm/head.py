@@ -4,10 +4,10 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
+from experiments.environments import snakemake_python
 from tests.conftest import Project
 from tests.slurm.cluster import Cluster, wait_for
 
@@ -38,7 +38,7 @@ class Head:
 
     def __init__(self, project: Project, cluster: Cluster, name: str) -> None:
         self.project, self.cluster, self.name = project, cluster, name
-        self.command = [sys.executable, "-c", SNAKEMAKE, "--profile", "slurm", REPORT]
+        self.command = [str(snakemake_python()), "-c", SNAKEMAKE, "--profile", "slurm", REPORT]
         self.environment = project.environment | cluster.environment
         self.output = project / f"{name}.txt"
         self.environments: dict[str, dict[str, str]] = {}

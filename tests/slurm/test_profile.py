@@ -1,11 +1,22 @@
 """What the profiles plan, without a Slurm: the whole cores, memory and time of a scale, and more at each attempt."""
 
+import json
 import re
-import sys
-from pathlib import Path
+import subprocess
 
 import pytest
+
+from experiments.environments import snakemake_python
+
+# Prints the profile as a Snakemake reads it that was called with these words.
+READ_PROFILE = """
+import json, sys
 from snakemake.profiles import ProfileConfigFileParser
+
+sys.argv = sys.argv[1:]
+with open("profiles/default/config.yaml") as file:
+    print(json.dumps(ProfileConfigFileParser().parse(file)))
+"""
 
 
 def test_a_cluster_job_gets_the_cores_of_its_scale_not_those_of_the_machine_that_submits(project):
@@ -24,9 +35,8 @@ def test_a_cluster_job_gets_the_cores_of_its_scale_not_those_of_the_machine_that
     [(["snakemake"], True), (["snakemake", "--profile", "slurm"], False), (["snakemake", "--profile=slurm"], False)],
 )
 def test_the_default_profile_leaves_cores_and_gpus_to_another_profile(monkeypatch, words, keys):
-    monkeypatch.setattr(sys, "argv", words)
     monkeypatch.delenv("SNAKEMAKE_PROFILE", raising=False)
-    with Path("profiles/default/config.yaml").open() as file:
-        profile = ProfileConfigFileParser().parse(file)
+    command = [str(snakemake_python()), "-c", READ_PROFILE, *words]
+    profile = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
     assert ("cores" in profile, "resources" in profile) == (keys, keys)
     assert profile["rerun-triggers"] == ["mtime", "params"]
