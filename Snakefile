@@ -7,7 +7,14 @@ from snakemake.utils import min_version
 from experiments.errors import UserError
 from experiments.workflow.grid import Grid
 from experiments.workflow.resources import gpu_resources, launcher, resources_per_attempt
-from experiments.workflow.setup import LOGGED, asked_targets, collect_garbage_again, prepare_process, shell_prefix
+from experiments.workflow.setup import (
+    LOGGED,
+    asked_targets,
+    collect_garbage_again,
+    prepare_process,
+    refuse_arrays,
+    shell_prefix,
+)
 from experiments.workflow.targets import FIGURE_NAMES, Targets
 
 min_version("9.27")
@@ -20,6 +27,8 @@ prepare_process(workflow.is_main_process)
 
 
 onstart:
+    # Snakemake sets them after it has read this file.
+    refuse_arrays(workflow.executor_settings)
     collect_garbage_again()
 
 

@@ -51,6 +51,26 @@ def asked_targets(settings: DAGSettings | None) -> frozenset[str]:
     return frozenset(str(target) for target in settings.targets or settings.target_jobs)
 
 
+def refuse_arrays(executor_settings: object) -> None:
+    """Refuse job arrays, with which the Slurm plugin can wait for ever (snakemake-executor-plugin-slurm, issue 473).
+
+    Parameters
+    ----------
+    executor_settings : object
+        The settings of Snakemake's executor; those of the Slurm plugin have `array_jobs`.
+
+    Raises
+    ------
+    SystemExit
+        With one sentence, if it is set.
+    """
+    if getattr(executor_settings, "array_jobs", None):
+        raise SystemExit(
+            "error: --slurm-array-jobs: once more runs are ready than `jobs` admits, the Slurm plugin waits for ever; leave it"
+            " out, each training is a job of its own"
+        )
+
+
 def shell_prefix() -> str:
     """The start of every shell command: a pipe fails with its program, and rules run in the trainings' environment.
 
