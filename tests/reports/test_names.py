@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import re
 import warnings
 from html.parser import HTMLParser
@@ -30,7 +31,11 @@ HARD = [
     *("~~gone~~", "http://example.org", "1. first", "--", "---", "\u00a0x"),
 ]
 NAMES = st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), min_size=1, max_size=30).filter(str.strip)
-TABLES = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+# More of them once in a while: NAME_EXAMPLES=10000 pytest tests/reports/test_names.py
+EXAMPLES = int(os.environ.get("NAME_EXAMPLES", 60))
+TABLES = settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 def study_of(names, title="T", heading="AP", notes=()):
@@ -223,7 +228,7 @@ def joined(text):
 
 
 @pytest.mark.usefixtures("_style")
-@settings(TABLES, max_examples=5)
+@settings(TABLES, max_examples=max(5, EXAMPLES // 20))
 @given(st.lists(NAMES, min_size=1, max_size=5, unique=True))
 @example([name for name in HARD if len(name) < 100])
 def test_every_row_is_named_in_every_figure(names):
