@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -58,25 +59,40 @@ def fetch_weights(runs: Iterable[Run]) -> dict[str, str]:
     """
     by_parts = {(run.setting.detector, run.setting.backbone, run.setting.schedule): run for run in runs if run.may_name_weights}
     names = dict.fromkeys(name for run in by_parts.values() for name in weights_named(load_config(run)))
+    addresses = {name: address_of(name) for name in names}
+    _check_file_names(address for address in addresses.values() if address)
     files: dict[str, str] = {}
-    addresses: dict[str, str] = {}
-    for name in names:
-        address = address_of(name)
-        if address is None:
-            files[name] = str(_existing(Path(name)))
-            continue
-        file = FETCHED_WEIGHTS / _file_name(address)
-        if addresses.setdefault(file.name, address) != address:
-            raise UserError(f"weights {address} and {addresses[file.name]} have the same file name; rename one of them")
-        fetch(address, file)
-        files[name] = str(file)
+    faults: list[UserError] = []
+    for name, address in addresses.items():
+        try:
+            files[name] = str(_present(name, address))
+        except UserError as error:
+            faults.append(error)
+    # All of them, as whoever fetches them elsewhere wants to do it once.
+    for fault in faults[1:]:
+        print(f"error: {fault}", file=sys.stderr)
+    if faults:
+        raise faults[0]
     return files
 
 
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise UserError(f"weights {path}: the file does not exist")
-    return path
+def _check_file_names(addresses: Iterable[str]) -> None:
+    by_file: dict[str, str] = {}
+    for address in addresses:
+        other = by_file.setdefault(_file_name(address), address)
+        if other != address:
+            raise UserError(f"weights {address} and {other} have the same file name; rename one of them")
+
+
+def _present(name: str, address: str | None) -> Path:
+    """The file of some weights, fetched where they have an address."""
+    if address is None:
+        if not Path(name).is_file():
+            raise UserError(f"weights {name}: the file does not exist")
+        return Path(name)
+    file = FETCHED_WEIGHTS / _file_name(address)
+    fetch(address, file)
+    return file
 
 
 def _file_name(address: str) -> str:

@@ -172,3 +172,18 @@ def test_a_file_that_does_not_exist_is_one_sentence(run, server):
     start_from(run, "/data/none.pth")
     with pytest.raises(UserError, match=r"weights /data/none\.pth: the file does not exist"):
         fetch_weights([run])
+
+
+def test_all_weights_that_are_missing_are_named(run, server, capsys):
+    start_from(run, f"{server.address}/one.pth")
+    run.scale.config["load_from"] = f"{server.address}/two.pth"
+    with pytest.raises(UserError, match=r"two\.pth cannot be fetched"):
+        fetch_weights([run])
+    assert "one.pth cannot be fetched" in capsys.readouterr().err
+
+
+def test_two_addresses_of_one_file_name_are_refused(run, server):
+    start_from(run, f"{server.address}/{NAME}")
+    run.scale.config["load_from"] = f"{server.address}/other/{NAME}"
+    with pytest.raises(UserError, match="have the same file name; rename one of them"):
+        fetch_weights([run])
