@@ -142,6 +142,8 @@ rule check_disk:
 
 # What a neck has passed is kept for each neck; the marker lets the trainings of one call wait for one check.
 rule check_necks:
+    input:
+        ancient(targets.dataset_of_classes),
     output:
         temp("checks/necks_{call}.json"),
     log:
@@ -161,6 +163,8 @@ rule check_necks:
 
 # On the machine that submits, as nodes may have no internet, and their trainings would fetch the same file all at once.
 rule weights:
+    input:
+        ancient(targets.dataset_of_classes),
     output:
         temp("checks/weights_{call}.json"),
     log:

@@ -20,6 +20,8 @@ from experiments.training.hooks.interruption import CHECKPOINT
 # Config keys that may change between the processes of one training.
 VALIDATION = ("val_cfg", "val_dataloader", "val_evaluator")
 LOADING = ("num_workers", "persistent_workers", "worker_init_fn")
+# torch's switch, which outweighs what a call of torch.load says.
+WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
 @contextmanager
@@ -34,7 +36,8 @@ def without_code() -> Iterator[None]:
     UserError
         If the body reads a file that holds anything else.
     """
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    before = os.environ.get(WEIGHTS_ONLY)
+    os.environ[WEIGHTS_ONLY] = "1"
     try:
         yield
     except UnpicklingError as error:
@@ -48,6 +51,10 @@ def without_code() -> Iterator[None]:
             f"weights that the configuration names hold more than tensors and numbers, {what}which may be a program; they were"
             " not read. Allowed: a file that torch.load reads with weights_only=True"
         ) from error
+    finally:
+        os.environ.pop(WEIGHTS_ONLY)
+        if before is not None:
+            os.environ[WEIGHTS_ONLY] = before
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -202,10 +202,14 @@ class Targets:
 
     @_with_cached_signature
     def necks_to_check(self, wildcards: Any) -> list[str]:
-        """The check of the necks that this call trains, unless the one of this run has passed it before."""
-        if self.state_of(wildcards.run) == "done" or passed_file(self.run(wildcards.run)).exists():
-            return []
-        return [str(CHECKS / f"necks_{self._runs_of_call}.json")]
+        """The check of the necks that this call trains, unless all of them have passed it before."""
+        waits = self._has_unchecked_necks and self.state_of(wildcards.run) != "done"
+        return [str(CHECKS / f"necks_{self._runs_of_call}.json")] if waits else []
+
+    @cached_property
+    def _has_unchecked_necks(self) -> bool:
+        runs = (self.grid.runs[run] for run in self._runs_to_train) if self._runs_to_train else self.grid.runs.values()
+        return not all(passed_file(run).exists() for run in runs)
 
     @_with_cached_signature
     def weights_to_fetch(self, wildcards: Any) -> list[str]:

@@ -68,7 +68,7 @@ def stopping(project, request):
     return training
 
 
-@pytest.mark.parametrize("stopping", ["workers", "two-processes"], indirect=True)
+@pytest.mark.parametrize("stopping", ["workers", pytest.param("two-processes", marks=pytest.mark.slow)], indirect=True)
 def test_a_signal_to_every_process_leaves_a_checkpoint_and_the_same_numbers(stopping):
     expected = stopping.finish()
     stopping.forget()

@@ -48,6 +48,12 @@ class MomentHook(Hook):
 """
 
 
+def _as_snakemake_starts_it() -> None:
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    # A test that trained in this process has blocked them for all that it forks.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 class Training:
     """The last run of a project's grid, in one process or several.
 
@@ -78,8 +84,7 @@ class Training:
             cwd=self.project.folder,
             env={**environment, "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"},
             start_new_session=True,
-            # As Snakemake does.
-            preexec_fn=lambda: signal.signal(signal.SIGUSR1, signal.SIG_IGN),
+            preexec_fn=_as_snakemake_starts_it,
             stderr=subprocess.PIPE,
             text=True,
         )
