@@ -208,8 +208,10 @@ class Targets:
 
     @cached_property
     def _has_unchecked_necks(self) -> bool:
-        runs = (self.grid.runs[run] for run in self._runs_to_train) if self._runs_to_train else self.grid.runs.values()
-        return not all(passed_file(run).exists() for run in runs)
+        runs = [self.grid.runs[run] for run in self._runs_to_train] or self.grid.runs.values()
+        # The seeds of a row have one setting.
+        by_setting = {id(run.setting): run for run in runs}
+        return not all(passed_file(run).exists() for run in by_setting.values())
 
     @_with_cached_signature
     def weights_to_fetch(self, wildcards: Any) -> list[str]:
