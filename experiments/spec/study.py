@@ -155,8 +155,8 @@ class Row(StrictModel):
 
     @property
     def label(self) -> str:
-        """The name in one string."""
-        return " ".join(part for part in self.name if part != "–")
+        """The name in one string, without the dashes of a table's empty cells."""
+        return " ".join([part for part in self.name if part != "–"] or self.name)
 
 
 class Table(StrictModel):
