@@ -38,10 +38,12 @@ class Cluster:
 
     def __init__(self, project: Project, folder: Path) -> None:
         self.project, self.programs, self.calls = project, folder / "programs", folder / "calls"
+        self.tools = folder / "tools"
 
     def call(self, *options: str, missing: str = "", **programs: str) -> subprocess.CompletedProcess[str]:
         """Ask for a run, with other programs than `SLURM`'s or without one of them."""
         self.programs.mkdir()
+        self._link_tools()
         self.calls.write_text("")
         for name, text in (SLURM | programs).items():
             if name not in missing.split():
@@ -52,12 +54,19 @@ class Cluster:
         return subprocess.run(
             [str(snakemake_python()), "-c", SNAKEMAKE, "--profile", "slurm", *options, "--", str(run.metrics_file)],
             cwd=self.project.folder,
-            env={**self.project.environment, "PATH": f"{self.programs}:/usr/bin:/bin", "CALLS": str(self.calls)},
+            env={**self.project.environment, "PATH": f"{self.programs}:{self.tools}", "CALLS": str(self.calls)},
             text=True,
             capture_output=True,
             check=False,
             timeout=120,
         )
+
+    def _link_tools(self) -> None:
+        """All programs of this machine but those of a Slurm that it may have."""
+        self.tools.mkdir()
+        for path in [*Path("/bin").iterdir(), *Path("/usr/bin").iterdir()]:
+            if path.name not in SLURM and not (self.tools / path.name).is_symlink():
+                (self.tools / path.name).symlink_to(path)
 
     @property
     def submissions(self) -> int:
