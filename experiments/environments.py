@@ -1,4 +1,4 @@
-"""The two environments: the one of the trainings, with torch, and Snakemake's, which lies inside it and has neither."""
+"""The two environments: the one of the trainings, with torch, and Snakemake's, which lies inside it and has none."""
 
 import importlib.util
 import sys

@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from pydantic import ValidationError
@@ -44,6 +44,38 @@ def report_user_errors(main: Callable[[], None]) -> None:
         sys.exit(128 + signal.SIGINT)
 
 
+def raise_first_of(faults: Sequence[UserError]) -> None:
+    """Print all faults but the first, a sentence each, and raise that one; nothing happens where there is none.
+
+    Parameters
+    ----------
+    faults : sequence of UserError
+        What is wrong, where more than one thing can be.
+
+    Raises
+    ------
+    UserError
+        The first.
+    """
+    for fault in faults[1:]:
+        print(f"error: {fault}", file=sys.stderr)
+    if faults:
+        raise faults[0]
+
+
+def first_line(error: BaseException, otherwise: str) -> str:
+    """The first line of an error's text.
+
+    Parameters
+    ----------
+    error : BaseException
+        The error.
+    otherwise : str
+        Stands where the error has no text.
+    """
+    return next(iter(str(error).strip().splitlines()), otherwise)
+
+
 @contextmanager
 def build_errors_as_user_errors(subject: str) -> Iterator[None]:
     """Turn the errors with which mmdet, mmengine and necks refuse options into a sentence.
@@ -63,5 +95,5 @@ def build_errors_as_user_errors(subject: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # torch, mmcv and necks refuse options with any kind of error
-        reason = str(error).splitlines()[0] if str(error) else "its options do not fit"
+        reason = first_line(error, "its options do not fit")
         raise UserError(f"{subject}: the model cannot be built: {type(error).__name__}: {reason}") from error

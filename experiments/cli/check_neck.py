@@ -167,7 +167,7 @@ def _amount(value: float | None, unit: str) -> str:
 
 def _coco_training(run: Run, baseline: Run) -> str | None:
     """What a training at the paper's scale would take by its multiply-adds, as ``plan`` assumes where nothing was measured."""
-    from experiments.cost.complexity import multiply_adds
+    from experiments.cost.complexity import model_multiply_adds
     from experiments.cost.training_time import GPU_RATE, assumed_training_hours
 
     scale, setting = load_scale(PAPER_SCALE), run.setting
@@ -175,7 +175,7 @@ def _coco_training(run: Run, baseline: Run) -> str | None:
         runs = [Run(each.setting, scale, seed=0) for each in (run, baseline)]
     except UserError:
         return None  # the paper's scale has no such detector or backbone
-    own, beside = (assumed_training_hours(each, multiply_adds(each)) for each in runs)
+    own, beside = (assumed_training_hours(each, model_multiply_adds(each)) for each in runs)
     return (
         f"A training at scale {PAPER_SCALE} ({setting.detector}, {setting.backbone}, {setting.schedule}) takes about"
         f" {own:,.0f} GPU-hours, with {BASELINE} {beside:,.0f}: assumed from its multiply-adds at {GPU_RATE / 1e12:g} TFLOP/s,"

@@ -68,33 +68,48 @@ def count(run: Run) -> dict[str, float]:
         (its `replaced_layers`) as what they are in the paper. all_parameters, all_flops: everything that torch's
         counter finds, one multiply-add = 1. neck_parameters. training_memory: see `training_memory`.
     """
+    shape, task = (3, *run.scale.complexity_image), load_task(run.task)
     with torch.device("meta"):
-        paper = ModelPass(build_model(run, extra_classes=1), load_task(run.task))
-        full = build_model(run)
+        paper = ModelPass(build_model(run, extra_classes=1), task)
+        full = ModelPass(build_model(run), task)
     return {
         "parameters": sum(p.numel() for p in paper.parameters() if p.requires_grad),
-        "flops": _mmcv_flops(paper, (3, *run.scale.complexity_image)),
+        "flops": _mmcv_flops(paper, shape),
         "all_parameters": sum(p.numel() for p in full.parameters()),
-        "all_flops": multiply_adds(run),
-        "neck_parameters": sum(p.numel() for p in full.neck.parameters()),
+        "all_flops": multiply_adds(full, torch.empty(1, *shape, device="meta")),
+        "neck_parameters": sum(p.numel() for p in full.model.neck.parameters()),
         "training_memory": training_memory(run),
     }
 
 
-def multiply_adds(run: Run) -> float:
-    """Everything that torch's counter finds in a forward pass on one image of the scale's `complexity_image`.
+def multiply_adds(module: nn.Module, *inputs: object) -> float:
+    """Everything that torch's counter finds in a forward pass.
+
+    Parameters
+    ----------
+    module : nn.Module
+        A model or a part of one, on the meta device.
+    *inputs
+        What it takes, on the meta device.
+    """
+    counter = FlopCounterMode(display=False)
+    module.eval()
+    with torch.device("meta"), torch.no_grad(), counter:
+        module(*inputs)
+    return counter.get_total_flops() / 2
+
+
+def model_multiply_adds(run: Run) -> float:
+    """Multiply-adds of a run's whole model on one image of the scale's `complexity_image`.
 
     Parameters
     ----------
     run : Run
         The run whose model is counted.
     """
-    counter = FlopCounterMode(display=False)
     with torch.device("meta"):
-        full = ModelPass(build_model(run), load_task(run.task))
-        with counter, torch.no_grad():
-            full.eval()(torch.empty(1, 3, *run.scale.complexity_image))
-    return counter.get_total_flops() / 2
+        model = ModelPass(build_model(run), load_task(run.task))
+    return multiply_adds(model, torch.empty(1, 3, *run.scale.complexity_image, device="meta"))
 
 
 def training_memory(run: Run) -> int:

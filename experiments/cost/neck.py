@@ -4,15 +4,15 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from experiments.configs.build import build_model
-from experiments.cost.complexity import training_memory
+from experiments.cost.complexity import multiply_adds, training_memory
 from experiments.spec.run import Run
 
 REPETITIONS = 3
@@ -59,8 +59,8 @@ def neck_costs(runs: list[Run]) -> list[NeckCost]:
     return [
         NeckCost(
             parameters=sum(parameter.numel() for parameter in neck.parameters()),
-            multiply_adds=counted(_multiply_adds, run),
-            memory=counted(training_memory, run),
+            multiply_adds=_counted(partial(_neck_multiply_adds, run, features)),
+            memory=_counted(partial(training_memory, run)),
             # The first round warms up.
             forward=statistics.median(forward for forward, _ in times[1:]),
             backward=statistics.median(backward for _, backward in times[1:]),
@@ -69,37 +69,26 @@ def neck_costs(runs: list[Run]) -> list[NeckCost]:
     ]
 
 
-def counted(count: Callable[[Run], Number], run: Run) -> Number | None:
-    """What is counted of a run's model without data; None if the model cannot run so, as one that asks for a tensor's value.
-
-    Parameters
-    ----------
-    count : callable
-        Counts.
-    run : Run
-        The run.
-    """
+def _counted(count: Callable[[], Number]) -> Number | None:
+    """What is counted without data; None if the model cannot run so, as one that asks for a tensor's value."""
     try:
-        return count(run)
+        return count()
     except Exception:  # a neck may fail in any way
         return None
 
 
-def _random_features(run: Run, images: int, device: str = "cpu") -> tuple[Tensor, ...]:
+def _random_features(run: Run, images: int) -> tuple[Tensor, ...]:
     """Random levels (N, C_i, H_i, W_i) of the sizes that the run's backbone gives."""
     with torch.device("meta"), torch.no_grad():
         levels = build_model(run).eval().backbone(torch.empty(images, 3, *run.scale.complexity_image))
-    return tuple(torch.randn(level.shape, device=device) for level in levels)
+    return tuple(torch.randn(level.shape) for level in levels)
 
 
-def _multiply_adds(run: Run) -> float:
-    counter = FlopCounterMode(display=False)
-    with torch.device("meta"), torch.no_grad():
-        neck = build_model(run).eval().neck
-        features = _random_features(run, images=1, device="meta")
-        with counter:
-            neck(features)
-    return counter.get_total_flops() / 2
+def _neck_multiply_adds(run: Run, features: tuple[Tensor, ...]) -> float:
+    """Of one image."""
+    with torch.device("meta"):
+        neck = build_model(run).neck
+    return multiply_adds(neck, tuple(torch.empty_like(level[:1], device="meta") for level in features))
 
 
 def _seconds(neck: nn.Module, features: tuple[Tensor, ...]) -> tuple[float, float]:

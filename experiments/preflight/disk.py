@@ -1,7 +1,5 @@
 """Pre-flight check of the disk space for the runs' checkpoints."""
 
-import argparse
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmdet.utils import register_all_modules
 from tqdm import tqdm
 
 from experiments.configs.build import build_model, load_config
 from experiments.errors import UserError, report_user_errors
 from experiments.files import write_atomically
 from experiments.paths import RUNS
+from experiments.preflight.arguments import read_arguments
 from experiments.spec.run import Run
-from experiments.workflow.grid import Grid
 
 BYTES_OF_VALUE = 4
 # Values per weight in an optimiser's state: SGD's momentum, Adam's two moments.
@@ -117,16 +114,8 @@ def _gib(size: float) -> str:
 
 def main() -> None:
     """Check disk space and write what was found."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--configuration", required=True, help="content of experiments/config.yaml, JSON")
-    parser.add_argument("--runs", nargs="*", default=[], help="ids of the runs to train; all missing ones where none is named")
-    parser.add_argument("output", type=Path)
-    arguments = parser.parse_args()
-    register_all_modules()
-    runs = Grid(json.loads(arguments.configuration)).runs
-    missing = [run for run in runs.values() if not run.metrics_file.exists()]
-    found = check_disk([runs[run] for run in arguments.runs] or missing)
-    write_atomically(arguments.output, found)
+    runs, output = read_arguments(main.__doc__)
+    write_atomically(output, check_disk([run for run in runs if not run.metrics_file.exists()]))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.errors import UserError, report_user_errors
+from experiments.errors import UserError, first_line, report_user_errors
 from experiments.files import write_atomically
 
 TOLERANCE = 1e-3
@@ -62,12 +62,12 @@ def _driver_error() -> str | None:
     try:
         torch.cuda.init()
     except (RuntimeError, AssertionError) as error:
-        return _first_line(error)
+        return _reason(error)
     return None
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+def _reason(error: Exception) -> str:
+    return first_line(error, type(error).__name__).rstrip(".")
 
 
 def check_operators(device: torch.device) -> None:
@@ -87,7 +87,7 @@ def check_operators(device: torch.device) -> None:
         try:
             actual, expected = operator(device), operator(torch.device("cpu"))
         except (RuntimeError, ImportError, NotImplementedError) as error:
-            raise UserError(_operator_fails(name, device, _first_line(error))) from error
+            raise UserError(_operator_fails(name, device, _reason(error))) from error
         if not all(torch.allclose(a.cpu(), e, TOLERANCE, TOLERANCE) for a, e in zip(actual, expected, strict=True)):
             raise UserError(_operator_fails(name, device, "its result is not that of the CPU"))
 

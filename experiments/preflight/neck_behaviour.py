@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.configs.build import build_model
-from experiments.errors import UserError
+from experiments.errors import UserError, first_line
 from experiments.preflight.neck_contract import Pyramid, device, run_checked
 from experiments.spec.run import Run
 from experiments.tasks.task import load_task
@@ -74,7 +74,7 @@ def _tried(subject: str, check: Callable[[], tuple[bool, str]]) -> Finding:
     except UserError as error:
         return Finding(subject, False, str(error).rpartition("scale ")[2].partition(": ")[2] or str(error))
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
+        reason = first_line(error, "no reason given")
         return Finding(subject, False, f"{type(error).__name__}: {reason}")
 
 

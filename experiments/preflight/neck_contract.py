@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.configs.build import build_model
-from experiments.errors import UserError
+from experiments.errors import UserError, first_line
 from experiments.spec.run import Run
 from experiments.tasks.task import LevelReader, load_task
 
@@ -102,7 +102,7 @@ def run_checked(run: Run, model: nn.Module, readers: Sequence[LevelReader], size
     try:
         levels = model.neck(features)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
+        reason = first_line(error, "no reason given")
         if NO_OPERATOR in str(error):
             raise NoOperatorError(f"{neck_in_words(run)}: {reason}") from error
         raise UserError(

@@ -1,12 +1,9 @@
 """Pretrained weights: fetched once, on the machine that submits, and checked; trainings read the files."""
 
-import argparse
 import hashlib
 import http.client
-import json
 import os
 import re
-import sys
 import time
 import urllib.error
 import urllib.parse
@@ -16,17 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmdet.utils import register_all_modules
 from tqdm import tqdm
 
 from experiments.configs.build import load_config
 from experiments.configs.weights import address_of, weights_named
-from experiments.errors import UserError, report_user_errors
+from experiments.errors import UserError, raise_first_of, report_user_errors
 from experiments.files import write_atomically
 from experiments.paths import FETCHED_WEIGHTS
+from experiments.preflight.arguments import read_arguments
 from experiments.records.locks import one_at_a_time
 from experiments.spec.run import Run
-from experiments.workflow.grid import Grid
 
 ATTEMPTS = 4
 SECONDS_BETWEEN_ATTEMPTS = 3
@@ -69,10 +65,7 @@ def fetch_weights(runs: Iterable[Run]) -> dict[str, str]:
         except UserError as error:
             faults.append(error)
     # All of them, as whoever fetches them elsewhere wants to do it once.
-    for fault in faults[1:]:
-        print(f"error: {fault}", file=sys.stderr)
-    if faults:
-        raise faults[0]
+    raise_first_of(faults)
     return files
 
 
@@ -200,15 +193,8 @@ def _copy(response: Any, output: Any, start: int, name: str) -> None:
 
 def main() -> None:
     """Fetch the pretrained weights of the runs to train."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--configuration", required=True, help="content of experiments/config.yaml, JSON")
-    parser.add_argument("--runs", nargs="*", default=[], help="ids of the runs to train; all of the grid where none is named")
-    parser.add_argument("output", type=Path)
-    arguments = parser.parse_args()
-    register_all_modules()
-    runs = Grid(json.loads(arguments.configuration)).runs
-    chosen = [runs[run] for run in arguments.runs] or list(runs.values())
-    write_atomically(arguments.output, {"files_of_weights": fetch_weights(chosen)})
+    runs, output = read_arguments(main.__doc__)
+    write_atomically(output, {"files_of_weights": fetch_weights(runs)})
 
 
 if __name__ == "__main__":

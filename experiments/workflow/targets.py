@@ -41,6 +41,11 @@ def _with_cached_signature(function: Function) -> Function:
     return function
 
 
+def _if_few(runs: list[str]) -> list[str]:
+    """Runs, or nothing if they do not fit into a command line."""
+    return runs if len(runs) <= NAMED_RUNS else []
+
+
 class Targets:
     """Input functions and parameters of the rules.
 
@@ -96,8 +101,7 @@ class Targets:
 
     def runs_to_store(self, _wildcards: object, input: object) -> list[str]:
         """Ids of the requested missing runs; empty, meaning all, if they do not fit into a command line."""
-        missing = [run for run in self._asked_runs() if not metrics_file(run).exists()]
-        return missing if len(missing) <= NAMED_RUNS else []
+        return _if_few([run for run in self._asked_runs() if not metrics_file(run).exists()])
 
     def _asked_runs(self) -> list[str]:
         by_file = {str(run.metrics_file): run.id for run in self.grid.runs.values()}
@@ -231,7 +235,7 @@ class Targets:
 
     def runs_to_check(self, _wildcards: object, input: object) -> list[str]:
         """Ids of the requested runs that will be trained; empty, meaning all, if they do not fit into a command line."""
-        return self._runs_to_train if len(self._runs_to_train) <= NAMED_RUNS else []
+        return _if_few(self._runs_to_train)
 
     @_with_cached_signature
     def preflight_markers(self, wildcards: Any) -> list[str]:

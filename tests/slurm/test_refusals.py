@@ -11,14 +11,9 @@ from experiments.environments import snakemake_python
 from experiments.workflow.grid import Grid
 from tests.conftest import Project, fresh_project
 from tests.slurm.head import SNAKEMAKE
+from tests.workflow.disks import ENOUGH_DISK
 
 pytestmark = pytest.mark.torch
-ENOUGH_DISK = """
-import sys
-from pathlib import Path
-
-Path(sys.argv[3]).write_text("{}")
-"""
 # Programs that answer as those of a Slurm that runs a job and loses it.
 SLURM = {
     "sbatch": 'echo "$@" >>"$CALLS"; echo 17',

@@ -7,6 +7,14 @@ from pathlib import Path
 
 import pytest
 
+# Stands for the check of disk space in a project whose test is about something else.
+ENOUGH_DISK = """
+import sys
+from pathlib import Path
+
+Path(sys.argv[3]).write_text("{}")
+"""
+
 
 @contextmanager
 def mounted(folder: Path, size: str) -> Iterator[None]:

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from experiments.workflow.grid import Grid
+from tests.workflow.disks import ENOUGH_DISK
 from tests.workflow.sentences import sentence_of
 
 GPUS_CHECKED, DISK_CHECKED = "checks/instant_1_gpus.json", "checks/instant_disk.json"
@@ -17,12 +18,6 @@ from pathlib import Path
 with open("trained.txt", "a") as file:
     print(sys.argv[-1], file=file)
 Path(sys.argv[-1]).write_text("{}")
-"""
-ENOUGH_DISK = """
-import sys
-from pathlib import Path
-
-Path(sys.argv[3]).write_text("{}")
 """
 
 

@@ -84,7 +84,9 @@ def test_equal_models_are_counted_once_and_of_very_many_only_some(runs, disk, mo
 
 def test_the_program_checks_the_named_runs_or_else_all_that_are_missing(runs, disk, monkeypatch, tmp_path):
     disk.free = 1000 * GIB
-    monkeypatch.setattr(module, "Grid", lambda configuration: SimpleNamespace(runs={run.id: run for run in runs}))
+    monkeypatch.setattr(
+        "experiments.preflight.arguments.Grid", lambda configuration: SimpleNamespace(runs={run.id: run for run in runs})
+    )
     runs[3].folder.mkdir(parents=True)
     runs[3].metrics_file.write_text("{}")
     for named, count in (([], len(runs) - 1), ([runs[0].id, runs[5].id], 2)):
