@@ -11,19 +11,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from experiments.cli.status import WIDTH_OF_FILES
+from experiments.cli.console import make_console
 from experiments.errors import UserError
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale, load_scale
-from experiments.spec.study import Setting
+from experiments.spec.study import Setting, neck_links
 from experiments.spec.yaml_models import validate
 from experiments.workflow.grid import Grid
+from experiments.workflow.targets import PAPER_SCALE
 
 if TYPE_CHECKING:
     from experiments.cost.neck import NeckCost
     from experiments.preflight.neck_contract import Pyramid
 
-PAPER_SCALE = "coco"
 BASELINE = "FPN"
 NOT_COUNTED = (
     "multiply-adds and memory: not counted, for the neck does not run on tensors without data; asking for a tensor's value, as"
@@ -69,9 +69,7 @@ def main(grid: Grid, arguments: Namespace) -> None:
         from experiments.preflight.neck_contract import check_contract, neck_in_words
 
         register_all_modules()
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH_OF_FILES)
+    console = make_console()
     pyramid = check_contract(run)
     console.print(escape(neck_in_words(run)), style="bold", highlight=False)
     console.print(_levels(run, pyramid))
@@ -140,8 +138,8 @@ def _print_costs(console: Console, run: Run) -> None:
 
 
 def _of_fpn(setting: Setting) -> Setting:
-    links = setting.neck if isinstance(setting.neck, list) else [setting.neck]
-    levels = {option: links[0][option] for option in OPTIONS_OF_LEVELS if option in links[0]}
+    first = neck_links(setting.neck)[0]
+    levels = {option: first[option] for option in OPTIONS_OF_LEVELS if option in first}
     return setting.model_copy(update={"neck": {"type": BASELINE, **levels}})
 
 

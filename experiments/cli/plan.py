@@ -4,18 +4,17 @@ import argparse
 import dataclasses
 import heapq
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from experiments.cli.assumptions import assumptions
-from experiments.cli.status import WIDTH_OF_FILES, duration
+from experiments.cli.console import make_console
+from experiments.cli.status import duration
 from experiments.cost.training_time import SOURCES, Estimate, TrainingTimeEstimator
 from experiments.errors import UserError
 from experiments.records.progress_file import Progress
@@ -105,9 +104,7 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps({"lines": [dataclasses.asdict(line) for line in lines], "notes": notes, "damaged": records.problems}))
         return
-    console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(width=WIDTH_OF_FILES)
+    console = make_console()
     console.print(_table(grid, lines, concurrent_runs, is_narrow=console.width < WIDE))
     for sentence in (*notes, *records.problems):
         console.print(escape(sentence), highlight=False)

@@ -1,7 +1,6 @@
 """How far the runs are: running, failed, interrupted, done and queued, from what trainings leave in their folders."""
 
 import argparse
-import os
 import time
 from collections import Counter
 from contextlib import suppress
@@ -12,6 +11,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from experiments.cli.console import make_console
 from experiments.errors import UserError
 from experiments.records.progress_file import Progress
 from experiments.records.run_status import STATES, RunReader, RunStatus, number
@@ -23,7 +23,6 @@ from experiments.workflow.grid import Grid, rows_in_words
 LISTED = 100
 LISTED_OF_STATE = 50
 COLOURS = {"running": "cyan", "failed": "red", "interrupted": "yellow", "done": "green", "queued": "dim"}
-WIDTH_OF_FILES = 160
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,9 +51,7 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
         raise UserError(f"--report {arguments.report}: no such table; allowed: {', '.join(grid.tables)}")
     if arguments.watch is not None and not arguments.watch > 0:
         raise UserError(f"--watch {arguments.watch:g}: expected a number of seconds above 0")
-    console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console = Console(width=WIDTH_OF_FILES)
+    console = make_console()
     named = row_names(grid, arguments.report)
     if arguments.watch is None:
         console.print(view(named, arguments.failed))

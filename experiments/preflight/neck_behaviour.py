@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from experiments.configs.build import build_model
-from experiments.errors import UserError, first_line
-from experiments.preflight.neck_contract import Pyramid, device, run_checked
+from experiments.errors import first_line
+from experiments.preflight.neck_contract import BrokenContractError, Pyramid, device, run_checked
 from experiments.spec.run import Run
 from experiments.tasks.task import load_task
 
@@ -71,8 +71,8 @@ def examine(run: Run, pyramid: Pyramid) -> Iterator[Finding]:
 def _tried(subject: str, check: Callable[[], tuple[bool, str]]) -> Finding:
     try:
         return Finding(subject, *check())
-    except UserError as error:
-        return Finding(subject, False, str(error).rpartition("scale ")[2].partition(": ")[2] or str(error))
+    except BrokenContractError as error:
+        return Finding(subject, False, error.fault)
     except Exception as error:
         reason = first_line(error, "no reason given")
         return Finding(subject, False, f"{type(error).__name__}: {reason}")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from experiments.configs.build import build_model
 from experiments.errors import UserError, first_line
 from experiments.spec.run import Run
+from experiments.spec.study import neck_links
 from experiments.tasks.task import LevelReader, load_task
 
 # An image as small as the largest stride allows, not square, so that exchanged sides are seen.
@@ -16,6 +17,22 @@ SIDES_IN_STRIDES = (2, 3)
 LARGEST_STRIDE = 128
 # What mmcv says of its operators that exist for GPUs alone.
 NO_OPERATOR = "implementation for device cpu not found"
+
+
+class BrokenContractError(UserError):
+    """A neck breaks its contract.
+
+    Parameters
+    ----------
+    run : Run
+        The run of the neck.
+    fault : str
+        Level, found, wanted; the neck stands before it in the sentence.
+    """
+
+    def __init__(self, run: Run, fault: str) -> None:
+        super().__init__(f"{neck_in_words(run)}: {fault}")
+        self.fault = fault
 
 
 class NoOperatorError(UserError):
@@ -105,11 +122,10 @@ def run_checked(run: Run, model: nn.Module, readers: Sequence[LevelReader], size
         reason = first_line(error, "no reason given")
         if NO_OPERATOR in str(error):
             raise NoOperatorError(f"{neck_in_words(run)}: {reason}") from error
-        raise UserError(
-            f"{neck_in_words(run)}: fails on an image of {size[0]} × {size[1]}: {type(error).__name__}: {reason}"
-        ) from error
+        failure = f"fails on an image of {size[0]} × {size[1]}: {type(error).__name__}: {reason}"
+        raise BrokenContractError(run, failure) from error
     if fault := _fault_of_form(levels, run) or _fault_of_levels(levels, image, readers, run):
-        raise UserError(f"{neck_in_words(run)}: {fault}")
+        raise BrokenContractError(run, fault)
     return Pyramid(image, features, tuple(levels))
 
 
@@ -121,10 +137,9 @@ def neck_in_words(run: Run) -> str:
     run : Run
         The run.
     """
-    neck = run.setting.neck
-    links = neck if isinstance(neck, list) else [neck]
     named = " + ".join(
-        ", ".join([link["type"], *(f"{key}: {value}" for key, value in link.items() if key != "type")]) for link in links
+        ", ".join([link["type"], *(f"{key}: {value}" for key, value in link.items() if key != "type")])
+        for link in neck_links(run.setting.neck)
     )
     return f"neck {named}, in {run.setting.detector}, {run.setting.backbone}, scale {run.scale.name}"
 

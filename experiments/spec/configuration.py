@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, field_validator
 from experiments.environments import snakemake_python
 from experiments.errors import UserError
 from experiments.paths import CONFIGURATION
-from experiments.spec.yaml_models import NAME_CHARACTER, StrictModel, yaml_kind
+from experiments.spec.yaml_models import NAME_CHARACTER, StrictModel, not_text
 
 # Prints Snakemake's own reading of the entries after ``--config``, a date as text.
 PARSER = "import json, sys; from snakemake.cli import parse_config; print(json.dumps(parse_config(sys.argv[1:]), default=str))"
@@ -58,7 +58,7 @@ class Configuration(StrictModel):
         rows = value if isinstance(value, list) or value is None else [value]
         for row in rows or []:
             if not isinstance(row, str):
-                raise ValueError(f"one is {row}, which YAML takes for {yaml_kind(row)}; put it into quotes: '{row}'")
+                raise ValueError(f"one is {not_text(row)}")
         return rows
 
     @field_validator("seeds", mode="before")

@@ -10,7 +10,7 @@ from typing import Any
 from experiments.errors import UserError
 from experiments.paths import metrics_file, run_folder
 from experiments.spec.scale import Scale
-from experiments.spec.study import Setting
+from experiments.spec.study import Setting, neck_links
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,13 @@ class Run:
     def may_name_weights(self) -> bool:
         """Whether the training may start from pretrained weights: unless its backbone says that it has none."""
         scale, setting = self.scale, self.setting
-        links = setting.neck if isinstance(setting.neck, list) else [setting.neck]
         configs = [scale.config, scale.detectors[setting.detector].config, scale.schedules[setting.schedule].config]
         has_none = scale.backbones[setting.backbone].config.get("init_cfg", "of the base config") is None
-        return not has_none or any(config.get("load_from") for config in configs) or any("init_cfg" in link for link in links)
+        return (
+            not has_none
+            or any(config.get("load_from") for config in configs)
+            or any("init_cfg" in link for link in neck_links(setting.neck))
+        )
 
     @cached_property
     def folder(self) -> Path:

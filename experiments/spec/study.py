@@ -12,7 +12,7 @@ from experiments.errors import UserError
 from experiments.paths import STUDIES
 from experiments.spec.metrics import COMPLEXITY, METRICS
 from experiments.spec.neck_catalog import known_necks, neck_choices, neck_options, neck_types_of_options
-from experiments.spec.yaml_models import NAME_CHARACTER, PrintedText, StrictModel, read_yaml, yaml_kind
+from experiments.spec.yaml_models import NAME_CHARACTER, PrintedText, StrictModel, not_text, read_yaml
 
 # Of a part of a file name.
 LONGEST_NAME = 80
@@ -36,7 +36,7 @@ class Setting(StrictModel):
     @field_validator("neck", mode="before")
     @classmethod
     def _necks_exist(cls, neck: Any) -> dict[str, Any] | list[dict[str, Any]]:
-        links = neck if isinstance(neck, list) else [neck]
+        links = neck_links(neck)
         if not links or not all(isinstance(link, dict) for link in links):
             raise ValueError("expected a neck, {type: ...}, or a list of necks")
         for link in links:
@@ -62,7 +62,18 @@ def neck_types(neck: dict[str, Any] | list[dict[str, Any]]) -> list[str]:
     neck : dict or list of dict
         The neck of a `Setting`.
     """
-    return [link["type"] for link in (neck if isinstance(neck, list) else [neck])]
+    return [link["type"] for link in neck_links(neck)]
+
+
+def neck_links(neck: dict[str, Any] | list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The necks of a chain; a neck alone is a chain of one.
+
+    Parameters
+    ----------
+    neck : dict or list of dict
+        The neck of a `Setting`.
+    """
+    return neck if isinstance(neck, list) else [neck]
 
 
 def _check_neck(neck: dict[str, Any]) -> None:
@@ -130,7 +141,7 @@ class Row(StrictModel):
     def _is_text(cls, name: Any) -> Any:
         for part in name if isinstance(name, list) else [name]:
             if not isinstance(part, str):
-                raise ValueError(f"is {part}, which YAML takes for {yaml_kind(part)}; put it into quotes: '{part}'")
+                raise ValueError(f"is {not_text(part)}")
             if not part.strip():
                 raise ValueError(f"is {part!r}; allowed: text")
         return name
@@ -157,6 +168,11 @@ class Row(StrictModel):
     def label(self) -> str:
         """The name in one string, without the dashes of a table's empty cells."""
         return " ".join([part for part in self.name if part != "–"] or self.name)
+
+    @property
+    def called(self) -> set[str]:
+        """What the row may be called by: its label, or a part of its name."""
+        return {self.label, *self.name}
 
 
 class Table(StrictModel):
@@ -234,7 +250,7 @@ class Table(StrictModel):
         """
         if names is None:
             return self
-        return self.model_copy(update={"rows": [row for row in self.rows if {row.label, *row.name} & set(names)]})
+        return self.model_copy(update={"rows": [row for row in self.rows if row.called & set(names)]})
 
     def refuse_mixed_settings(self, trained: Iterable[tuple[str, float, float | None]]) -> None:
         """Refuse a table whose rows differ in global batch size or learning rate, unless it says so.

@@ -187,6 +187,17 @@ def yaml_kind(value: Any) -> str:
     return kinds.get(type(value), "a number" if isinstance(value, float) else f"a {type(value).__name__}")
 
 
+def not_text(value: object) -> str:
+    """What is wrong with a value that should be text, and the remedy; continues a sentence.
+
+    Parameters
+    ----------
+    value
+        What YAML has made of it.
+    """
+    return f"{value}, which YAML takes for {yaml_kind(value)}; put it into quotes: '{value}'"
+
+
 def _key_that_is_no_text(data: Any, place: str = "") -> tuple[str, Any] | None:
     """The first key that is no text, and the keys that lead to it."""
     if isinstance(data, list):

@@ -56,7 +56,7 @@ class Grid:
     def _check_rows(self, studies: list[Study]) -> None:
         """Refuse names of `rows` that no table has."""
         rows = [row for study in studies for table in study.tables.values() for row in table.rows]
-        known = list(dict.fromkeys(name for row in rows for name in (row.label, *row.name)))
+        known = list(dict.fromkeys(name for row in rows for name in sorted(row.called)))
         for name in self.configuration.rows or []:
             if name not in known:
                 nearest = get_close_matches(name, known, NAMED_ROWS, 0)
