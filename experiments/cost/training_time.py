@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from experiments.cost.recorded_times import RecordedTimes, evaluations_of_schedule, model_key
+from experiments.records.recorded_times import RecordedTimes, evaluations_of_schedule, model_key
 from experiments.paths import COMPLEXITY
 from experiments.records.cost_files import Counts, Measurement, Measurements, read_costs
 from experiments.records.run_status import RunReader, RunStatus
