@@ -81,7 +81,7 @@ def merge(known: dict[str, list[str]], added: dict[str, list[str]]) -> dict[str,
     followed = {
         digest: sorted({new for old in hashes for new in (old, *added.get(old, ()))}) for digest, hashes in known.items()
     }
-    return dict(sorted((followed | added).items()))
+    return {digest: sorted({*followed.get(digest, ()), *added.get(digest, ())}) for digest in sorted(followed | added)}
 
 
 @contextmanager

@@ -58,7 +58,8 @@ def _necks(number: int) -> Iterator[dict[str, Any]]:
     variants = cycle(product(("conv", "mgc"), ("nearest", "carafe", "gacarafe"), ("conv", "cap", "gacap"), ("conv", "pool")))
     for index, (lateral, top_down, bottom_up, extra_level) in zip(range(number), variants, strict=False):
         operations = {"lateral": lateral, "top_down": top_down, "bottom_up": bottom_up, "extra_level": extra_level}
-        yield {"type": "A2FPN", **operations, "context_ratio": round(0.5 + index / 20_000, 6)}
+        # A number as good as 0.5, so that the necks can be built.
+        yield {"type": "A2FPN", **operations, "context_ratio": round(0.5 + index / 1_000_000, 6)}
 
 
 def _table(necks: list[dict[str, Any]]) -> dict[str, Any]:

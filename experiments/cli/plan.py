@@ -4,9 +4,13 @@ import argparse
 import dataclasses
 import heapq
 import json
+import warnings
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from importlib.util import find_spec
+from io import StringIO
 
 from rich import box
 from rich.markup import escape
@@ -14,17 +18,21 @@ from rich.table import Table
 
 from experiments.cli.assumptions import assumptions
 from experiments.cli.console import make_console
-from experiments.cli.status import duration
 from experiments.cost.training_time import SOURCES, Estimate, TrainingTimeEstimator
 from experiments.errors import UserError
+from experiments.records.checked_necks import passed_file
 from experiments.records.progress_file import Progress
+from experiments.records.recorded_times import duration
 from experiments.records.run_status import RunReader, RunStatus
+from experiments.spec.run import Run
 from experiments.workflow.grid import Grid
 
 HOUR = 3600
 TOTAL = "all together"
 # Columns of text below which optional columns are hidden.
 WIDE = 104
+# Unfinished necks of which each is built, to try its options; more would take longer than a plan should.
+MOST_NECKS = 100
 DISPENSABLE = ("rows", "can run", "s per iteration")
 
 
@@ -90,6 +98,7 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
     if arguments.teraflops:
         rate = arguments.teraflops * 1e12 * (1 if grid.scale.resources.gpus else grid.scale.resources.threads)
     statuses = records.statuses(grid.runs.values())
+    unchecked = _options_unchecked(run_status.run for run_status in statuses if run_status.state != "done")
     times = TrainingTimeEstimator(grid, records, rate)
     if arguments.probe:
         from experiments.cost.probe import probe
@@ -100,6 +109,7 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
     notes = [
         *assumptions(times, ((run_status.run, estimates[run_status.run.id]) for run_status in statuses)),
         *_notes(grid, concurrent_runs, estimates),
+        *unchecked,
     ]
     if arguments.json:
         print(json.dumps({"lines": [dataclasses.asdict(line) for line in lines], "notes": notes, "damaged": records.problems}))
@@ -108,6 +118,26 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
     console.print(_table(grid, lines, concurrent_runs, is_narrow=console.width < WIDE))
     for sentence in (*notes, *records.problems):
         console.print(escape(sentence), highlight=False)
+
+
+def _options_unchecked(runs: Iterable[Run]) -> list[str]:
+    """Refuse options that only a neck's constructor refuses; without torch a note, for then none can be built."""
+    distinct = {json.dumps(run.spec["neck"], sort_keys=True): run for run in runs}
+    new = [run for run in distinct.values() if not passed_file(run).exists()] if len(distinct) <= MOST_NECKS else []
+    if len(distinct) > MOST_NECKS or (new and not find_spec("torch")):
+        reason = "torch is not installed here" if new else f"there are {len(distinct):,} necks"
+        return [f"No neck was built to try its options, for {reason}; the check before trainings builds them."]
+    if not new:
+        return []
+    # torch takes seconds, which plans of necks that have passed need not wait; the libraries print what they leave out.
+    with redirect_stdout(StringIO()), warnings.catch_warnings(action="ignore"):
+        from mmdet.utils import register_all_modules
+
+        from experiments.preflight.necks import check_options
+
+        register_all_modules()
+        check_options(new)
+    return []
 
 
 def devices_per_run(grid: Grid) -> int:

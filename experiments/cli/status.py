@@ -14,6 +14,7 @@ from rich.table import Table
 from experiments.cli.console import make_console
 from experiments.errors import UserError
 from experiments.records.progress_file import Progress
+from experiments.records.recorded_times import duration
 from experiments.records.run_status import STATES, RunReader, RunStatus, number
 from experiments.spec.metrics import TASKS, Metric
 from experiments.spec.run import Run
@@ -175,21 +176,3 @@ def _remark(run_status: RunStatus, progress: Progress) -> str:
     job = f", Slurm job {progress.slurm_job}" if progress.slurm_job else ""
     last = "" if state == "running" else f", last seen {progress.updated}"
     return f"on {progress.host}{job}{last}"
-
-
-def duration(seconds: float) -> str:
-    """A duration in words, in two units at most.
-
-    Parameters
-    ----------
-    seconds : float
-        Not negative.
-    """
-    minutes, rest = divmod(round(max(0, seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes else f"{rest} s"

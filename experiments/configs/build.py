@@ -1,15 +1,18 @@
 """A run as an mmengine config and as a model, for everything but its training."""
 
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
 from torch import nn
 
-from experiments.configs.write import config_text
+from experiments.configs.write import config_text, neck_config
 from experiments.errors import build_errors_as_user_errors
 from experiments.spec.run import Run
+from experiments.spec.study import neck_links
 
 
 def load_config(run: Run) -> Config:
@@ -47,6 +50,27 @@ def build_model(run: Run, extra_classes: int = 0) -> nn.Module:
         head.num_classes += extra_classes
     with build_errors_as_user_errors(f"neck {run.setting.neck}, backbone {run.setting.backbone}, scale {run.scale.name}"):
         return MODELS.build(model)
+
+
+def build_neck(run: Run) -> None:
+    """Build a run's neck alone, without memory for its parameters, to see whether it accepts its options.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+
+    Raises
+    ------
+    UserError
+        If the neck refuses its options.
+    """
+    config = neck_config(run)
+    links = [{key: value for key, value in link.items() if key != "_delete_"} for link in neck_links(config)]
+    with build_errors_as_user_errors(f"neck {run.setting.neck}, scale {run.scale.name}"), torch.device("meta"):
+        import_module("necks")  # registers them
+        for link in links:
+            MODELS.build(link)
 
 
 def _roi_head_configs(model: ConfigDict) -> list[ConfigDict]:

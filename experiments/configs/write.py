@@ -122,13 +122,20 @@ def _others(scale: Scale, schedule: Schedule) -> dict[str, Any]:
 def _model(run: Run, task: Task) -> dict[str, Any]:
     scale = run.scale
     backbone = scale.backbones[run.setting.backbone]
-    model = {"backbone": backbone.config, "neck": _neck(run), **scale.detectors[run.setting.detector].config}
+    model = {"backbone": backbone.config, "neck": neck_config(run), **scale.detectors[run.setting.detector].config}
     if backbone.data_preprocessor:
         model["data_preprocessor"] = {**model.get("data_preprocessor", {}), **backbone.data_preprocessor}
     return model if scale.dataset.is_drawn else sized_by_classes(model, run, task.class_heads)
 
 
-def _neck(run: Run) -> dict[str, Any] | list[dict[str, Any]]:
+def neck_config(run: Run) -> dict[str, Any] | list[dict[str, Any]]:
+    """The config of a run's neck, at the widths of its scale; a list for a chain.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    """
     scale, neck = run.scale, run.setting.neck
     widths: dict[str, Any] = {"out_channels": scale.out_channels, "num_outs": scale.num_outs}
     first = {"in_channels": scale.backbones[run.setting.backbone].in_channels, **widths}

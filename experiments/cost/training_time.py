@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from experiments.records.recorded_times import RecordedTimes, evaluations_of_schedule, model_key
 from experiments.paths import COMPLEXITY
 from experiments.records.cost_files import Counts, Measurement, Measurements, read_costs
+from experiments.records.recorded_times import RecordedTimes, evaluations_of_schedule, model_key
 from experiments.records.run_status import RunReader, RunStatus
 from experiments.spec.dataset_identity import read_identity
 from experiments.spec.run import Run

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from tqdm import tqdm
 
+from experiments.configs.build import build_neck
 from experiments.errors import UserError, raise_first_of, report_user_errors
 from experiments.files import write_atomically
 from experiments.preflight.arguments import read_arguments
@@ -43,6 +44,28 @@ def check_necks(runs: Iterable[Run]) -> int:
             faults.append(error)
     raise_first_of(faults)
     return len(unchecked)
+
+
+def check_options(runs: Iterable[Run]) -> None:
+    """Build the necks of runs, to find options that only a neck's constructor refuses.
+
+    Parameters
+    ----------
+    runs : iterable of Run
+        Runs whose necks have not passed `check_necks`.
+
+    Raises
+    ------
+    UserError
+        If a neck refuses its options. The others are built all the same, and every fault is printed.
+    """
+    faults = []
+    for run in runs:
+        try:
+            build_neck(run)
+        except UserError as error:
+            faults.append(error)
+    raise_first_of(faults)
 
 
 def main() -> None:

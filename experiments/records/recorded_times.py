@@ -1,9 +1,10 @@
-"""How long earlier runs took, from their metrics."""
+"""How long earlier runs took, from their metrics, and durations in words."""
 
 import json
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
+from statistics import median
 from typing import Any
 
 from experiments.paths import RUNS
@@ -15,8 +16,9 @@ from experiments.spec.scale import Scale
 
 @dataclass
 class RecordedTime:
-    """Times of earlier runs of one kind: seconds per image and process, and seconds per evaluation."""
+    """Times of earlier runs of one kind: seconds of a whole run, per image and process, and per evaluation."""
 
+    whole: list[float] = field(default_factory=list)
     per_image: list[float] = field(default_factory=list)
     per_evaluation: list[float] = field(default_factory=list)
 
@@ -52,7 +54,20 @@ class RecordedTimes:
         if not self._found or run.id in self._found:
             return self._found.get(run.id)
         model = model_key(run.spec)
-        return self._found.get((model, run.setting.schedule, run.batch_size)) or self._found.get(model)
+        return self._found.get(_schedule_key(run.spec)) or self._found.get(model)
+
+    def seconds_of(self, run: Run) -> float | None:
+        """Seconds that the run itself took, or its setting with another seed, in the middle; None if nothing is known.
+
+        Parameters
+        ----------
+        run : Run
+            A run of the scale.
+        """
+        for key in (run.id, _schedule_key(run.spec)):
+            if key in self._found and self._found[key].whole:
+                return median(self._found[key].whole)
+        return None
 
     @cached_property
     def _found(self) -> dict[Any, RecordedTime]:
@@ -77,13 +92,19 @@ class RecordedTimes:
             if seconds is None:
                 return
             per_iteration, of_evaluations = seconds / iterations, 0.0
-        model, schedule = model_key(spec), spec["schedule"]
-        evaluations = evaluations_of_schedule(self._scale, schedule["epochs"])
-        for key in (metrics.run, (model, schedule["name"], spec["batch_size"]), model):
+        evaluations = evaluations_of_schedule(self._scale, spec["schedule"]["epochs"])
+        for key in (metrics.run, _schedule_key(spec), model_key(spec)):
+            if seconds is not None:
+                found[key].whole.append(seconds)
             found[key].per_image.append(per_iteration / spec["batch_size"])
             if of_evaluations is not None:
                 found[key].per_evaluation.append(of_evaluations / evaluations)
         self._hardware.add(", ".join(sorted(set(provenance.hardware.get("gpus") or []))) or "CPU")
+
+
+def _schedule_key(spec: dict[str, Any]) -> tuple[str, str, int]:
+    """The parts of a run's spec that decide its whole time."""
+    return model_key(spec), spec["schedule"]["name"], spec["batch_size"]
 
 
 def model_key(spec: dict[str, Any]) -> str:
@@ -100,3 +121,21 @@ def model_key(spec: dict[str, Any]) -> str:
 
 def evaluations_of_schedule(scale: Scale, epochs: int) -> int:
     return 1 + (epochs // scale.validation_interval if scale.validation_interval else 0)
+
+
+def duration(seconds: float) -> str:
+    """A duration in words, in two units at most.
+
+    Parameters
+    ----------
+    seconds : float
+        Not negative.
+    """
+    minutes, rest = divmod(round(max(0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes else f"{rest} s"

@@ -17,6 +17,8 @@ from experiments.errors import UserError
 from experiments.paths import CHECKS, COMPLEXITY, DATASETS, FIGURES, REPORTS, STUDIES, metrics_file, run_folder
 from experiments.records.checked_necks import passed_file
 from experiments.records.metrics_file import recorded_sources
+from experiments.records.recorded_times import RecordedTimes, duration
+from experiments.records.run_status import RunReader
 from experiments.records.server_results import answer_file
 from experiments.spec.dataset_identity import read_checked_dataset
 from experiments.spec.fingerprint import are_current, program_fingerprint, task_file
@@ -257,16 +259,22 @@ class Targets:
 
     @_with_cached_signature
     def job_in_words(self, wildcards: Any, input: object, threads: int, resources: Any) -> str:
-        """A training for people: the rows that its run is for, its seed, and what it is given; untracked."""
+        """A training for people: its rows, its seed, how long it took before, and what it is given; untracked."""
         run = self.run(wildcards.run)
+        seconds = self._times.seconds_of(run) if self.state_of(run.id) != "done" else None
+        time = "" if seconds is None else f", about {duration(seconds)}"
         return (
-            f"run {run.id}: {rows_in_words(self._rows[run.id])}, seed {run.seed}\n"
+            f"run {run.id}: {rows_in_words(self._rows[run.id])}, seed {run.seed}{time}\n"
             f"    threads: {threads}\n    resources: {resources_in_words(dict(resources.items()))}"
         )
 
     @cached_property
     def _rows(self) -> dict[str, list[tuple[str, str]]]:
         return self.grid.rows_of_runs(self.grid.tables)
+
+    @cached_property
+    def _times(self) -> RecordedTimes:
+        return RecordedTimes(self.grid.scale, RunReader())
 
     # Datasets and checks.
 

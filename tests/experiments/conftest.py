@@ -19,7 +19,7 @@ def small_grid(tmp_path, monkeypatch):
     shutil.copytree(root / "experiments/scales", tmp_path / "experiments/scales")
     shutil.copytree(TESTS / "scales", tmp_path / "experiments/scales", dirs_exist_ok=True)
     shutil.copytree(TESTS / "studies", tmp_path / "experiments/studies")
-    for package in ("necks", "kernels", "experiments/training", "experiments/configs", "experiments/tasks"):
+    for package in ("necks", "kernels", *(f"experiments/{room}" for room in ("training", "configs", "tasks", "preflight"))):
         (tmp_path / package).symlink_to(root / package)
     configuration = {"studies": ["two_necks"], "scale": "instant", "seeds": [0], "data_root": "/nowhere", "train": "missing"}
     (tmp_path / "experiments/config.yaml").write_text(yaml.safe_dump(configuration))

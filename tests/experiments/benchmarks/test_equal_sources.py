@@ -30,3 +30,4 @@ def test_a_model_that_has_gone_is_named():
 
 def test_what_was_equal_before_follows_later_changes():
     assert merge({"old": ["mid"]}, {"mid": ["new"]}) == {"mid": ["new"], "old": ["mid", "new"]}
+    assert merge({"old": ["one"]}, {"old": ["two"]}) == {"old": ["one", "two"]}

@@ -13,6 +13,7 @@ from experiments.__main__ import read_grid
 from experiments.cli import plan
 from experiments.cli.plan import makespan
 from experiments.errors import UserError
+from experiments.records.checked_necks import record_passed
 from experiments.records.cost_files import Measurement
 from experiments.spec.dataset_identity import CheckedDataset, DatasetIdentity, SplitIdentity, write_checked_dataset
 
@@ -266,10 +267,12 @@ def test_no_number_is_cut_on_a_narrow_screen(small_grid, capsys, monkeypatch, wi
 
 
 @pytest.mark.parametrize("verb", ["plan", "status"])
-def test_neither_verb_needs_torch_or_the_lock_of_snakemake(small_grid, verb):
+def test_neither_verb_needs_torch_or_the_lock_of_snakemake_once_the_necks_have_passed(small_grid, verb):
     locks = Path(".snakemake/locks")
     locks.mkdir(parents=True)
     (locks / "0.input.lock").write_text("held")
+    for run in small_grid().runs.values():
+        record_passed(run, [])
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[1:] = [{verb!r}]; from experiments.__main__ import main;"
         "main(); sys.exit('torch' in sys.modules)"
@@ -277,6 +280,42 @@ def test_neither_verb_needs_torch_or_the_lock_of_snakemake(small_grid, verb):
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=600)
     assert result.returncode == 0, result.stderr
     assert "two_necks_table" in result.stdout
+
+
+WRONG_OPTION = {"type": "A2FPN", "lateral": "mgc", "context_ratio": 0}
+
+
+@pytest.fixture
+def grid_with_a_wrong_option(small_grid):
+    """A grid with a value that only the neck's constructor can refuse."""
+    path = Path("experiments/studies/two_necks.yaml")
+    study = yaml.safe_load(path.read_text())
+    study["tables"]["table2"]["rows"][1]["setting"] = {"neck": WRONG_OPTION}
+    path.write_text(yaml.safe_dump(study))
+    return small_grid()
+
+
+@pytest.mark.torch
+def test_an_option_that_only_the_constructor_refuses_is_refused(grid_with_a_wrong_option, capsys):
+    with pytest.raises(UserError, match=r"^neck .*A2FPN.*: context_ratio \* out_channels is 0; it must be a multiple of 4"):
+        planned(grid_with_a_wrong_option, capsys)
+
+
+def test_without_torch_a_note_says_that_no_neck_was_built(grid_with_a_wrong_option, capsys, monkeypatch):
+    monkeypatch.setattr(plan, "find_spec", lambda name: None)
+    _, notes = planned(grid_with_a_wrong_option, capsys)
+    assert (
+        "No neck was built to try its options, for torch is not installed here; the check before trainings builds them."
+        in notes
+    )
+
+
+def test_more_necks_than_a_plan_has_time_for_are_left_to_the_check_before_trainings(
+    grid_with_a_wrong_option, capsys, monkeypatch
+):
+    monkeypatch.setattr(plan, "MOST_NECKS", 1)
+    _, notes = planned(grid_with_a_wrong_option, capsys)
+    assert "No neck was built to try its options, for there are 2 necks; the check before trainings builds them." in notes
 
 
 @pytest.mark.torch

@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from experiments.cli import status
-from experiments.cli.status import duration
 from experiments.errors import UserError
 from experiments.records import locks
 from experiments.records.locks import is_locked
+from experiments.records.recorded_times import duration
 from experiments.records.run_status import RunReader
 
 HOLD_LOCK = """

@@ -151,6 +151,16 @@ def test_the_message_of_a_training_names_all_its_rows_and_its_seed(targets):
     ]
 
 
+def test_the_message_of_a_training_says_how_long_the_setting_took_with_other_seeds(targets, small_grid, leave):
+    for seed, seconds in ((1, 100), (2, 125), (3, 1000)):
+        run = next(iter(small_grid(seeds=[seed]).runs.values()))
+        made = {"seconds": seconds, "seconds_per_iteration": 1.0, "resumed_from": None, "seed": seed}
+        leave(run, "metrics.json", {"spec": run.spec, "history": [{"iteration": 9, "loss": 1.0}], "provenance": made})
+    runs = list(targets.grid.runs.values())
+    first_lines = [targets.job_in_words(of_run(run), None, 4, {}).splitlines()[0] for run in runs]
+    assert [line.partition(", seed 0")[2] for line in first_lines] == [", about 2 min", ""]
+
+
 def test_the_data_are_looked_for_when_they_are_needed(small_grid):
     grid = small_grid(scale="tiny_coco", data_root="~/nowhere")
     for is_dry_run in (True, False):
