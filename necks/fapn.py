@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from math import gcd
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,8 @@ from necks.layers.levels import append_pooled_levels, top_down, upsample_like
 from necks.layers.modulated_deform_conv import modulated_deform_conv
 from necks.layers.options import check_choice, check_num_outs
 
+# Of a group normalisation, as Detectron2 has it.
+GROUPS = 32
 EXTRA_LEVELS = ("pool", "conv_c5", "conv_p5")
 
 
@@ -41,7 +44,8 @@ class FaPN(BaseModule):
     offset_feat_scale : float
         Factor of the upper map where offsets are predicted, and only there.
     norm_cfg : dict, optional
-        Normalisation after the convolution of the offset features, the highest lateral and the outputs. None in the paper.
+        Normalisation after the convolution of the offset features, the highest lateral and the outputs. None in the paper. GN
+        without `num_groups` has Detectron2's 32, or as many of them as divide the width.
     conv_on_p5 : bool
         Whether the highest output has a 3x3 convolution too.
     extra_levels : {'pool', 'conv_c5', 'conv_p5'}
@@ -86,6 +90,7 @@ class FaPN(BaseModule):
         self.num_outs = num_outs
         self.extra_levels = extra_levels
         self.start_level = start_level
+        norm_cfg = _with_groups(norm_cfg, out_channels)
         lateral_conv = FeatureSelection if use_fsm else partial(nn.Conv2d, kernel_size=1)
         output_conv = partial(ConvModule, out_channels, out_channels, 3, padding=1, norm_cfg=norm_cfg, act_cfg=None)
 
@@ -135,6 +140,12 @@ class FaPN(BaseModule):
         for alignment in self.alignments:
             if isinstance(alignment, FeatureAlignment):
                 constant_init(alignment.sampling_conv, 0)
+
+
+def _with_groups(norm_cfg: dict | None, channels: int) -> dict | None:
+    if norm_cfg is None or norm_cfg["type"] != "GN":
+        return norm_cfg
+    return {"num_groups": gcd(GROUPS, channels), **norm_cfg}
 
 
 def _merge(alignment: nn.Module, upper: Tensor, lateral: Tensor) -> Tensor:

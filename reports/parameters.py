@@ -1,4 +1,4 @@
-"""Parameter counts of the original networks beside those built here, as a Markdown table."""
+"""Parameter counts that the networks are specified to have beside those built here, as a Markdown table."""
 
 import argparse
 from pathlib import Path
@@ -9,21 +9,21 @@ import torch
 import yaml
 from mmengine.registry import MODELS
 
-ORIGINALS = Path("necks/parameters.yaml")
+SPECIFIED = Path("necks/parameters.yaml")
 RESNET50 = {"in_channels": [256, 512, 1024, 2048], "out_channels": 256, "num_outs": 5}
 CLASSES = 1000
 
 
 def table() -> pd.DataFrame:
-    """Every network of ``necks/parameters.yaml``: its name, and the parameters of the original and of what is built here.
+    """Every network of ``necks/parameters.yaml``: its name, its specified parameters, and those of what is built here.
 
-    Columns: network, original, here.
+    Columns: network, specification, here.
     """
-    networks = yaml.safe_load(ORIGINALS.read_text(encoding="utf-8"))
+    networks = yaml.safe_load(SPECIFIED.read_text(encoding="utf-8"))
     rows = [(entry, _count_neck(entry["model"])) for entry in networks["necks"]]
     rows += [(entry, _count_backbone(entry["model"])) for entry in networks["backbones"]]
     return pd.DataFrame(
-        [{"network": entry["name"], "original": entry["parameters"], "here": counted} for entry, counted in rows]
+        [{"network": entry["name"], "specification": entry["parameters"], "here": counted} for entry, counted in rows]
     )
 
 
@@ -44,7 +44,7 @@ def _count(model: dict[str, Any]) -> int:
 def markdown() -> str:
     """The table in Markdown, with groups of three digits."""
     shown = table()
-    for column in ("original", "here"):
+    for column in ("specification", "here"):
         shown[column] = [f"{number:,}" for number in shown[column]]
     return shown.to_markdown(index=False, colalign=("left", "right", "right"))
 

@@ -86,7 +86,7 @@ def make_table(
     stale_rows = set(stale.row)
     return {
         "study": study,
-        "heading": f"Table {key.removeprefix('table')}. {table.title}" if key.startswith("table") else table.title,
+        "heading": table.heading,
         "table": table,
         "scale": scale,
         "machine": machine,

@@ -41,7 +41,7 @@ def main(grid: Grid, arguments: Namespace) -> None:
     elif not folder.is_dir():
         raise UserError(f"{folder} does not exist; `snakemake {scale.dataset_file}` draws the dataset of scale {scale.name}")
     try:
-        masks = any(map(grid.learns_masks, grid.runs.values()))
+        masks = grid.masks_of(grid.runs.values())
         checked = check_dataset(scale.dataset, folder, scale.expected_splits, masks)
     except DatasetError as error:
         if arguments.all:

@@ -13,7 +13,7 @@ from experiments.data.annotations import check_annotations
 from experiments.data.findings import Findings, raise_if_wrong
 from experiments.data.folders import link_folder
 from experiments.data.images import check_images, files_in_both
-from experiments.data.masks import lacks_mask
+from experiments.data.masks import Masks, is_encoded, lacks_mask
 from experiments.errors import UserError
 from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.dataset_identity import CheckedDataset, DatasetIdentity, SplitCheck, SplitIdentity
@@ -23,14 +23,14 @@ IMAGE_ENDINGS = {".jpg", ".jpeg", ".png"}
 
 
 def prepare(
-    dataset: CocoDataset, folder: Path, data_root: Path | None, expected: Mapping[str, ExpectedSplit], masks: bool
+    dataset: CocoDataset, folder: Path, data_root: Path | None, expected: Mapping[str, ExpectedSplit], masks: Masks
 ) -> CheckedDataset:
     """Link a folder to a dataset; check and identify it. See `experiments.data.prepare.prepare_dataset`."""
     link_folder(folder, data_root)
     return identify(dataset, folder, expected, masks)
 
 
-def identify(dataset: Dataset, folder: Path, expected: Mapping[Any, ExpectedSplit], masks: bool) -> CheckedDataset:
+def identify(dataset: Dataset, folder: Path, expected: Mapping[Any, ExpectedSplit], masks: Masks) -> CheckedDataset:
     """Check both splits, first their annotations, then their images, and identify them by the hashes of their annotations.
 
     Parameters
@@ -41,8 +41,8 @@ def identify(dataset: Dataset, folder: Path, expected: Mapping[Any, ExpectedSpli
         Its folder.
     expected : dict
         Expected content of the splits ``train`` and ``val``, if it is known.
-    masks : bool
-        Whether every object needs a mask.
+    masks : {'any', 'polygons'} or None
+        What masks every object needs.
 
     Raises
     ------
@@ -53,7 +53,9 @@ def identify(dataset: Dataset, folder: Path, expected: Mapping[Any, ExpectedSpli
     """
     classes = None if dataset.classes == "annotations" else dataset.classes or list(COCO_CLASSES)
     train = read_split(folder, dataset.train_annotations, dataset.train_images, classes, expected.get("train"), masks)
-    val = read_split(folder, dataset.val_annotations, dataset.val_images, classes or train.classes, expected.get("val"), masks)
+    classes_of_val = classes or train.classes
+    measurable: Masks = "any" if masks else None
+    val = read_split(folder, dataset.val_annotations, dataset.val_images, classes_of_val, expected.get("val"), measurable)
     findings = [train.findings, val.findings]
     raise_if_wrong(findings)
     of_train = check_images(train.sizes, f"checking {dataset.train_images}", train.findings)
@@ -62,7 +64,7 @@ def identify(dataset: Dataset, folder: Path, expected: Mapping[Any, ExpectedSpli
     raise_if_wrong(findings)
     identity = DatasetIdentity(train=train.identity, val=val.identity, classes=None if classes else train.classes)
     checks = {
-        name: SplitCheck(without_mask=split.without_mask, notices=split.findings.notices)
+        name: SplitCheck(without_mask=split.without_mask, encoded_masks=split.encoded_masks, notices=split.findings.notices)
         for name, split in (("train", train), ("val", val))
     }
     return CheckedDataset(identity=identity, checks=checks)
@@ -80,8 +82,8 @@ class Split:
         Names of its categories, in their order.
     sizes : dict
         File of each image to its annotated width and height.
-    without_mask : int
-        Objects without a mask.
+    without_mask, encoded_masks : int
+        Objects without a mask, and with a run-length encoded one.
     findings : Findings
         What was found.
     """
@@ -90,11 +92,12 @@ class Split:
     classes: list[str]
     sizes: dict[Path, tuple[int, int]]
     without_mask: int
+    encoded_masks: int
     findings: Findings
 
 
 def read_split(
-    folder: Path, annotations: str, images: str, classes: Sequence[str] | None, expected: ExpectedSplit | None, masks: bool
+    folder: Path, annotations: str, images: str, classes: Sequence[str] | None, expected: ExpectedSplit | None, masks: Masks
 ) -> Split:
     """Read and check the annotations of a split.
 
@@ -108,8 +111,8 @@ def read_split(
         Names of the classes; None: those of the file.
     expected : ExpectedSplit or None
         Expected content of the split, if it is known.
-    masks : bool
-        Whether every object needs a mask.
+    masks : {'any', 'polygons'} or None
+        What masks every object needs.
 
     Raises
     ------
@@ -123,7 +126,7 @@ def read_split(
     with without_garbage_collection():
         without_mask = check_annotations(content, names if classes is None else classes, findings)
     if not findings.is_right:
-        return Split(SplitIdentity(annotations_sha256=digest, images=0, annotations=0), names, {}, 0, findings)
+        return Split(SplitIdentity(annotations_sha256=digest, images=0, annotations=0), names, {}, 0, 0, findings)
     if masks and without_mask:
         count = len(content["annotations"])
         findings.refuse(
@@ -133,11 +136,20 @@ def read_split(
                 " RLE, for the detectors with masks that are asked for"
             ),
         )
+    encoded = list(filter(is_encoded, content["annotations"]))
+    if masks == "polygons" and encoded:
+        findings.refuse(
+            encoded,
+            lambda a: (
+                f"annotation {a['id']}: segmentation: is RLE, as in {len(encoded)} of {len(content['annotations'])} objects;"
+                " needed: polygons, for the schedules with polygons: true that are asked for"
+            ),
+        )
     identity = SplitIdentity(annotations_sha256=digest, images=len(content["images"]), annotations=len(content["annotations"]))
     if expected:
         _check_complete(path, folder / images, identity, expected)
     sizes = {folder / images / image["file_name"]: (image["width"], image["height"]) for image in content["images"]}
-    return Split(identity, names, sizes, without_mask, findings)
+    return Split(identity, names, sizes, without_mask, len(encoded), findings)
 
 
 def read_json(path: Path) -> tuple[Any, str]:

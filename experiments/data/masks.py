@@ -1,7 +1,7 @@
 """The gate for masks: polygons and run-length encodings (RLE) that loaders can read, at the place of their boxes."""
 
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from experiments.data.findings import FEW, MOST, Findings
 # Objects that are compared with their boxes.
 SAMPLED = 20_000
 POINTS = 3
+# What masks the objects of a training need.
+Masks = Literal["any", "polygons"] | None
 
 
 def check_masks(annotations: list[Entry], images: dict[int, Entry], boxes: np.ndarray, findings: Findings) -> int:
@@ -54,6 +56,17 @@ def lacks_mask(annotation: Entry) -> bool:
         The object.
     """
     return not annotation.get("segmentation") and not annotation.get("iscrowd")
+
+
+def is_encoded(annotation: Entry) -> bool:
+    """Whether the mask of an object that is no crowd is run-length encoded.
+
+    Parameters
+    ----------
+    annotation : dict
+        The object.
+    """
+    return isinstance(annotation.get("segmentation"), dict) and not annotation.get("iscrowd")
 
 
 def _check_polygons(outlined: list[Entry], findings: Findings) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from experiments.data.findings import DatasetError
+from experiments.data.masks import Masks
 from experiments.data.stuff_maps import check_stuff_maps
 from experiments.errors import report_user_errors
 from experiments.files import write_atomically
@@ -23,7 +24,7 @@ def prepare_dataset(
     folder: Path,
     data_root: Path | None,
     expected: Mapping[str, ExpectedSplit] = MappingProxyType({}),
-    masks: bool = False,
+    masks: Masks = None,
 ) -> CheckedDataset:
     """Draw a dataset into a folder, or link the folder to it; then check and identify it.
 
@@ -37,7 +38,7 @@ def prepare_dataset(
         Folder of a dataset that is not drawn.
     expected : dict
         Expected content of the splits ``train`` and ``val``, if it is known.
-    masks : bool
+    masks : {'any', 'polygons'} or None
         Whether every object needs a mask.
 
     Raises
@@ -52,7 +53,7 @@ def prepare_dataset(
     return checked
 
 
-def check_dataset(dataset: Dataset, folder: Path, expected: Mapping[Any, ExpectedSplit], masks: bool) -> CheckedDataset:
+def check_dataset(dataset: Dataset, folder: Path, expected: Mapping[Any, ExpectedSplit], masks: Masks) -> CheckedDataset:
     """Check and identify a dataset where it lies; arguments and errors as for `prepare_dataset`."""
     checked: CheckedDataset = import_module(f"experiments.data.{dataset.kind}").identify(dataset, folder, expected, masks)
     return checked
@@ -67,7 +68,7 @@ def main() -> None:
     task.add_argument("--folder", type=Path, help="where runs look for the dataset")
     task.add_argument("--stuff-maps", action="store_true", help="check the maps of stuff and things under the data root")
     parser.add_argument("--expected", default="{}", help="the scale's expected_splits, JSON")
-    parser.add_argument("--masks", action="store_true", help="every object needs a mask")
+    parser.add_argument("--masks", choices=["any", "polygons"], help="what masks every object needs")
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
     dataset = TypeAdapter(Dataset).validate_json(arguments.dataset)

@@ -10,6 +10,7 @@ from pycocotools import mask as mask_utils
 
 from experiments.data.coco import identify
 from experiments.data.folders import remove_folder
+from experiments.data.masks import Masks
 from experiments.spec.dataset_identity import CheckedDataset
 from experiments.spec.datasets import ExpectedSplit, SyntheticDataset
 
@@ -53,7 +54,7 @@ SHAPES: dict[str, Callable[[], np.ndarray]] = {
 
 
 def prepare(
-    dataset: SyntheticDataset, folder: Path, data_root: Path | None, expected: Mapping[str, ExpectedSplit], masks: bool
+    dataset: SyntheticDataset, folder: Path, data_root: Path | None, expected: Mapping[str, ExpectedSplit], masks: Masks
 ) -> CheckedDataset:
     """Draw a dataset and identify it. See `experiments.data.prepare.prepare_dataset`."""
     remove_folder(folder)

@@ -36,11 +36,20 @@ class DatasetIdentity(BaseModel):
 
 
 class SplitCheck(BaseModel):
-    """What the check of a split has found: objects without a mask, and what a reader should know."""
+    """What the check of a split has found.
+
+    Attributes
+    ----------
+    without_mask, encoded_masks : int
+        Objects without a mask, and with a run-length encoded one; crowds left out.
+    notices : list of str
+        What a reader should know.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     without_mask: int
+    encoded_masks: int = 0
     notices: list[str]
 
 

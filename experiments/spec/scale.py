@@ -81,6 +81,8 @@ class Schedule(StrictModel):
         Range in pixels from which the shorter side of each training image is drawn; None takes the scale's image size.
     long_side : int or None
         Limit in pixels of the longer side where the shorter is drawn; None takes the scale's.
+    polygons : bool
+        Whether masks stay polygons until they are cut out for the mask head; else they are rasterised when they are loaded.
     config : dict
         The schedule's changes to the config, such as the optimiser.
     """
@@ -91,6 +93,7 @@ class Schedule(StrictModel):
     base_batch_size: PositiveInt | None = Field(None, exclude=True)
     short_sides: tuple[PositiveInt, PositiveInt] | None = left_out_of_identity(None)
     long_side: PositiveInt | None = left_out_of_identity(None)
+    polygons: bool = left_out_of_identity(False)
     config: dict[str, Any] = left_out_of_identity({})
 
 

@@ -129,12 +129,18 @@ class Row(StrictModel):
     published : dict
         Number of each column as printed, None where there is none; in the file, a list in the order of the columns. Empty
         where nothing was published.
+    against : str or None
+        Label of the row that this one's gain is over, where it is not the table's `against`.
+    source : str or None
+        Where the published numbers come from, where that is not the study's paper, such as a model zoo.
     """
 
     name: list[PrintedText]
     setting: Setting | None = None
     unavailable: PrintedText | None = Field(None, min_length=1)
     published: dict[str, Any] = {}
+    against: PrintedText | None = None
+    source: PrintedText | None = Field(None, min_length=1)
 
     @field_validator("name", mode="before")
     @classmethod
@@ -180,6 +186,10 @@ class Table(StrictModel):
 
     Attributes
     ----------
+    printed_as : str or None
+        What the paper calls the table, such as ``Table 4``; stands before the title.
+    against : str or None
+        Label of the row that gains are over. None: the first row that can be run, unless rows name their own.
     mixed_settings : bool
         Whether rows may differ in images per step or learning rate, because that is what the table compares.
     columns : dict
@@ -191,6 +201,8 @@ class Table(StrictModel):
     """
 
     title: PrintedText
+    printed_as: PrintedText | None = Field(None, min_length=1)
+    against: PrintedText | None = None
     train_when_alone: bool | None = None
     mixed_settings: bool = False
     row_header: list[PrintedText] = ["Neck"]
@@ -224,6 +236,35 @@ class Table(StrictModel):
             if len(name) != len(self.row_header):
                 raise ValueError(f"row {' '.join(name)!r} has {len(name)} names for the headings {', '.join(self.row_header)}")
         return self
+
+    @model_validator(mode="after")
+    def _baselines_exist(self) -> Self:
+        labels = [row.label for row in self.rows]
+        for own, against in [("", self.against), *((row.label, row.against) for row in self.rows)]:
+            others = [label for label in labels if labels.count(label) == 1 and label != own]
+            if against is not None and against not in others:
+                place = f"row {own!r}: against" if own else "against"
+                raise ValueError(f"{place} is {against!r}; allowed: another row, {', '.join(others)}")
+        return self
+
+    @property
+    def heading(self) -> str:
+        """The title after what the paper calls the table."""
+        return f"{self.printed_as}. {self.title}" if self.printed_as else self.title
+
+    def baseline_of(self, row: int) -> int | None:
+        """Index of the row that a row's gain is over; None where there is none.
+
+        Parameters
+        ----------
+        row : int
+            Index of the row.
+        """
+        against = self.rows[row].against or self.against
+        if against is None and not any(row.against for row in self.rows):
+            against = next((row.label for row in self.rows if row.setting), None)
+        found = [index for index, other in enumerate(self.rows) if other.label == against and index != row]
+        return found[0] if found else None
 
     @property
     def settings(self) -> list[Setting]:

@@ -37,9 +37,10 @@ class ObjectDetection:
         """Objects, and for detectors that learn from them, maps of stuff and things."""
         scale, detector = run.scale, run.scale.detectors[run.setting.detector]
         stuff_maps = {"with_seg": True} if detector.stuff_maps else {}
+        polygons = {"poly2mask": False} if detector.masks and scale.schedules[run.setting.schedule].polygons else {}
         pipeline: list[dict[str, Any]] = [
             {"type": "LoadImageFromFile"},
-            {"type": "LoadAnnotations", "with_bbox": True, "with_mask": detector.masks, **stuff_maps},
+            {"type": "LoadAnnotations", "with_bbox": True, "with_mask": detector.masks, **polygons, **stuff_maps},
             training_resize(run),
             {"type": "RandomFlip", "prob": 0.5},
             {"type": "PackDetInputs"},

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from experiments.errors import UserError
 from experiments.paths import CONFIGURATION, FORMER_SERVER_RESULTS, SERVER_RESULTS, STUDIES, run_folder
@@ -177,6 +177,29 @@ class Grid:
             A run of this grid.
         """
         return self.scale.detectors[run.setting.detector].masks
+
+    def learns_polygons(self, run: Run) -> bool:
+        """Whether a run learns from masks that stay polygons, so that encoded ones would be lost.
+
+        Parameters
+        ----------
+        run : Run
+            A run of this grid.
+        """
+        return self.learns_masks(run) and self.scale.schedules[run.setting.schedule].polygons
+
+    def masks_of(self, runs: Iterable[Run]) -> Literal["any", "polygons"] | None:
+        """What masks the objects need so that all of some runs can learn from them.
+
+        Parameters
+        ----------
+        runs : iterable of Run
+            Runs of this grid.
+        """
+        learners = list(filter(self.learns_masks, runs))
+        if any(map(self.learns_polygons, learners)):
+            return "polygons"
+        return "any" if learners else None
 
     def trains_on_stuff_maps(self, run: Run) -> bool:
         """Whether a run trains on maps of stuff and things that are not drawn.

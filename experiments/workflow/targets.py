@@ -20,7 +20,7 @@ from experiments.records.metrics_file import recorded_sources
 from experiments.records.recorded_times import RecordedTimes, duration
 from experiments.records.run_status import RunReader
 from experiments.records.server_results import answer_file
-from experiments.spec.dataset_identity import read_checked_dataset
+from experiments.spec.dataset_identity import SplitCheck, read_checked_dataset
 from experiments.spec.fingerprint import are_current, program_fingerprint, task_file
 from experiments.spec.metrics import TEST_ACCURACY
 from experiments.spec.run import Run
@@ -172,12 +172,24 @@ class Targets:
             return []
         if state == "stale" or self._was_collected(wildcards.run):
             self._force(str(metrics_file(wildcards.run)))
-        if self.grid.learns_masks(self.run(wildcards.run)) and self._objects_without_mask:
-            raise SystemExit(
-                f"error: {self.dataset_checked}: {self._objects_without_mask} objects have no mask, which run {wildcards.run}"
-                " learns from; add masks and delete this file, or ask for detectors without masks"
-            )
+        self._refuse_masks_of_another_kind(self.run(wildcards.run))
         return [self.dataset_checked]
+
+    def _refuse_masks_of_another_kind(self, run: Run) -> None:
+        """Refuse masks that a run cannot learn from, where the dataset was checked for other runs."""
+        checks = self._checks_of_splits
+        without = sum(check.without_mask for check in checks.values())
+        encoded = checks["train"].encoded_masks if "train" in checks else 0
+        if without and self.grid.learns_masks(run):
+            raise SystemExit(
+                f"error: {self.dataset_checked}: {without} objects have no mask, which run {run.id} learns from; add masks and"
+                " delete this file, or ask for detectors without masks"
+            )
+        if encoded and self.grid.learns_polygons(run):
+            raise SystemExit(
+                f"error: {self.dataset_checked}: {encoded} objects have masks in RLE, and run {run.id} keeps polygons alone;"
+                f" write polygons and delete this file, or let schedule {run.setting.schedule} say polygons: false"
+            )
 
     def _was_collected(self, run: str) -> bool:
         """Whether a table was made that shows a run."""
@@ -188,17 +200,17 @@ class Targets:
         return {path.stem for path in (REPORTS / "data").glob("*.csv")}
 
     @cached_property
-    def _objects_without_mask(self) -> int:
-        """Their number, as far as the dataset has been checked."""
+    def _checks_of_splits(self) -> dict[str, SplitCheck]:
+        """What the check of the dataset has found, as far as it took place."""
         try:
-            checks = read_checked_dataset(Path(self.dataset_checked)).checks or {}
+            return read_checked_dataset(Path(self.dataset_checked)).checks or {}
         except (FileNotFoundError, UserError):
-            return 0  # it is checked again, or trainings say what is wrong with the file
-        return sum(check.without_mask for check in checks.values())
+            return {}  # it is checked again, or trainings say what is wrong with the file
 
     def masks_are_needed(self, _wildcards: object, input: object) -> str:
-        """The option that refuses objects without masks, if a run that is asked for learns from them; untracked."""
-        return "--masks" if any(self.grid.learns_masks(self.grid.runs[run]) for run in self._asked_runs()) else ""
+        """The option that refuses masks from which a run that is asked for cannot learn; untracked."""
+        masks = self.grid.masks_of(self.grid.runs[run] for run in self._asked_runs())
+        return f"--masks {masks}" if masks else ""
 
     @_with_cached_signature
     def stuff_maps(self, wildcards: Any) -> list[str]:

@@ -213,7 +213,7 @@ class CapAdd(nn.Module):
 
 
 class GlobalAttentionCarafe(nn.Module):
-    """GACARAFE, top-down fusion of A²-FPN (arXiv 2105.03186, section 3.3): both maps predict kernels and channel weights.
+    """GACARAFE, top-down fusion of A²-FPN (arXiv 2105.03186, section 3.2): both maps predict kernels and channel weights.
 
     Parameters
     ----------
@@ -231,7 +231,8 @@ class GlobalAttentionCarafe(nn.Module):
     def forward(self, upper: Tensor, level: Tensor) -> Tensor:
         """Fuse (N, C, H/2, W/2) into (N, C, H, W).
 
-        Both maps enter the first convolutions without being stacked, and the upper one is scaled before it is enlarged.
+        Both maps enter the first convolutions without being stacked, and the upper one is scaled before it is enlarged. In the
+        paper's equation 13 the first vector of weights is the lateral map's, here the upper's: a matter of names.
         """
         pooled = _max_pool(level, like=upper)
         of_upper, of_level, bias = _split_first_layers(self.kernels, self.attention)
@@ -248,7 +249,7 @@ class GlobalAttentionCarafe(nn.Module):
 
 
 class GlobalAttentionCap(nn.Module):
-    """GACAP, bottom-up fusion of A²-FPN (arXiv 2105.03186, section 3.4): both maps predict kernels and channel weights.
+    """GACAP, bottom-up fusion of A²-FPN (arXiv 2105.03186, section 3.3): both maps predict kernels and channel weights.
 
     Parameters
     ----------

@@ -127,7 +127,7 @@ class MultiLevelGlobalContext(BaseModule):
 
     Notes
     -----
-    A²-FPN (arXiv 2105.03186), section 3.2.
+    A²-FPN (arXiv 2105.03186), section 3.1.
     """
 
     def __init__(

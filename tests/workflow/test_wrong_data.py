@@ -1,6 +1,7 @@
 """Wrong data end in one sentence before anything is trained; what may be missing changes no number."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -97,6 +98,18 @@ def test_masks_are_needed_by_the_detectors_that_learn_from_them_alone(shelves, p
     assert (checks["train"]["without_mask"], checks["val"]["without_mask"]) == (3, 0)
     later = shelves.snakemake("reports/two_necks_table1.md")
     assert "datasets/shelves.json: 3 objects have no mask, which run" in sentence_of(later)
+
+
+def test_encoded_masks_are_refused_where_a_schedule_keeps_polygons_alone(shelves, photos):
+    shelves.change_yaml("experiments/scales/shelves.yaml", lambda scale: scale.update(schedules={"1x": {"polygons": True}}))
+    sentence = sentence_of(shelves.snakemake("reports/two_necks_table1.md"))
+    assert re.search(r"train.json: annotation 1: segmentation: is RLE, as in (\d+) of \1 objects; needed: polygons", sentence)
+    shelves.change_yaml("experiments/scales/shelves.yaml", lambda scale: scale.pop("schedules"))
+    checked = shelves.snakemake("datasets/shelves.json")
+    assert checked.returncode == 0, checked.stderr
+    shelves.change_yaml("experiments/scales/shelves.yaml", lambda scale: scale.update(schedules={"1x": {"polygons": True}}))
+    sentence = sentence_of(shelves.snakemake("reports/two_necks_table1.md"))
+    assert re.search(r"datasets/shelves.json: \d+ objects have masks in RLE, and run \w+ keeps polygons alone; write", sentence)
 
 
 def without_what_may_be_missing(content):

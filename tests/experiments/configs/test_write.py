@@ -1,5 +1,8 @@
 """Generated configs: readable, buildable by mmengine, trainable at the paper's setting."""
 
+import json
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import example, given
@@ -142,19 +145,55 @@ def test_htc_loads_stuff_maps_and_has_a_class_for_each_of_their_labels(tmp_path)
     assert {6} < set(labels.unique().tolist()) <= {*range(8), 255}
 
 
-@pytest.mark.parametrize(
-    ("name", "scale"),
-    [
-        ("a2fpn_2x_multi_scale", [(1333, 640), (1333, 800)]),
-        ("htc_a2fpn_resnext101_2x_multi_scale", [(1600, 400), (1600, 1400)]),
-    ],
-)
-def test_several_image_sizes_are_those_of_mmdetection_for_the_detector(name, scale, tmp_path):
+@pytest.mark.parametrize("name", ["a2fpn_2x_multi_scale", "htc_a2fpn_resnext101_2x_multi_scale"])
+def test_several_image_sizes_are_mmdetections_and_no_larger_than_the_papers(name, tmp_path):
     config = load(tmp_path, SETTINGS[name], "coco")
-    assert config.train_dataloader.dataset.pipeline[2] == {"type": "RandomResize", "scale": scale, "keep_ratio": True}
+    sizes = [(1333, 640), (1333, 800)]
+    assert config.train_dataloader.dataset.pipeline[2] == {"type": "RandomResize", "scale": sizes, "keep_ratio": True}
     assert config.test_dataloader.dataset.pipeline[1].scale == (1333, 800)
     assert (config.train_cfg.max_epochs, config.param_scheduler[1].milestones) == (24, [16, 22])
     assert config.train_dataloader.batch_size * load_scale("coco").resources.gpus == 8
+
+
+def test_a_schedule_may_limit_the_long_side(tmp_path):
+    coco = load_scale("coco")
+    wide = coco.schedules["2x_multi_scale"].replace(short_sides=(400, 1400), long_side=1600)
+    config = load(tmp_path, SETTINGS["a2fpn_2x_multi_scale"], coco.replace(schedules={"2x_multi_scale": wide}))
+    assert config.train_dataloader.dataset.pipeline[2].scale == [(1600, 400), (1600, 1400)]
+
+
+@pytest.mark.parametrize(
+    ("study", "name", "are_polygons"),
+    [("a2fpn", "fpn", False), ("a3fpn", "fpn_mmdet", True), ("fapn", "fapn_r101", True), ("fapn", "faster_fapn_r50", None)],
+)
+def test_masks_are_polygons_where_the_recipe_keeps_them(study, name, are_polygons, tmp_path):
+    config = load(tmp_path, load_study(study).settings[name], "coco")
+    loading = config.train_dataloader.dataset.pipeline[1]
+    assert loading.with_mask == (are_polygons is not None)
+    assert loading.get("poly2mask", True) is not bool(are_polygons)
+
+
+def test_polygons_are_cut_out_for_the_mask_head_as_rasterised_masks_are_but_at_edges(tmp_path):
+    demo = load_scale("demo")
+    prepare_dataset(demo.dataset.replace(train_count=4, val_count=1), tmp_path / "demo", None)
+    path = tmp_path / "demo/annotations/train.json"
+    content = json.loads(path.read_text())
+    for annotation in content["annotations"]:
+        x, y, width, height = annotation["bbox"]
+        annotation["segmentation"] = [[x, y, x + width, y, x + width, y + height]]
+    path.write_text(json.dumps(content))
+    cut = []
+    for polygons in (False, True):
+        scale = demo.replace(schedules={"1x": demo.schedules["1x"].replace(polygons=polygons)})
+        dataset = load(tmp_path, SETTINGS["fpn"], scale).train_dataloader.dataset
+        dataset.update(data_root=str(tmp_path / "demo"))
+        dataset.pipeline[3].prob = 0.0
+        sample = DATASETS.build(dataset)[0]["data_samples"]
+        masks, boxes = sample.gt_instances.masks, sample.gt_instances.bboxes.tensor.numpy()
+        assert ("Polygon" in type(masks).__name__) == polygons
+        cut.append(masks.crop_and_resize(boxes, (28, 28), np.arange(len(boxes)), "cpu").to_ndarray())
+    rasterised, polygons = cut
+    assert 0 < (rasterised != polygons).mean() < 0.1
 
 
 def test_weights_of_another_origin_get_the_images_that_they_expect(tmp_path):
