@@ -275,6 +275,7 @@ rule train:
         "config=runs/{wildcards.run}/config.py; python -m experiments.configs.write {params.run} $config"
         f" && exec env {launcher(scale)} -m experiments.training.train --dataset {targets.dataset_checked}"
         f" --loggers {' '.join(scale.loggers)}"
+        f" --{'' if scale.keep_predictions else 'no-'}keep-predictions"
         " --threads {threads} --log-file {log}"
         " $config {output}"
 

@@ -17,6 +17,7 @@ LAYERS = [
     ["experiments.training", "experiments.workflow"],
     ["experiments.configs", "experiments.records", "experiments.data"],
     ["experiments.tasks"],
+    ["experiments.bootstrap"],
     ["experiments.spec"],
     ["experiments.environments", "experiments.errors", "experiments.files", "experiments.machine", "experiments.paths"],
     ["necks"],

@@ -72,6 +72,10 @@ class RunMetrics(BaseModel):
         Everything that decides the result, as plain data.
     metrics : dict
         Name of each metric to its value; None where the dataset has no object of a size.
+    classes : dict
+        Class to metric to value; None where the class has no object.
+    files : dict
+        Name of each file that the run has left beside this one to its SHA-256.
     history : list of dict
         The course of the losses: iteration, and the mean of each loss since the point before.
     parameters : int or None
@@ -87,6 +91,8 @@ class RunMetrics(BaseModel):
     run: str
     spec: dict[str, Any] = {}
     metrics: dict[str, Number | None]
+    classes: dict[str, dict[str, Number | None]] = {}
+    files: dict[str, str] = {}
     history: list[dict[str, Number]] = []
     parameters: int | None = None
     dataset: DatasetIdentity | None = None

@@ -16,8 +16,8 @@ from experiments.spec.neck_catalog import BACKBONES, NECKS, own_models, parse, r
 
 # Folders whose modules decide results. Other modules (spec, files, errors) act only through the run's id and config.
 DECIDING = ("necks", "kernels", "experiments/training", "experiments/configs", "experiments/tasks")
-# How models are counted and timed decides no result of a training.
-NOT_DECIDING = Path("experiments/tasks/costs")
+# How models are counted and timed, and what is computed of predictions beside the metrics, decides no result of a training.
+NOT_DECIDING = (Path("experiments/tasks/costs"), Path("experiments/tasks/breakdowns"))
 TASK_FILES = Path("experiments/tasks")
 PROGRAMS = (
     Path("experiments/configs/write.py"),
@@ -193,7 +193,7 @@ def _imported_files(path: Path, folders: tuple[str, ...]) -> list[Path]:
     candidates = [file for module in own for file in (module.with_suffix(".py"), module / "__init__.py")]
     inside = [file for file in candidates if any(file.is_relative_to(folder) for folder in folders)]
     if folders == DECIDING:
-        inside = [file for file in inside if not file.is_relative_to(NOT_DECIDING)]
+        inside = [file for file in inside if not any(file.is_relative_to(folder) for folder in NOT_DECIDING)]
     # The packages' own __init__ import every neck; a run depends on its neck alone.
     return [file for file in inside if file.is_file() and file not in (NECKS / "__init__.py", BACKBONES / "__init__.py")]
 

@@ -160,6 +160,8 @@ class Scale(StrictModel):
         Precision, memory layout and the like.
     loggers : list of str
         Loggers that receive losses and metrics of each training beside its own folder; they do not change its result.
+    keep_predictions : bool
+        Whether the predictions on the test images stay in each run's folder; they do not change its result.
     test_set : TestSet or None
         Test images for submissions to an evaluation server.
     complexity_image : (int, int)
@@ -185,6 +187,7 @@ class Scale(StrictModel):
     config: dict[str, Any] = {}
     training: Training = Training()
     loggers: list[Literal["tensorboard", "mlflow", "wandb"]] = []
+    keep_predictions: bool = True
     complexity_image: tuple[PositiveInt, PositiveInt]
     resources: Resources = Resources()
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from torch import Tensor, nn
 
-    from experiments.tasks.task import LevelReader, Task
+    from experiments.tasks.task import Breakdown, LevelReader, Task
 
 # Kind -> its name in mmdetection's result files and logs.
 FILE_SUFFIXES = {"box": "bbox", "mask": "segm"}
@@ -82,6 +82,18 @@ class ObjectDetection:
             detections = folder / f"detections.{FILE_SUFFIXES[kind]}.json"
             metrics |= average_precision(annotations, detections, kind, sizes) if detections.exists() else {}
         return metrics
+
+    def breakdown(self, config: "Config", folder: Path) -> "Breakdown":
+        """Detections, COCO's average precisions on resamples of the images, and those of each class."""
+        from experiments.tasks.breakdowns.detection import break_down
+        from experiments.tasks.task import Breakdown
+
+        annotations, sizes = Path(config.test_evaluator.ann_file), tuple(config.run_spec["object_sizes"])
+        files = {kind: folder / f"detections.{FILE_SUFFIXES[kind]}.json" for kind in self.kinds}
+        found = {kind: path for kind, path in files.items() if path.exists()}
+        if not found:
+            return Breakdown()
+        return break_down(annotations, found, sizes)
 
     def return_float32(self, model: "nn.Module") -> None:
         """Pool RoIs and return predictions in float32: mmcv's RoIAlign and NMS have no bfloat16."""

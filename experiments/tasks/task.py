@@ -1,7 +1,7 @@
 """What every task provides, and how it is found by its name."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from experiments.spec.run import Run
 
 if TYPE_CHECKING:
+    import numpy as np
     from mmengine.config import Config
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
 
@@ -30,6 +32,26 @@ class LevelReader:
     name: str
     strides: list[int]
     reads_all: bool
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """What stands behind the metrics of a run. A task leaves out what it does not have.
+
+    Attributes
+    ----------
+    predictions : Path or None
+        File of the predictions on the test images, JSON, to be kept with the run.
+    replicates : dict
+        Metric to its values on every resample of the test images, the first on the images themselves; see
+        `experiments.bootstrap.resamples`.
+    classes : dict
+        Class to metric to value; None where the class has no object.
+    """
+
+    predictions: Path | None = None
+    replicates: "Mapping[str, NDArray[np.float64]]" = field(default_factory=dict)
+    classes: Mapping[str, dict[str, float | None]] = field(default_factory=dict)
 
 
 class Task(Protocol):
@@ -103,6 +125,17 @@ class Task(Protocol):
             The run's config.
         logged : dict
             What the test has logged.
+        folder : Path
+            The folder of `keep_predictions`.
+        """
+
+    def breakdown(self, config: "Config", folder: Path) -> Breakdown:
+        """What stands behind the metrics: predictions, resamples, classes.
+
+        Parameters
+        ----------
+        config : Config
+            The run's config.
         folder : Path
             The folder of `keep_predictions`.
         """

@@ -21,6 +21,7 @@ from mmengine.runner import Runner
 from experiments.errors import UserError, build_errors_as_user_errors, report_user_errors
 from experiments.paths import PRETRAINED
 from experiments.records import provenance
+from experiments.records.details import leave_details
 from experiments.records.metrics_file import Provenance, RunMetrics, write_metrics
 from experiments.records.progress_file import Progress
 from experiments.records.run_state import raise_if_failed_for_good, record_exit, run_lock, write_progress
@@ -28,7 +29,7 @@ from experiments.spec.dataset_identity import DatasetIdentity, read_identity
 from experiments.spec.fingerprint import fingerprints
 from experiments.spec.run import scaled_learning_rate
 from experiments.spec.study import neck_types
-from experiments.tasks.task import load_task
+from experiments.tasks.task import Breakdown, load_task
 from experiments.training.checkpoints import (
     newest_checkpoint,
     origin_of,
@@ -45,7 +46,9 @@ from experiments.training.signals import InterruptionError, answer_signals, inte
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def train(config_file: Path, dataset: DatasetIdentity, threads: int, loggers: Sequence[str] = ()) -> RunMetrics:
+def train(
+    config_file: Path, dataset: DatasetIdentity, threads: int, loggers: Sequence[str] = (), keep_predictions: bool = True
+) -> RunMetrics:
     """Train the run of a config file from its newest checkpoint, and test it.
 
     Parameters
@@ -58,6 +61,8 @@ def train(config_file: Path, dataset: DatasetIdentity, threads: int, loggers: Se
         CPU threads of all processes of this machine together.
     loggers : sequence of str
         Names of additional loggers, see `experiments.training.loggers`.
+    keep_predictions : bool
+        Whether the predictions on the test images stay in the run's folder.
 
     Returns
     -------
@@ -86,7 +91,12 @@ def train(config_file: Path, dataset: DatasetIdentity, threads: int, loggers: Se
     barrier()
     checkpoint = newest_checkpoint(checkpoints)
     config.resume, config.load_from = checkpoint is not None, checkpoint and str(checkpoint)
-    runner, metrics = _train_and_test(config, ProgressHook(sys.__stderr__ or sys.stderr, config_file.parent), loggers)
+    progress = ProgressHook(sys.__stderr__ or sys.stderr, config_file.parent)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        runner, metrics = _train_and_test(config, progress, loggers, folder)
+        breakdown = load_task(config.task).breakdown(config, folder) if is_main_process() else Breakdown()
+        files = leave_details(config_file.parent, breakdown, metrics, keep_predictions) if is_main_process() else {}
     last = newest_checkpoint(checkpoints)
     if is_main_process() and last and last.name != CHECKPOINT:
         (checkpoints / CHECKPOINT).unlink(missing_ok=True)
@@ -94,6 +104,8 @@ def train(config_file: Path, dataset: DatasetIdentity, threads: int, loggers: Se
         run=config.run_id,
         spec=config.run_spec.to_dict(),
         metrics=metrics,
+        classes=dict(breakdown.classes),
+        files=files,
         history=runner.message_hub.get_info("history"),
         parameters=sum(parameter.numel() for parameter in runner.model.parameters()),
         dataset=dataset,
@@ -115,17 +127,18 @@ def train(config_file: Path, dataset: DatasetIdentity, threads: int, loggers: Se
     )
 
 
-def _train_and_test(config: Config, progress: ProgressHook, loggers: Sequence[str]) -> tuple[Runner, dict[str, float | None]]:
+def _train_and_test(
+    config: Config, progress: ProgressHook, loggers: Sequence[str], folder: Path
+) -> tuple[Runner, dict[str, float | None]]:
     """The runner after training and test, and the metrics; no metrics in the ranks beside the first."""
     task = load_task(config.task)
-    with TemporaryDirectory() as folder:
-        task.keep_predictions(config, Path(folder))
-        runner = _build(config)
-        runner.register_hook(progress)
-        runner.train()
-        keep_mlflow_run(loggers)
-        logged = runner.test()
-        return runner, task.measure(config, logged, Path(folder)) if is_main_process() else {}
+    task.keep_predictions(config, folder)
+    runner = _build(config)
+    runner.register_hook(progress)
+    runner.train()
+    keep_mlflow_run(loggers)
+    logged = runner.test()
+    return runner, task.measure(config, logged, folder) if is_main_process() else {}
 
 
 def _effective_setting(config: Config) -> dict[str, float]:
@@ -150,22 +163,23 @@ def _build(config: Config) -> Runner:
         return Runner.from_cfg(config)
 
 
-def _train_or_stop(config: Path, dataset: DatasetIdentity, threads: int, loggers: Sequence[str]) -> RunMetrics:
+def _train_or_stop(arguments: argparse.Namespace) -> RunMetrics:
     try:
         with without_code():
-            return train(config, dataset, threads, loggers)
+            dataset = read_identity(arguments.dataset)
+            return train(arguments.config, dataset, arguments.threads, arguments.loggers, arguments.keep_predictions)
     except Exception:
         raise_if_told_to_stop()
         raise
 
 
-def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[str]) -> RunMetrics:
+def _train_alone(arguments: argparse.Namespace) -> RunMetrics:
     """Train while holding the run's lock, and record how the training ended; of several ranks one reports it."""
-    folder = config.parent
+    folder = arguments.config.parent
     raise_if_failed_for_good(folder)
     with run_lock(folder):
         try:
-            return _train_or_stop(config, read_identity(dataset), threads, loggers)
+            return _train_or_stop(arguments)
         except InterruptionError as interruption:
             if not is_main_process():
                 sys.exit(os.EX_TEMPFAIL)  # rank 0 may still be writing the checkpoint
@@ -183,7 +197,7 @@ def _train_alone(config: Path, dataset: Path, threads: int, loggers: Sequence[st
                 reason += "; make room, the checkpoints before are kept and the same command goes on from them"
             if not record_exit(folder, "failed", reason):
                 sys.exit(1)
-            raise UserError(f"{config}: {reason}") from error
+            raise UserError(f"{arguments.config}: {reason}") from error
 
 
 def main() -> None:
@@ -196,6 +210,7 @@ def main() -> None:
     parser.add_argument("--dataset", required=True, type=Path, help="identity of the dataset, JSON")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--loggers", nargs="*", default=[], help="of the scale")
+    parser.add_argument("--keep-predictions", action=argparse.BooleanOptionalAction, default=True, help="of the scale")
     parser.add_argument("--log-file", required=True, type=Path, help="receives everything that the libraries print")
     parser.add_argument("config", type=Path)
     parser.add_argument("output", type=Path)
@@ -211,7 +226,7 @@ def _train_and_write(arguments: argparse.Namespace) -> None:
     arguments.log_file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with arguments.log_file.open("a", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
-            result = _train_alone(arguments.config, arguments.dataset, arguments.threads, arguments.loggers)
+            result = _train_alone(arguments)
     except InterruptionError as interruption:
         print(interruption, file=sys.stderr)
         sys.exit(os.EX_TEMPFAIL)

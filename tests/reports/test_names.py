@@ -178,7 +178,7 @@ def test_a_markdown_table_has_the_same_cells(tmp_path, names, title):
 def test_an_html_table_has_the_same_cells_and_no_tag_of_a_name(tmp_path, names, title):
     page = Cells(rendered(tmp_path, study_of(names, title, notes=[title]), "html"))
     assert [shown(cell) for cell in page.cells] == [shown(name) for name in names]
-    assert shown(page.heading) == shown(f"Table 1. {title}")
+    assert shown(page.heading) == shown(title)
     assert not page.tags & {"script", "i"}
 
 

@@ -1,5 +1,7 @@
 """The real Snakemake on temporary projects: what is planned, made, resumed and extended."""
 
+import gzip
+import hashlib
 import json
 import os
 import re
@@ -9,6 +11,7 @@ import subprocess
 import time
 
 import mmdet
+import numpy as np
 import pytest
 
 
@@ -86,6 +89,23 @@ def test_the_slurm_profile_plans_gpus_and_resources(project):
     assert re.search(r"resources:.*mem_mb=64000.*runtime=2880.*gpu=4", text), text
 
 
+def assert_details_are_of_the_run(path):
+    """Predictions and resamples lie beside the metrics, which name them and agree with them."""
+    record = json.loads(path.read_text())
+    assert set(record["files"]) == {"predictions.json.gz", "bootstrap.npz"}
+    for name, digest in record["files"].items():
+        assert hashlib.sha256((path.parent / name).read_bytes()).hexdigest() == digest
+    replicates = np.load(path.with_name("bootstrap.npz"))
+    assert set(replicates) == set(record["metrics"])
+    for name, value in record["metrics"].items():
+        assert replicates[name].shape == (1001,)
+        assert np.isnan(replicates[name][0]) if value is None else replicates[name][0] == pytest.approx(value, abs=1e-9)
+    of_classes = [metrics["box_AP"] for metrics in record["classes"].values() if metrics["box_AP"] is not None]
+    assert np.mean(of_classes) == pytest.approx(record["metrics"]["box_AP"], abs=1e-9)
+    with gzip.open(path.with_name("predictions.json.gz")) as file:
+        assert {"image_id", "category_id", "bbox", "score", "segmentation"} <= set(json.load(file)[0])
+
+
 def test_all_reports_are_made_and_each_run_is_trained_once(project):
     first = project.snakemake("reports/two_necks_table1.md")
     assert first.returncode == 0, first.stderr
@@ -103,6 +123,7 @@ def test_all_reports_are_made_and_each_run_is_trained_once(project):
     assert fpn.stat().st_mtime_ns == written
     assert json.loads(fpn.with_name("progress.json").read_text())["state"] == "done"
 
+    assert_details_are_of_the_run(fpn)
     report = (project / "reports/two_necks_table2.md").read_text()
     assert re.search(r"^\| MGC \| .*\d+\.\d.* \(\*\*12\.0\*\*\) \| .*\d+\.\d", report, re.MULTILINE), report
     for name in ("table1", "table2"):
