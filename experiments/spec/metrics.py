@@ -73,7 +73,7 @@ AVERAGE_PRECISIONS = ("AP", "AP50", "AP75", "APS", "APM", "APL")
 
 def _average_precisions(kind: str) -> tuple[Metric, ...]:
     labels = {"AP": f"{kind} AP (%)"}
-    return tuple(Metric(f"{kind}_{name}", "run", is_tested=True, label=labels.get(name)) for name in AVERAGE_PRECISIONS)
+    return tuple(Metric(f"{kind}_{name}", "run", is_tested=name == "AP", label=labels.get(name)) for name in AVERAGE_PRECISIONS)
 
 
 BOX, MASK = _average_precisions("box"), _average_precisions("mask")

@@ -1,0 +1,237 @@
+"""Which gains are more than chance: intervals of the gains of a table's rows over seeds, and over images.
+
+Three noises are never mixed in one number: other seeds (their standard deviation, pooled over the rows of the table), other
+images (paired bootstrap, `experiments.bootstrap`), and the rounding of printed numbers. Seeds are not bootstrapped: with two
+to five of them percentile intervals hold the truth far less often than they say. Rows are independent samples, also where they
+share seeds: different necks use the random numbers in different ways.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan, nan, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+LEVEL = 0.95
+# Dunnett's distribution takes seconds for more rows, and Bonferroni's intervals are then hardly wider.
+MOST_DUNNETT = 30
+# Dunnett's distribution is integrated at random points; the same ones give the same intervals.
+INTEGRATION_SEED = 0
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Where a gain may lie.
+
+    Attributes
+    ----------
+    low, high : float
+        Ends; NaN where nothing is known of the noise.
+    """
+
+    low: float = nan
+    high: float = nan
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the noise is known."""
+        return not isnan(self.low)
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the gain is told apart from none."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A standard deviation over seeds.
+
+    Attributes
+    ----------
+    deviation : float
+        NaN where nothing is known of it.
+    freedom : int
+        Degrees of freedom; 0 where nothing is known of it.
+    """
+
+    deviation: float = nan
+    freedom: int = 0
+
+
+def pooled_noise(samples: Sequence[Values]) -> Noise:
+    """The standard deviation over seeds that the rows of a table share.
+
+    Parameters
+    ----------
+    samples : sequence of array
+        The values of each row, one for each seed.
+    """
+    freedom = sum(max(0, len(sample) - 1) for sample in samples)
+    if not freedom:
+        return Noise()
+    squares = sum(float(((sample - sample.mean()) ** 2).sum()) for sample in samples if len(sample))
+    return Noise(sqrt(squares / freedom), freedom)
+
+
+def gain_of(sample: Values, baseline: Values) -> float:
+    """Mean of a row minus mean of its baseline.
+
+    Parameters
+    ----------
+    sample, baseline : array
+        One value for each seed.
+    """
+    return float(sample.mean() - baseline.mean())
+
+
+def simultaneous_intervals(samples: Sequence[Values], baseline: Values, level: float = LEVEL) -> list[Interval]:
+    """Dunnett's intervals of the gains of several rows over one baseline, with the standard deviation pooled over all of them.
+
+    Parameters
+    ----------
+    samples : sequence of array
+        The values of each row, one for each seed; at least one.
+    baseline : array
+        Those of the baseline.
+    level : float
+        Chance that all intervals together hold the true gains.
+    """
+    noise = pooled_noise([*samples, baseline])
+    if not samples or not noise.freedom:
+        return [Interval() for _ in samples]
+    if len(samples) == 1 or len(samples) > MOST_DUNNETT:
+        return [t_interval(sample, baseline, noise, 1 - (1 - level) / len(samples)) for sample in samples]
+    found = stats.dunnett(*samples, control=baseline, rng=np.random.default_rng(INTEGRATION_SEED)).confidence_interval(level)
+    return [Interval(float(low), float(high)) for low, high in zip(found.low, found.high, strict=True)]
+
+
+def t_interval(sample: Values, baseline: Values, noise: Noise, level: float = LEVEL) -> Interval:
+    """Student's interval of one gain.
+
+    Parameters
+    ----------
+    sample, baseline : array
+        One value for each seed.
+    noise : Noise
+        The standard deviation of both.
+    level : float
+        Chance that the interval holds the true gain.
+    """
+    if not noise.freedom:
+        return Interval()
+    gain = gain_of(sample, baseline)
+    width = stats.t.isf((1 - level) / 2, noise.freedom) * _error(sample, baseline, noise)
+    return Interval(gain - width, gain + width)
+
+
+def intervals_of_pairs(pairs: Sequence[tuple[Values, Values]], noise: Noise, level: float = LEVEL) -> list[Interval]:
+    """Intervals of the gains of named pairs, each at the level at which Holm's procedure tests it.
+
+    Parameters
+    ----------
+    pairs : sequence of (array, array)
+        Row and baseline, one value for each seed.
+    noise : Noise
+        Pooled over the rows of the table.
+    level : float
+        Chance that no pair without a true gain is told apart.
+    """
+    if not noise.freedom:
+        return [Interval() for _ in pairs]
+    strength = [abs(gain_of(*pair)) / _error(*pair, noise) if noise.deviation else np.inf for pair in pairs]
+    intervals: dict[int, Interval] = {}
+    left = len(pairs)
+    for index in np.argsort(-np.array(strength), kind="stable"):
+        sample, baseline = pairs[index]
+        intervals[index] = t_interval(sample, baseline, noise, 1 - (1 - level) / left)
+        # From the first pair on that is not told apart, no further one is tested.
+        left -= intervals[index].excludes_zero and left > 1
+    return [intervals[index] for index in range(len(pairs))]
+
+
+def _error(sample: Values, baseline: Values, noise: Noise) -> float:
+    return noise.deviation * sqrt(1 / len(sample) + 1 / len(baseline))
+
+
+def image_intervals(differences: Sequence[Values], level: float = LEVEL) -> list[Interval]:
+    """Simultaneous intervals over images: how far the gains of these checkpoints would move on other images (max-t).
+
+    The interval is centred at the measured gain, for replicates of an average precision are biased upwards; its width is the
+    spread of the replicates.
+
+    Parameters
+    ----------
+    differences : sequence of array
+        For each row, (B + 1,): its metric minus the baseline's on each resample, means over their seeds; the first on the
+        images themselves.
+    level : float
+        Chance that all intervals together hold the true gains.
+    """
+    if not differences:
+        return []
+    gains, drawn = np.array([line[0] for line in differences]), np.array([line[1:] for line in differences])
+    errors = np.nanstd(drawn, axis=1, ddof=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        deviations = np.abs(drawn - np.nanmean(drawn, axis=1, keepdims=True)) / errors[:, None]
+    largest = np.nanmax(np.nan_to_num(deviations), axis=0)
+    widths = np.quantile(largest, level) * errors
+    return [Interval(float(gain - width), float(gain + width)) for gain, width in zip(gains, widths, strict=True)]
+
+
+def interval_for_other_images(
+    sample: Values, baseline: Values, noise: Noise, difference: Values, level: float = LEVEL
+) -> Interval:
+    """Where the gain lies for other seeds and other images, both; degrees of freedom by Satterthwaite.
+
+    Parameters
+    ----------
+    sample, baseline : array
+        One value for each seed.
+    noise : Noise
+        Pooled over the rows of the table.
+    difference : array
+        (B + 1,), as for `image_intervals`.
+    level : float
+        Chance that the interval holds the true gain.
+    """
+    if not noise.freedom:
+        return Interval()
+    of_seeds, of_images = _error(sample, baseline, noise) ** 2, float(np.nanvar(difference[1:], ddof=1))
+    both = of_seeds + of_images
+    freedom = both**2 / (of_seeds**2 / noise.freedom) if of_seeds else np.inf
+    gain, width = gain_of(sample, baseline), stats.t.isf((1 - level) / 2, freedom) * sqrt(both)
+    return Interval(gain - width, gain + width)
+
+
+def not_told_apart_from_the_best(samples: Sequence[Values], lower_is_better: bool = False, level: float = LEVEL) -> list[bool]:
+    """Whether each row may be as good as the best of its column: pooled t against the best, Bonferroni over the others.
+
+    Parameters
+    ----------
+    samples : sequence of array
+        The values of each row, one for each seed; rows without values are never among the best.
+    lower_is_better : bool
+        Whether the smallest mean leads.
+    level : float
+        Chance that no row as good as the best is told apart from it.
+
+    Returns
+    -------
+    list of bool
+        All false where no row has two seeds: nothing can then be said.
+    """
+    noise = pooled_noise(samples)
+    measured = [index for index, sample in enumerate(samples) if len(sample)]
+    if not noise.freedom or len(measured) < 2:
+        return [False] * len(samples)
+    sign = -1 if lower_is_better else 1
+    best = max(measured, key=lambda index: sign * samples[index].mean())
+    each = 1 - (1 - level) / (len(measured) - 1)
+    return [
+        index == best or (index in measured and not t_interval(sample, samples[best], noise, each).excludes_zero)
+        for index, sample in enumerate(samples)
+    ]
