@@ -345,7 +345,7 @@ rule speed:
 rule collect:
     input:
         targets.study_file,
-        "reports/collect.py",
+        expand("reports/{source}.py", source=["collect", "gains", "significance", "verdicts"]),
         metrics=targets.metrics_of_table,
         dataset=targets.dataset_of_table,
         counts=targets.counts_of_table,
@@ -355,6 +355,7 @@ rule collect:
         results="reports/data/{report}.csv",
         history="reports/data/{report}_history.csv",
         runs="reports/data/{report}_runs.csv",
+        gains="reports/data/{report}_gains.csv",
     log:
         "logs/collect/{report}.log",
     conda:
@@ -370,17 +371,18 @@ rule collect:
         "python -m reports.collect --study {params.study} --table {params.table} {params.rows} --scale {params.scale}"
         " --seeds {params.seeds} --dataset {input.dataset} --counts {input.counts} --speeds {input.speeds}"
         " --results {output.results} --history {output.history}"
-        " --runs {output.runs}"
+        " --runs {output.runs} --gains {output.gains}"
         f"{LOGGED}"
 
 
 rule tables:
     input:
         targets.study_file,
-        "reports/tables.py",
+        expand("reports/{source}.py", source=["tables", "cells"]),
         expand("reports/templates/{template}.j2", template=["table.md", "table.tex", "table.html", "sentences"]),
         results="reports/data/{report}.csv",
         runs="reports/data/{report}_runs.csv",
+        gains="reports/data/{report}_gains.csv",
         speeds=targets.speeds_of_table,
     output:
         multiext("reports/{report}", ".md", ".tex", ".csv"),
@@ -396,7 +398,7 @@ rule tables:
         scale=scale.name,
     shell:
         "python -m reports.tables --study {params.study} --table {params.table} {params.rows} --scale {params.scale} --speeds {input.speeds}"
-        " --results {input.results} --runs {input.runs} reports/{wildcards.report}"
+        " --results {input.results} --runs {input.runs} --gains {input.gains} reports/{wildcards.report}"
         f"{LOGGED}"
 
 

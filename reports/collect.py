@@ -19,6 +19,7 @@ from experiments.spec.metrics import COMPLEXITY
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Row, Table, load_study
+from reports.gains import gains
 from reports.tidy_files import write_tidy
 
 
@@ -180,10 +181,12 @@ def main() -> None:
     parser.add_argument("--results", required=True, type=Path)
     parser.add_argument("--history", required=True, type=Path)
     parser.add_argument("--runs", required=True, type=Path)
+    parser.add_argument("--gains", required=True, type=Path)
     arguments = parser.parse_args()
     table = load_study(arguments.study).tables[arguments.table].only_rows(arguments.rows)
     costs, dataset = _read_costs(arguments.counts, arguments.speeds), _read_dataset(arguments.dataset)
     collected = collect(table, arguments.scale, arguments.seeds, costs, dataset)
+    write_tidy(arguments.gains, gains(table, load_scale(arguments.scale), collected.results))
     write_tidy(arguments.results, collected.results)
     write_tidy(arguments.history, collected.history)
     write_tidy(arguments.runs, collected.runs)

@@ -6,6 +6,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from reports.cells import GainCell
 from reports.escaping import escape_markdown, escape_tex, escape_tex_heading, needs_unicode_engine, one_line
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -41,6 +42,7 @@ def render(context: dict[str, Any], extension: str) -> str:
         "one_line": one_line,
         "zip": lambda columns: zip(*columns, strict=True),
     }
+    environment.tests["gain"] = lambda cell: isinstance(cell, GainCell)
     text = environment.get_template(f"table.{extension}.j2").render(context, escape=ESCAPES[extension])
     return UNICODE_ENGINE + text if extension == "tex" and needs_unicode_engine(text) else text
 
@@ -50,7 +52,7 @@ def _wide(context: dict[str, Any]) -> pd.DataFrame:
     lines, cells = [], context["values"].to_dict("index")
     for index, row in enumerate(context["table"].rows):
         line = dict(zip(context["table"].row_header, row.name, strict=True))
-        for metric in context["columns"]:
+        for metric in context["metrics"]:
             if (metric, index) in cells:
                 values = cells[metric, index]
                 line |= {metric: values["mean"], f"{metric}_std": values["std"], f"{metric}_runs": values["count"]}

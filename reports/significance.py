@@ -8,6 +8,7 @@ share seeds: different necks use the random numbers in different ways.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import isnan, nan, sqrt
 
 import numpy as np
@@ -105,8 +106,19 @@ def simultaneous_intervals(samples: Sequence[Values], baseline: Values, level: f
         return [Interval() for _ in samples]
     if len(samples) == 1 or len(samples) > MOST_DUNNETT:
         return [t_interval(sample, baseline, noise, 1 - (1 - level) / len(samples)) for sample in samples]
-    found = stats.dunnett(*samples, control=baseline, rng=np.random.default_rng(INTEGRATION_SEED)).confidence_interval(level)
-    return [Interval(float(low), float(high)) for low, high in zip(found.low, found.high, strict=True)]
+    reach = _dunnetts_reach(tuple(map(len, samples)), len(baseline), level)
+    gains = [(gain_of(sample, baseline), reach * _error(sample, baseline, noise)) for sample in samples]
+    return [Interval(gain - width, gain + width) for gain, width in gains]
+
+
+@cache
+def _dunnetts_reach(seeds: tuple[int, ...], seeds_of_baseline: int, level: float) -> float:
+    """How many standard errors Dunnett's intervals reach; it depends on the numbers of seeds alone, and takes a moment."""
+    first, *others = (np.arange(count, dtype=float) for count in seeds)
+    baseline = np.arange(seeds_of_baseline, dtype=float)
+    result = stats.dunnett(first, *others, control=baseline, rng=np.random.default_rng(INTEGRATION_SEED))
+    width = float(result.confidence_interval(level).high[0]) - gain_of(first, baseline)
+    return width / _error(first, baseline, pooled_noise([first, *others, baseline]))
 
 
 def t_interval(sample: Values, baseline: Values, noise: Noise, level: float = LEVEL) -> Interval:

@@ -16,38 +16,13 @@ from experiments.records.cost_files import Speeds, read_costs
 from experiments.spec.metrics import METRICS
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import Study, Table, load_study
+from reports.cells import Cell, GainCell, gain_cells, value_cells
+from reports.gains import no_gains
 from reports.kept import keep_copies
 from reports.render import FORMATS, render
 from reports.tidy_files import read_tidy
 
 STALE = "†"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One metric of one row.
-
-    Attributes
-    ----------
-    measured, deviation : str or None
-        Mean over the seeds, and their standard deviation where several ran.
-    published : str or None
-        Published number as printed.
-    difference : str or None
-        Measured minus published, where both come from the paper's setting.
-    missing : str
-        Text in place of a value that was not measured.
-    best, published_best : bool
-        Whether the value leads its column.
-    """
-
-    measured: str | None
-    deviation: str | None
-    published: str | None
-    difference: str | None
-    missing: str
-    best: bool
-    published_best: bool
 
 
 def make_table(
@@ -58,6 +33,7 @@ def make_table(
     provenance: pd.DataFrame,
     machine: Speeds | None = None,
     all_rows: int | None = None,
+    gains: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """The context of the templates.
 
@@ -75,11 +51,14 @@ def make_table(
         The speeds with the machine that they were measured on.
     all_rows : int, optional
         Number of rows that the study's table has, where `study` holds some of them.
+    gains : DataFrame, optional
+        From `reports.gains`.
     """
     table = study.tables[key]
-    columns = _columns(table)
-    values = _values(results, columns)
-    cells = {metric: _cells(values, metric, table, scale) for metric in columns}
+    gains = no_gains() if gains is None else gains
+    measured = _measured(results, _metrics(table))
+    values = _values(measured, _metrics(table))
+    columns = _columns(table, measured, values, scale, gains)
     trained = results.dropna(subset=["seed"])
     missing = trained[trained.measured.isna() & trained.date.isna()]
     stale = provenance[provenance.stale.astype(bool)]
@@ -90,10 +69,11 @@ def make_table(
         "table": table,
         "scale": scale,
         "machine": machine,
-        "headings": [*table.row_header, *columns.values()],
+        "headings": [*table.row_header, *table.marks, *(column.heading for column in columns)],
         "columns": columns,
+        "metrics": list(_metrics(table)),
         "rows": [
-            (_marked(row.name, index in stale_rows), [cells[metric][index] for metric in columns])
+            (_marked(row.name, index in stale_rows), table.marks_of(row), [column.cells[index] for column in columns])
             for index, row in enumerate(table.rows)
         ],
         "published": any(number is not None for row in table.rows for number in row.published.values()),
@@ -104,7 +84,10 @@ def make_table(
         "runs": _runs(trained),
         "stale": sorted(set(zip(stale.name, stale.seed.astype(int), strict=True))),
         "provenance": _provenance(provenance),
-        "missing": sorted(set(zip(missing.name, missing.seed.astype(int), strict=True))),
+        "missing": _seeds_by_name(missing),
+        "gains": gains,
+        "baselines": _baselines(gains),
+        "claims": _claims(table, gains),
         "dates": _span(trained.date.dropna()),
         "versions": sorted(trained.versions.dropna().unique()),
         "today": date.today().isoformat(),
@@ -152,7 +135,68 @@ def _reasons(table: Table) -> dict[str, list[str]]:
     return reasons
 
 
-def _columns(table: Table) -> dict[str, str]:
+@dataclass(frozen=True)
+class Column:
+    """A column of a printed table.
+
+    Attributes
+    ----------
+    heading : str
+        Its heading.
+    cells : list of Cell or of GainCell
+        A cell for each row.
+    """
+
+    heading: str
+    cells: list[Cell] | list[GainCell]
+
+
+def _columns(table: Table, measured: pd.DataFrame, values: pd.DataFrame, scale: Scale, gains: pd.DataFrame) -> list[Column]:
+    """The columns of values, and after each tested metric that of its gains."""
+    columns = []
+    for metric, heading in _metrics(table).items():
+        known = measured[measured.metric == metric].dropna(subset=["measured"])
+        samples = {row: of_row.to_numpy(float) for row, of_row in known.groupby("row").measured}
+        columns.append(Column(heading, value_cells(values, samples, metric, table, scale, gains)))
+        if gains.gain[gains.metric == metric].notna().any():
+            columns.append(Column(f"Δ {heading}", gain_cells(metric, table, gains)))
+    return columns
+
+
+def _baselines(gains: pd.DataFrame) -> dict[str, list[str]]:
+    """Baseline to the rows whose gains are over it."""
+    by_baseline = gains.dropna(subset=["gain"]).groupby("against", sort=False)
+    return {str(baseline): list(dict.fromkeys(compared.name)) for baseline, compared in by_baseline}
+
+
+def _claims(table: Table, gains: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
+    """Heading of each tested metric to what has become of its published gains, and of which rows."""
+    judged = gains.dropna(subset=["claim"])
+    return {
+        heading: {str(claim): list(of_claim.name) for claim, of_claim in judged[judged.metric == metric].groupby("claim")}
+        for metric, heading in table.columns.items()
+        if (judged.metric == metric).any()
+    }
+
+
+def _seeds_by_name(missing: pd.DataFrame) -> list[tuple[str, str]]:
+    """Rows of which runs are missing, and the seeds of these, such as ``0–3, 7``."""
+    by_name = missing.drop_duplicates(["name", "seed"]).groupby("name")
+    return [(str(name), _in_short(sorted(runs.seed.astype(int)))) for name, runs in by_name]
+
+
+def _in_short(seeds: list[int]) -> str:
+    spans: list[list[int]] = []
+    for seed in seeds:
+        if spans and seed == spans[-1][-1] + 1:
+            spans[-1].append(seed)
+        else:
+            spans.append([seed])
+    return ", ".join(f"{span[0]}–{span[-1]}" if len(span) > 2 else ", ".join(map(str, span)) for span in spans)
+
+
+def _metrics(table: Table) -> dict[str, str]:
+    """Metrics and headings, with those that a report shows beside others."""
     columns: dict[str, str] = {}
     for metric, heading in table.columns.items():
         columns[metric] = heading
@@ -161,11 +205,16 @@ def _columns(table: Table) -> dict[str, str]:
     return columns
 
 
-def _values(results: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
-    """Mean, deviation, count and published number of each (metric, row), in the unit of the heading."""
+def _measured(results: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
+    """The results of the columns, in the units of their headings."""
     frame = results[results.metric.isin([*columns, "fps"])].copy()
     unit = frame.metric.map({name: metric.unit for name, metric in METRICS.items()})
     frame["measured"] = frame.measured.astype(float) / unit
+    return frame
+
+
+def _values(frame: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
+    """Mean, deviation, count and published number of each (metric, row)."""
     grouped = frame.groupby(["metric", "row"], sort=False)
     values = grouped.agg(
         mean=("measured", "mean"),
@@ -181,63 +230,6 @@ def _values(results: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
         ratio = ratio.assign(std=math.nan, count=fps["count"], finished=0)
         values = pd.concat([values, pd.concat({"fps_ratio": ratio}, names=["metric"])])
     return values
-
-
-def _cells(values: pd.DataFrame, metric: str, table: Table, scale: Scale) -> list[Cell]:
-    rows = range(len(table.rows))
-    numbers = (
-        values.loc[metric].reindex(rows)
-        if metric in values.index
-        else pd.DataFrame(index=rows, columns=["mean", "std", "count", "published", "finished"], dtype=float)
-    )
-    known, decimals = METRICS[metric], _decimals(table, metric)
-    is_accuracy = known.origin == "run"
-    compared = scale.paper_setting and known.origin in ("run", "server")
-    measured_format = f".{known.significant}g" if known.significant else f".{decimals}f"
-    means = numbers["mean"].astype(float)
-    means = means if known.significant else means.round(decimals)
-    published = numbers["published"].astype(float)
-    lead = "min" if known.lower_is_better else "max"
-    runnable = bool(table.settings)
-    leader, published_leader = getattr(means, lead)(), getattr(published, lead)()
-
-    def text(value: float, style: str) -> str | None:
-        return None if pd.isna(value) else f"{value:{style}}"
-
-    def missing(row: int) -> str:
-        if table.rows[row].unavailable:
-            return "not available"
-        return "not measured" if not is_accuracy else "–" if numbers["finished"][row] else "not run"
-
-    return [
-        Cell(
-            measured=text(means[row], measured_format),
-            deviation=text(numbers["std"][row], measured_format),
-            published=_printed(table.rows[row].published.get(metric), published[row], decimals),
-            difference=text(means[row] - published[row], f"+.{decimals}f") if compared else None,
-            missing=missing(row),
-            best=means[row] == leader,
-            # If no row can run, published numbers may come from different datasets: mark no best.
-            published_best=runnable and published[row] == published_leader,
-        )
-        for row in rows
-    ]
-
-
-def _printed(number: float | None, value: float, decimals: int) -> str | None:
-    """A published number as it stands in the study; a derived one is rounded."""
-    if number is not None:
-        return getattr(number, "text", str(number))
-    return None if pd.isna(value) else f"{value:.{decimals}f}"
-
-
-def _decimals(table: Table, metric: str) -> int:
-    """Decimals of the metric, or else those of the published column, at least one."""
-    decimals = METRICS[metric].decimals
-    if decimals is not None:
-        return decimals
-    printed = [_printed(row.published.get(metric), float("nan"), 1) for row in table.rows]
-    return max([1, *(len(text.partition(".")[2]) for text in printed if text)])
 
 
 def _runs(trained: pd.DataFrame) -> list[tuple[str, str]]:
@@ -261,6 +253,7 @@ def main() -> None:
     parser.add_argument("--speeds", type=Path, nargs="*", default=[], help="output of experiments.cost.speed")
     parser.add_argument("--results", required=True, type=Path)
     parser.add_argument("--runs", required=True, type=Path)
+    parser.add_argument("--gains", required=True, type=Path)
     parser.add_argument("output", type=Path, help="without extension")
     arguments = parser.parse_args()
     speed = read_costs(arguments.speeds[0], Speeds) if arguments.speeds else None
@@ -268,7 +261,8 @@ def main() -> None:
     study = whole.only_rows(arguments.rows)
     all_rows = len(whole.tables[arguments.table].rows)
     results, provenance = read_tidy(arguments.results), read_tidy(arguments.runs)
-    context = make_table(study, arguments.table, scale, results, provenance, speed, all_rows)
+    gains = read_tidy(arguments.gains)
+    context = make_table(study, arguments.table, scale, results, provenance, speed, all_rows, gains)
     files = [arguments.output.with_name(f"{arguments.output.name}.{extension}") for extension in FORMATS]
     for file in files:
         write_text_atomically(file, render(context, file.suffix[1:]))

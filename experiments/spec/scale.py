@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from experiments.errors import UserError
 from experiments.paths import DATASETS, SCALES
@@ -160,6 +160,8 @@ class Scale(StrictModel):
         Precision, memory layout and the like.
     loggers : list of str
         Loggers that receive losses and metrics of each training beside its own folder; they do not change its result.
+    assumed_seed_sd : float or None
+        Standard deviation of average precisions over seeds that is assumed where no row of a table has two.
     keep_predictions : bool
         Whether the predictions on the test images stay in each run's folder; they do not change its result.
     test_set : TestSet or None
@@ -187,6 +189,7 @@ class Scale(StrictModel):
     config: dict[str, Any] = {}
     training: Training = Training()
     loggers: list[Literal["tensorboard", "mlflow", "wandb"]] = []
+    assumed_seed_sd: PositiveFloat | None = None
     keep_predictions: bool = True
     complexity_image: tuple[PositiveInt, PositiveInt]
     resources: Resources = Resources()

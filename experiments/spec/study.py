@@ -196,6 +196,8 @@ class Table(StrictModel):
         Metric to printed heading, in order.
     row_header : list of str
         Headings of the columns that name the rows.
+    marks : dict
+        Heading to options of a neck: a column with a mark in each row whose neck has these options.
     train_when_alone : bool
         Whether asking for this table alone trains what is missing. By default a table about cost is made from what exists.
     """
@@ -203,6 +205,7 @@ class Table(StrictModel):
     title: PrintedText
     printed_as: PrintedText | None = Field(None, min_length=1)
     against: PrintedText | None = None
+    marks: dict[PrintedText, dict[str, Any]] = {}
     train_when_alone: bool | None = None
     mixed_settings: bool = False
     row_header: list[PrintedText] = ["Neck"]
@@ -219,7 +222,7 @@ class Table(StrictModel):
 
     @model_validator(mode="after")
     def _rows_fit(self) -> Self:
-        headings = [*self.row_header, *self.columns]
+        headings = [*self.row_header, *self.marks, *self.columns]
         if twice := next((heading for heading in self.row_header if headings.count(heading) > 1), None):
             raise ValueError(f"row_header names {twice!r}, which another heading or column is called; allowed: each once")
         names: set[tuple[str, ...]] = set()
@@ -251,6 +254,17 @@ class Table(StrictModel):
     def heading(self) -> str:
         """The title after what the paper calls the table."""
         return f"{self.printed_as}. {self.title}" if self.printed_as else self.title
+
+    def marks_of(self, row: Row) -> list[bool]:
+        """Whether a row's neck has the options of each of `marks`.
+
+        Parameters
+        ----------
+        row : Row
+            A row of the table.
+        """
+        links = neck_links(row.setting.neck) if row.setting else []
+        return [any(options.items() <= link.items() for link in links) for options in self.marks.values()]
 
     def baseline_of(self, row: int) -> int | None:
         """Index of the row that a row's gain is over; None where there is none.

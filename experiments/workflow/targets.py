@@ -360,7 +360,7 @@ class Targets:
         """Regular expression of names below ``reports/`` that belong to no table."""
         names = "|".join(map(re.escape, self.grid.tables))
         figures = "|".join((*FIGURE_NAMES, "flops", "latency"))
-        known = rf"(?:{names})|data/(?:{names})(?:_history|_runs)?|figures/(?:{names})_(?:{figures})"
+        known = rf"(?:{names})|data/(?:{names})(?:_history|_runs|_gains)?|figures/(?:{names})_(?:{figures})"
         return rf"(?!(?:{known})\.)[^.]+"
 
     def no_such_report(self, wildcards: Any) -> str:

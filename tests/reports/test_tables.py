@@ -2,23 +2,28 @@
 
 import io
 import json
+import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.bootstrap.resamples import write_replicates
 from experiments.records.cost_files import Speeds
 from experiments.spec.metrics import METRICS, Metric
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Study, load_study
 from reports.collect import collect
+from reports.gains import gains
 from reports.render import FORMATS, render
 from reports.tables import make_table
 
 
-def table(study, key="table2", scale="demo", seeds=(0,), costs=(), machine=None):
+def table(study, key="table2", scale="demo", seeds=(0,), costs=(), machine=None, with_gains=False):
     keys = [setting.key for setting in study.tables[key].settings]
     collected = collect(study.tables[key], scale, list(seeds), dict(zip(keys, costs, strict=False)))
-    return make_table(study, key, load_scale_of(scale), collected.results, collected.runs, machine)
+    of_rows = gains(study.tables[key], load_scale_of(scale), collected.results) if with_gains else None
+    return make_table(study, key, load_scale_of(scale), collected.results, collected.runs, machine, gains=of_rows)
 
 
 def load_scale_of(name):
@@ -38,16 +43,20 @@ def test_a_row_shows_measured_and_published_with_bold_for_the_best(finished, stu
     finished("fpn", 20.04)
     finished("a2fpn", 25.0)
     text = render(table(study), "md")
-    assert line(text, "| FPN").startswith("| FPN | 20.0 (37.1) | 20.0 (34.1) | 19.0 (55.4) |")
-    assert line(text, "| MC+GE+GP").startswith("| MC+GE+GP | **25.0** (**40.0**) | **25.0** (**36.2**) | **24.0** (58.4) |")
+    # Of one seed nothing is the best.
+    assert line(text, "| FPN").startswith("| FPN |  |  |  | 20.0 (37.1) | 20.0 (34.1) | 19.0 (55.4) |")
+    assert line(text, "| MC+GE+GP").startswith("| MC+GE+GP | ✓ | ✓ | ✓ | 25.0 (**40.0**) | 25.0 (**36.2**) | 24.0 (58.4) |")
+    assert "One seed ranks nothing." in text
 
 
 def test_what_has_not_run_says_so_and_is_listed(finished, study):
     finished("fpn", 20.0)
     text = render(table(study), "md")
-    assert line(text, "| PAFPN").startswith("| PAFPN | not run (37.6) |")
-    assert "**Missing runs:** GE (seed 0), GE+GP (seed 0)" in text
-    assert "FPN (seed 0), " not in text.split("Missing runs")[1].replace("PAFPN (seed 0), ", "")
+    assert line(text, "| PAFPN").startswith("| PAFPN |  |  |  | not run (37.6) |")
+    assert "**Missing runs:** GE: seed 0; GE+GP: seed 0; GP: seed 0; MC: seed 0" in text
+    assert " FPN: seed 0" not in text
+    several = render(table(study, seeds=(0, 1, 2, 5)), "md")
+    assert "FPN: seeds 1, 2, 5; GE: seeds 0–2, 5;" in several
 
 
 @pytest.mark.parametrize(("scale", "compared"), [("demo", ""), ("coco", ", +0.4")])
@@ -59,9 +68,7 @@ def test_test_dev_is_told_apart_from_what_is_measured_here(finished, study, scal
     text = render(make_table(study, "table1", load_scale_of(scale), results, collected.runs), "md")
     assert "| val AP | val AP^bb | test-dev AP | test-dev AP50 |" in text
     row = line(text, r"| Mask R-CNN\* | R-50-FPN")
-    assert row.startswith(
-        rf"| Mask R-CNN\* | R-50-FPN | 1x | **20.0** | **20.0** | **34.9** (34.5{compared}) | not measured (56.3) |"
-    )
+    assert row.startswith(rf"| Mask R-CNN\* | R-50-FPN | 1x | 20.0 | 20.0 | 34.9 (34.5{compared}) | not measured (56.3) |")
     quoted = line(text, "| PANet, ms [26] | X-101-PAFPN")
     assert quoted.startswith("| PANet, ms [26] | X-101-PAFPN | – | not available | not available | not available (42.0) |")
     assert "[26] X-101-PAFPN (quoted from the paper's reference [26])" in text
@@ -87,8 +94,72 @@ def test_several_seeds_give_mean_and_standard_deviation(finished, study):
     for seed, value in enumerate((20.0, 22.0, 24.0)):
         finished("fpn", value, seed)
     text = render(table(study, seeds=(0, 1, 2)), "md")
-    assert line(text, "| FPN").startswith("| FPN | **22.0** ± 2.0 (37.1)")
+    assert line(text, "| FPN").startswith("| FPN |  |  |  | 22.0 ± 2.0 (37.1)")
     assert "**Seeds** 0, 1, 2" in text
+
+
+def leave_seeds(finished, scale, **values):
+    for setting, of_setting in values.items():
+        for seed, value in enumerate(of_setting):
+            finished(setting, value, seed, scale)
+
+
+def test_gains_over_the_papers_baseline_have_intervals_and_published_gains(finished, study):
+    leave_seeds(finished, "demo", pafpn=(20.0, 20.4, 20.2), gacarafe=(24.0, 24.5, 24.1), mgc=(20.1, 20.6, 20.4))
+    text = render(table(study, seeds=(0, 1, 2), with_gains=True), "md")
+    assert line(text, "| Neck |").startswith("| Neck | MC | GE | GP | AP^bb | Δ AP^bb | AP | Δ AP | AP50 |")
+    assert line(text, "| GE |").startswith("| GE |  | ✓ |  | **24.2** ± 0.26 (39.4) | **+4.0** [+3.4, +4.6] (+1.8) |")
+    assert line(text, "| MC |").startswith("| MC | ✓ |  |  | 20.4 ± 0.25 (38.6) | +0.2 [−0.4, +0.7] (+1.0) |")
+    assert "| PAFPN |  |  |  | 20.2 ± 0.20 (37.6) | – |" in text
+    assert "Δ is the gain over PAFPN, with a 95 % interval over seeds in brackets" in text
+    assert "**Published gains in AP^bb:** 1 confirmed (GE); 1 not shown (MC)." in text
+
+
+def test_one_seed_compares_checkpoints_and_marks_nothing(finished, study):
+    for number, (setting, value) in enumerate((("pafpn", 20.0), ("gacarafe", 24.0))):
+        run = finished(setting, value)
+        drawn = np.random.default_rng(number).normal(value, 0.5, 1000)
+        write_replicates(run.folder / "bootstrap.npz", {"box_AP": np.concatenate([[value], drawn])})
+    text = render(table(study, with_gains=True), "md")
+    assert re.search(r"^\| GE \|  \| ✓ \|  \| 24\.0 \(39\.4\) \| \+4\.0 ⟦\+2\.\d, \+5\.\d⟧ \(\+1\.8\) \|", text, re.MULTILINE)
+    assert "It compares two checkpoints on images like these, not two necks" in text
+    assert "confirmed" not in text
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ((39.2, 39.4, 39.5), "39.4 ± 0.15 (39.4 ≈)"),
+        ((40.4, 40.6, 40.5), "40.5 ± 0.10 (39.4 ▲, +1.1)"),
+        ((38.4, 38.6, 38.5), "38.5 ± 0.10 (39.4 ▼, −0.9)"),
+        ((36.0, 43.0, 39.0), "39.3 ± 3.5 (39.4 ?, −0.1)"),
+        ((39.5,), "39.5 (39.4 [≈])"),
+    ],
+)
+def test_published_numbers_have_a_verdict_in_the_papers_setting(finished, study, values, shown):
+    leave_seeds(finished, "coco", pafpn=[37.6 + 0.1 * n for n in range(len(values))], gacarafe=values)
+    text = render(table(study, scale="coco", seeds=range(len(values)), with_gains=True), "md")
+    assert f"| {shown} |" in line(text, "| GE |").replace("**", "")
+
+
+def test_tables_of_pairs_say_over_what_each_gain_is(finished, study):
+    leave_seeds(finished, "demo", a2fpn=(25.0, 25.2), a2fpn_no_gcn=(24.0, 24.1), gacarafe=(22.0, 22.3), carafe=(22.1, 22.2))
+    text = render(table(study, "table3", seeds=(0, 1), with_gains=True), "md")
+    assert "Δ is the gain over A²-FPN w/o GCN (A²-FPN), w/ CARAFE (w/ GACARAFE), with a 95 % interval" in text
+    assert "Holm" in text
+    assert "| **+1.1** [+0.6, +1.5] (+0.4) |" in line(text, "| A²-FPN | – |")
+
+
+@pytest.mark.parametrize("extension", ["tex", "html"])
+def test_gains_stand_in_every_format(finished, study, extension):
+    leave_seeds(finished, "demo", pafpn=(20.0, 20.4), gacarafe=(24.0, 24.5), mgc=(15.1, 15.6))
+    text = render(table(study, seeds=(0, 1), with_gains=True), extension)
+    expected = {
+        "tex": (r"\textbf{+4.1}\,{\scriptsize [+2.", r"\textbf{$-$4.8}\,{\scriptsize [$-$", r"& \checkmark &", "Δ"),
+        "html": ('<td class="gain"><b>+4.1</b><small>+2.', '<td class="loss"><b>−4.8</b>', 'aria-label="on"', "+1.8 confirmed"),
+    }
+    for part in expected[extension]:
+        assert part in text, part
 
 
 def test_difference_to_the_paper_stands_only_at_the_papers_scale(finished, study):
@@ -161,8 +232,8 @@ def test_a_row_that_cannot_run_shows_its_published_number_and_why(finished, stud
         text = render(table(other, "table1"), extension)
         assert reason in text
     text = render(table(other, "table1"), "md")
-    assert line(text, "| PAFPN").startswith("| PAFPN | not available (37.6) |")
-    assert "PAFPN (seed 0)" not in text.split("Missing runs")[1].split("##")[0]
+    assert line(text, "| PAFPN").startswith("| PAFPN |  |  |  | not available (37.6) |")
+    assert "PAFPN: seed 0" not in text.split("Missing runs")[1].split("##")[0]
 
 
 def test_a_table_of_which_nothing_can_run_shows_what_was_published(study):
@@ -186,7 +257,7 @@ def test_the_comparison_of_necks_has_no_number_and_no_published_column(finished)
     text = render(table(NECKS, "necks", costs=costs), "md")
     assert text.startswith("# Every neck in Mask R-CNN R-50, trained alike")
     assert "published" not in text.split("##")[0]
-    assert line(text, "| FPN |").startswith("| FPN | **20.0** | **20.0** | **40.00** | **300.00** | **1.000** | **1.00** |")
+    assert line(text, "| FPN |").startswith("| FPN | 20.0 | 20.0 | **40.00** | **300.00** | **1.000** | **1.00** |")
     assert line(text, "| PAFPN |").endswith("| 0.500 | **1.00** |")
 
 
@@ -253,6 +324,6 @@ def test_a_new_metric_is_a_line_of_the_table_of_metrics_and_a_column_of_a_study(
         content["metrics"]["sharpness"] = value
         path.write_text(json.dumps(content))
     text = render(table(changed), "md")
-    assert line(text, "| Neck | AP | Blur |")
-    assert "**7.25**" in line(text, "| FPN |")
+    assert line(text, "| Neck | MC | GE | GP | AP | Blur |")
+    assert "7.25" in line(text, "| FPN |")
     assert "| 8.00" in line(text, "| PAFPN |")

@@ -1,0 +1,179 @@
+"""Results of a table -> the gain of each row over its baseline, with intervals and verdicts; a line per row and metric."""
+
+from collections.abc import Mapping, Sequence
+from math import nan
+
+import numpy as np
+import pandas as pd
+
+from experiments.bootstrap.resamples import BOOTSTRAP_FILE, read_replicates
+from experiments.paths import run_folder
+from experiments.spec.metrics import METRICS
+from experiments.spec.scale import Scale
+from experiments.spec.study import Table
+from reports.significance import (
+    Interval,
+    Noise,
+    Values,
+    gain_of,
+    image_intervals,
+    interval_for_other_images,
+    intervals_of_pairs,
+    pooled_noise,
+    simultaneous_intervals,
+)
+from reports.verdicts import Verdict, compare, judge_claim
+
+GAIN_COLUMNS = [
+    *("row", "name", "metric", "against", "seeds", "seeds_against", "gain", "sd", "freedom"),
+    *("low", "high", "image_low", "image_high", "other_low", "other_high"),
+    *("published_gain", "verdict", "margin", "is_assumed", "claim"),
+]
+
+
+def no_gains() -> pd.DataFrame:
+    """The gains of a table of which nothing was measured."""
+    return pd.DataFrame(columns=GAIN_COLUMNS)
+
+
+def gains(table: Table, scale: Scale, results: pd.DataFrame) -> pd.DataFrame:
+    """The gains of a table's rows in its tested metrics.
+
+    Parameters
+    ----------
+    table : Table
+        The table.
+    scale : Scale
+        The scale of the runs.
+    results : DataFrame
+        Results from `reports.collect`.
+
+    Returns
+    -------
+    DataFrame
+        row, name, metric; against: the baseline's label; seeds, seeds_against: runs of both; gain; sd: over seeds, pooled over
+        the table, with its degrees of freedom; low, high: interval of the gain over seeds; image_low, image_high: over images,
+        for these checkpoints; other_low, other_high: over both; published_gain; verdict on the published number, with its
+        margin, and whether that is assumed; claim: what has become of the published gain.
+    """
+    tested = [metric for metric in table.columns if METRICS[metric].is_tested]
+    results = results.assign(measured=results.measured.astype(float) / results.metric.map(_unit))
+    lines = [line for metric in tested for line in _gains_in(metric, table, scale, results[results.metric == metric])]
+    return pd.DataFrame(lines, columns=GAIN_COLUMNS)
+
+
+def _unit(metric: str) -> float:
+    return METRICS[metric].unit
+
+
+def _gains_in(metric: str, table: Table, scale: Scale, results: pd.DataFrame) -> list[dict[str, object]]:
+    samples, replicates = _samples(table, results), _replicates(table, scale, results, metric)
+    noise = pooled_noise(samples)
+    pairs = [
+        (row, baseline)
+        for row in range(len(table.rows))
+        if (baseline := table.baseline_of(row)) is not None and len(samples[row]) and len(samples[baseline])
+    ]
+    over_seeds = _over_seeds(pairs, samples, noise)
+    differences = {
+        pair: replicates[pair[0]] - replicates[pair[1]] for pair in pairs if pair[0] in replicates and pair[1] in replicates
+    }
+    over_images = dict(zip(differences, image_intervals(list(differences.values())), strict=True))
+    by_row = dict(pairs)
+    lines = []
+    for row, of_row in enumerate(table.rows):
+        published = of_row.published.get(metric)
+        if not len(samples[row]) or (row not in by_row and published is None):
+            continue
+        baseline = by_row.get(row)
+        gain_published = _published_gain(table, metric, row)
+        interval, line = Interval(), {"row": row, "name": of_row.label, "metric": metric, "seeds": len(samples[row])}
+        if baseline is not None:
+            pair = (row, baseline)
+            interval, images = over_seeds[pair], over_images.get(pair, Interval())
+            others = (
+                interval_for_other_images(samples[row], samples[baseline], noise, differences[pair])
+                if pair in differences
+                else Interval()
+            )
+            line |= {
+                "against": table.rows[baseline].label,
+                "seeds_against": len(samples[baseline]),
+                "gain": gain_of(samples[row], samples[baseline]),
+                **{"low": interval.low, "high": interval.high, "image_low": images.low, "image_high": images.high},
+                **{"other_low": others.low, "other_high": others.high},
+            }
+        verdict = _verdict(table, scale, metric, row, samples[row], noise, gain_published)
+        lines.append(
+            {
+                **line,
+                **{"sd": noise.deviation, "freedom": noise.freedom, "published_gain": gain_published},
+                "verdict": verdict and verdict.word,
+                "margin": verdict.margin if verdict else nan,
+                "is_assumed": bool(verdict and verdict.is_assumed),
+                "claim": judge_claim(gain_published, interval),
+            }
+        )
+    return lines
+
+
+def _samples(table: Table, results: pd.DataFrame) -> list[Values]:
+    """The measured values of each row, one for each finished seed."""
+    measured = results.dropna(subset=["measured"]).groupby("row").measured
+    found = {row: values.to_numpy(float) for row, values in measured}
+    return [found.get(row, np.zeros(0)) for row in range(len(table.rows))]
+
+
+def _replicates(table: Table, scale: Scale, results: pd.DataFrame, metric: str) -> dict[int, Values]:
+    """Row to the mean over its seeds on each resample, where all of its runs have left them.
+
+    Where a scale measures its training images, other images say nothing about them.
+    """
+    if scale.dataset.val_annotations == scale.dataset.train_annotations:
+        return {}
+    found = {}
+    for row, of_row in results.dropna(subset=["measured"]).groupby("row"):
+        lines = [_read(run, metric) for run in of_row.run]
+        known = [line for line in lines if line is not None]
+        if known and len(known) == len(lines):
+            found[row] = np.mean(known, axis=0)
+    return found
+
+
+def _read(run: str, metric: str) -> Values | None:
+    replicates = read_replicates(run_folder(run) / BOOTSTRAP_FILE)
+    return replicates[metric] / _unit(metric) if replicates and metric in replicates else None
+
+
+def _over_seeds(
+    pairs: Sequence[tuple[int, int]], samples: Sequence[Values], noise: Noise
+) -> Mapping[tuple[int, int], Interval]:
+    """Dunnett's intervals where all gains are over one baseline, else those of named pairs."""
+    baselines = {baseline for _, baseline in pairs}
+    if len(baselines) == 1:
+        intervals = simultaneous_intervals([samples[row] for row, _ in pairs], samples[baselines.pop()])
+    else:
+        intervals = intervals_of_pairs([(samples[row], samples[baseline]) for row, baseline in pairs], noise)
+    return dict(zip(pairs, intervals, strict=True))
+
+
+def _published_gain(table: Table, metric: str, row: int) -> float:
+    baseline = table.baseline_of(row)
+    if baseline is None:
+        return nan
+    ours, theirs = (table.rows[index].published.get(metric) for index in (row, baseline))
+    return nan if ours is None or theirs is None else round(ours - theirs, 6)
+
+
+def _verdict(
+    table: Table, scale: Scale, metric: str, row: int, sample: Values, noise: Noise, gain_published: float
+) -> Verdict | None:
+    """On the published number of a row; none outside of the paper's setting, and for numbers that are not the paper's."""
+    of_row = table.rows[row]
+    published = of_row.published.get(metric)
+    if published is None or of_row.source or not scale.paper_setting:
+        return None
+    decimals = len(getattr(published, "text", str(published)).partition(".")[2])
+    claimed = 0.0 if np.isnan(gain_published) else gain_published
+    rounding = 0.5 * 10.0**-decimals
+    return compare(float(sample.mean()), published, len(sample), noise, rounding, claimed, scale.assumed_seed_sd)
