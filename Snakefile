@@ -404,10 +404,11 @@ rule tables:
 
 rule figures:
     input:
-        "reports/figures.py",
+        expand("reports/{source}.py", source=["figures", "figure_data", "figure_style", "gain_figure"]),
         metrics=targets.metrics_of_figures,
         results="reports/data/{report}.csv",
         history="reports/data/{report}_history.csv",
+        gains="reports/data/{report}_gains.csv",
     output:
         expand("reports/figures/{{report}}_{figure}.svg", figure=FIGURE_NAMES),
         report(
@@ -427,7 +428,7 @@ rule figures:
         figures=FIGURE_NAMES,
     shell:
         "python -m reports.figures --figures {params.figures} {params.rows} --scale {params.scale} --results {input.results}"
-        " --history {input.history} reports/figures/{wildcards.report}"
+        " --history {input.history} --gains {input.gains} reports/figures/{wildcards.report}"
         f"{LOGGED}"
 
 

@@ -1,12 +1,7 @@
-"""Tidy results -> figures: the main metrics per row, and against FLOPs and latency, training curves; PNG and SVG.
-
-The figure ``<name>`` is drawn by the function ``plot_<name>``.
-"""
+"""Tidy results -> figures: the main metrics per row, and against FLOPs and latency, training curves; PNG and SVG."""
 
 import argparse
-import textwrap
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -19,8 +14,11 @@ from experiments.errors import report_user_errors
 from experiments.files import replacing
 from experiments.records.cost_files import Counts, Speeds, read_costs
 from experiments.spec.metrics import METRICS, Metric
-from experiments.spec.scale import Scale, load_scale
-from experiments.workflow.targets import FIGURE_NAMES
+from experiments.spec.scale import load_scale
+from reports.figure_data import FigureData, shown_metrics
+from reports.figure_style import COLUMN_WIDTH, LINE_HEIGHT, LINES, MARKERS, PALETTE, STYLE, wrapped
+from reports.gain_figure import plot_gains
+from reports.gains import no_gains
 from reports.kept import keep_copies
 from reports.tidy_files import read_tidy
 
@@ -28,51 +26,6 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
-
-# Okabe-Ito palette, safe for colour-blind readers.
-PALETTE = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#8C6D1F"]
-MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", ">"]
-LINES = ["-", "--", ":", "-.", (0, (5, 1)), (0, (1, 3)), (0, (7, 2, 1, 2, 1, 2)), (0, (2, 1)), (0, (9, 3)), (0, (4, 1, 1, 1))]
-SHOWN_METRICS = [metric for metric in METRICS.values() if metric.label]
-COLUMN_WIDTH = 6.4
-# Of names: letters in a line and lines, before they are cut.
-NAME_LETTERS, NAME_LINES = 36, 3
-LINE_HEIGHT = 0.22
-STYLE = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.3,
-    "svg.hashsalt": "reports",
-    "legend.frameon": False,
-    # Names are text, with dollars and all.
-    "text.parse_math": False,
-    "savefig.dpi": 200,
-}
-
-
-@dataclass(frozen=True)
-class FigureData:
-    """The data of a table's figures.
-
-    Attributes
-    ----------
-    scale : Scale
-        The scale of the runs.
-    results, history : DataFrame
-        Results and training curves from `reports.collect`.
-    flops : dict
-        `Setting.key` to multiply-adds per image at the scale's size, every one counted.
-    frames_per_second : dict
-        `Setting.key` to frames per second at the scale's size.
-    """
-
-    scale: Scale
-    results: pd.DataFrame
-    history: pd.DataFrame = field(default_factory=pd.DataFrame)
-    flops: dict[str, float] = field(default_factory=dict)
-    frames_per_second: dict[str, float] = field(default_factory=dict)
 
 
 def plot_ap(data: FigureData) -> Figure:
@@ -86,13 +39,13 @@ def plot_ap(data: FigureData) -> Figure:
         Results and scale.
     """
     results, scale = data.results, data.scale
-    shown = _shown_metrics(results)
+    shown = shown_metrics(results)
     accuracies = results[results.metric.isin([metric.name for metric in shown])]
     rows = accuracies[accuracies.seed.notna() | accuracies.published.notna()].drop_duplicates("row").set_index("row").name
     titles = [f"measured, scale {scale.name}"]
     if accuracies.published.notna().any():
         titles.append("published")
-    names = [_wrapped(name) for name in rows]
+    names = [wrapped(name) for name in rows]
     size = (COLUMN_WIDTH, 1.5 + sum(max(0.34, LINE_HEIGHT * len(name.splitlines())) for name in names))
     figure, panels = plt.subplots(1, len(titles), sharey=True, squeeze=False, figsize=size, layout="constrained")
     for index, metric in enumerate(shown):
@@ -116,12 +69,6 @@ def plot_ap(data: FigureData) -> Figure:
     handles, labels = panels[0, -1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
-
-
-def _shown_metrics(results: pd.DataFrame) -> list[Metric]:
-    """The metrics of a table that its figures show."""
-    present = set(results.metric)
-    return [metric for metric in SHOWN_METRICS if metric.name in present]
 
 
 def _common_label(metrics: list[Metric]) -> str:
@@ -160,12 +107,12 @@ def plot_latency(data: FigureData) -> Figure:
 
 def _plot_against_cost(data: FigureData, costs: dict[str, float], label: str) -> Figure:
     results = data.results
-    main = next(iter(_shown_metrics(results)), METRICS["box_AP"])
+    main = next(iter(shown_metrics(results)), METRICS["box_AP"])
     accuracy = results[(results.metric == main.name) & results.seed.notna()]
     points = accuracy.groupby(["row", "name", "setting"], as_index=False).measured.agg(["mean", "std"])
     points["cost"] = points.setting.map(costs)
     points = points.dropna(subset=["mean"])
-    names = {point.row: _wrapped(point.name) for point in points.itertuples()}
+    names = {point.row: wrapped(point.name) for point in points.itertuples()}
     figure, axes = plt.subplots(figsize=_beside_legend(names.values()), layout="constrained")
     front = _pareto_front(points, main.lower_is_better)
     axes.plot(front.cost, front["mean"], color="0.6", linewidth=1, zorder=0, label="Pareto front")
@@ -203,7 +150,7 @@ def plot_curves(data: FigureData) -> Figure:
         Training curves and scale.
     """
     history, scale = data.history, data.scale
-    names = {row: _wrapped(name) for row, name in history[["row", "name"]].drop_duplicates().itertuples(index=False)}
+    names = {row: wrapped(name) for row, name in history[["row", "name"]].drop_duplicates().itertuples(index=False)}
     figure, axes = plt.subplots(figsize=_beside_legend(names.values()), layout="constrained")
     named: dict[int, Artist] = {}
     for (row, _seed), points in history.groupby(["row", "seed"]):
@@ -214,11 +161,6 @@ def plot_curves(data: FigureData) -> Figure:
     if named:
         _add_legend(figure, list(named.values()), [names[row] for row in named])
     return figure
-
-
-def _wrapped(name: str) -> str:
-    """A name in lines of a legend; what does not fit is cut, and the cut shown."""
-    return textwrap.fill(name, NAME_LETTERS, max_lines=NAME_LINES, placeholder=" …", break_on_hyphens=False)
 
 
 def _beside_legend(names: Iterable[str]) -> tuple[float, float]:
@@ -241,14 +183,18 @@ def _style(row: int, marker: bool) -> dict[str, Any]:
     return {"color": colour, "linestyle": LINES[turn % len(LINES)]}
 
 
+PLOTS = {"gains": plot_gains, "ap": plot_ap, "curves": plot_curves, "flops": plot_flops, "latency": plot_latency}
+
+
 def main() -> None:
     """Draw figures of one table."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--figures", required=True, nargs="+", choices=[*FIGURE_NAMES, "flops", "latency"])
+    parser.add_argument("--figures", required=True, nargs="+", choices=PLOTS)
     parser.add_argument("--rows", nargs="*", help="of the report, where it has not all rows of its table")
     parser.add_argument("--scale", required=True)
     parser.add_argument("--results", required=True, type=Path)
     parser.add_argument("--history", type=Path)
+    parser.add_argument("--gains", type=Path)
     parser.add_argument("--complexity", type=Path, help="output of experiments.cost.complexity")
     parser.add_argument("--speed", type=Path, help="output of experiments.cost.speed")
     parser.add_argument("output", type=Path, help="the folder and the beginning of the files' names")
@@ -259,6 +205,7 @@ def main() -> None:
         read_tidy(arguments.history) if arguments.history else pd.DataFrame(),
         _read_flops(arguments.complexity) if arguments.complexity else {},
         read_costs(arguments.speed, Speeds).frames_per_second if arguments.speed else {},
+        read_tidy(arguments.gains) if arguments.gains else no_gains(),
     )
     plt.rcParams.update(STYLE)  # type: ignore[arg-type]
     files = [file for name in arguments.figures for file in _draw(name, data, arguments.output)]
@@ -266,7 +213,7 @@ def main() -> None:
 
 
 def _draw(name: str, data: FigureData, output: Path) -> list[Path]:
-    figure = globals()[f"plot_{name}"](data)
+    figure = PLOTS[name](data)
     files = [output.with_name(f"{output.name}_{name}.{extension}") for extension in ("png", "svg")]
     for file in files:
         with replacing(file) as draft:

@@ -29,7 +29,7 @@ from experiments.workflow.resources import resources_in_words
 
 PAPER_SCALE = "coco"
 # Figures drawn from metrics alone. Those about cost have rules of their own, so that a failed count does not block the others.
-FIGURE_NAMES = ("ap", "curves")
+FIGURE_NAMES = ("gains", "ap", "curves")
 NAMED_REPORTS = 12
 # More ids do not fit into a command line.
 NAMED_RUNS = 1000

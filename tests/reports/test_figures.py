@@ -6,7 +6,11 @@ import pytest
 from experiments.spec.metrics import Metric
 from experiments.spec.scale import load_scale
 from reports.collect import collect
-from reports.figures import STYLE, FigureData, plot_ap, plot_curves, plot_flops, plot_latency
+from reports.figure_data import FigureData
+from reports.figure_style import STYLE
+from reports.figures import plot_ap, plot_curves, plot_flops, plot_latency
+from reports.gain_figure import plot_gains
+from reports.gains import gains
 
 DEMO = load_scale("demo")
 
@@ -32,6 +36,30 @@ def test_ap_shows_measured_mean_and_published_number_of_every_row(collected):
     assert left.containers[0].lines[0].get_xdata()[0] == 20.5
     assert right.lines[0].get_xdata()[0] == 37.1
     assert left.get_xlabel() == right.get_xlabel() == "AP (%)"
+
+
+def test_gains_show_seeds_mean_interval_and_what_was_published(collected, study):
+    of_rows = gains(study.tables["table2"], DEMO, collected.results)
+    left, right = plot_gains(FigureData(DEMO, collected.results, gains=of_rows)).axes
+    assert [label.get_text() for label in left.get_yticklabels()][:3] == ["FPN", "PAFPN", "MC"]
+    assert left.get_xlabel() == "gain in box AP over PAFPN (21.5)"
+    assert right.get_xlabel() == "gain in mask AP over PAFPN (21.5)"
+    lines = {(tuple(line.get_ydata()), line.get_marker()): line for line in left.lines}
+    place = 8
+    assert lines[(place,), "|"].get_xdata()[0] == pytest.approx(4.0)
+    dots = next(line for line in left.lines if line.get_marker() == "o" and line.get_ydata()[0] == pytest.approx(place + 0.17))
+    assert list(dots.get_xdata()) == pytest.approx([3.5, 4.5])
+    interval = next(line for line in left.lines if list(line.get_ydata()) == [place, place])
+    low, high = interval.get_xdata()
+    line = of_rows[(of_rows.row == place) & (of_rows.metric == "box_AP")].iloc[0]
+    assert (low, high) == (line.low, line.high)
+    published = [line.get_xdata()[0] for line in left.lines if line.get_marker() == "D"]
+    assert published == pytest.approx([-0.5, 1.0, 1.8, 0.7, 2.4])
+
+
+def test_a_table_without_a_measured_pair_has_a_figure_that_says_so(collected):
+    (axes,) = plot_gains(FigureData(DEMO, collected.results)).axes
+    assert axes.texts[0].get_text() == "no row and its baseline were both measured"
 
 
 def test_flops_places_every_row_that_ran(collected, study):
@@ -95,7 +123,7 @@ def test_the_pareto_front_joins_what_nothing_beats(collected, study):
 
 def test_the_pareto_front_of_a_metric_whose_smallest_value_leads(collected, study, monkeypatch):
     monkeypatch.setattr(
-        "reports.figures.SHOWN_METRICS", [Metric("box_AP", "run", lower_is_better=True, label="error (pixels)")]
+        "reports.figure_data.SHOWN_METRICS", [Metric("box_AP", "run", lower_is_better=True, label="error (pixels)")]
     )
     costs = [2.0, 1.0, 4.0, 3.0, *[5.0] * 5]
     (axes,) = plot_flops(FigureData(DEMO, collected.results, flops=by_setting(study, [1e9 * cost for cost in costs]))).axes

@@ -1,0 +1,49 @@
+"""What the figures of a table are drawn from."""
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from experiments.spec.metrics import METRICS, Metric
+from experiments.spec.scale import Scale
+from reports.gains import no_gains
+
+SHOWN_METRICS = [metric for metric in METRICS.values() if metric.label]
+
+
+@dataclass(frozen=True)
+class FigureData:
+    """The data of a table's figures.
+
+    Attributes
+    ----------
+    scale : Scale
+        The scale of the runs.
+    results, history : DataFrame
+        Results and training curves from `reports.collect`.
+    flops : dict
+        `Setting.key` to multiply-adds per image at the scale's size, every one counted.
+    frames_per_second : dict
+        `Setting.key` to frames per second at the scale's size.
+    gains : DataFrame
+        From `reports.gains`.
+    """
+
+    scale: Scale
+    results: pd.DataFrame
+    history: pd.DataFrame = field(default_factory=pd.DataFrame)
+    flops: dict[str, float] = field(default_factory=dict)
+    frames_per_second: dict[str, float] = field(default_factory=dict)
+    gains: pd.DataFrame = field(default_factory=no_gains)
+
+
+def shown_metrics(results: pd.DataFrame) -> list[Metric]:
+    """The metrics of a table that its figures show.
+
+    Parameters
+    ----------
+    results : DataFrame
+        Results from `reports.collect`.
+    """
+    present = set(results.metric)
+    return [metric for metric in SHOWN_METRICS if metric.name in present]

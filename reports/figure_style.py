@@ -1,0 +1,35 @@
+"""How figures look: sizes, colours, names."""
+
+import textwrap
+
+# Okabe-Ito palette, safe for colour-blind readers.
+PALETTE = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#8C6D1F"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", ">"]
+LINES = ["-", "--", ":", "-.", (0, (5, 1)), (0, (1, 3)), (0, (7, 2, 1, 2, 1, 2)), (0, (2, 1)), (0, (9, 3)), (0, (4, 1, 1, 1))]
+COLUMN_WIDTH = 6.4
+# Of names: letters in a line and lines, before they are cut.
+NAME_LETTERS, NAME_LINES = 36, 3
+LINE_HEIGHT = 0.22
+STYLE = {
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "svg.hashsalt": "reports",
+    "legend.frameon": False,
+    # Names are text, with dollars and all.
+    "text.parse_math": False,
+    "savefig.dpi": 200,
+}
+
+
+def wrapped(name: str) -> str:
+    """A name in lines of a legend or an axis; what does not fit is cut, and the cut shown.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+    """
+    return textwrap.fill(name, NAME_LETTERS, max_lines=NAME_LINES, placeholder=" …", break_on_hyphens=False)
