@@ -18,6 +18,8 @@ from rich.table import Table
 
 from experiments.cli.assumptions import assumptions
 from experiments.cli.console import make_console
+from experiments.cli.power import PowerPlanner, SeedList, about_power, claims_table
+from experiments.cost.power import MOST_SEEDS
 from experiments.cost.training_time import SOURCES, Estimate, TrainingTimeEstimator
 from experiments.errors import UserError
 from experiments.records.checked_necks import passed_file
@@ -31,6 +33,7 @@ HOUR = 3600
 TOTAL = "all together"
 # Columns of text below which optional columns are hidden.
 WIDE = 104
+LISTED_SEEDS = 10
 # Unfinished necks of which each is built, to try its options; more would take longer than a plan should.
 MOST_NECKS = 100
 DISPENSABLE = ("rows", "can run", "s per iteration")
@@ -72,6 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cores", type=int, help="the same for a scale that trains on the CPU")
     parser.add_argument("--teraflops", type=float, help="sustained by one GPU, or by one core, where nothing was measured")
     parser.add_argument("--probe", action="store_true", help="measure steps of each model here that nothing is known of yet")
+    parser.add_argument("--power", action="store_true", help="seeds that each published gain takes, and their hours")
+    parser.add_argument("--seeds-for", type=float, metavar="GAIN", help="seeds with which each table shows a gain")
     parser.add_argument("--json", action="store_true", help="print the plan for programs")
 
 
@@ -105,7 +110,11 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
 
         probe(times, statuses)
     estimates = {run_status.run.id: times.estimate(run_status) for run_status in statuses}
-    lines = _lines(grid, {run_status.run.id: run_status for run_status in statuses}, estimates, concurrent_runs)
+    by_id = {run_status.run.id: run_status for run_status in statuses}
+    if arguments.power or arguments.seeds_for is not None:
+        _print_power(grid, by_id, estimates, arguments)
+        return
+    lines = _lines(grid, by_id, estimates, concurrent_runs)
     notes = [
         *assumptions(times, ((run_status.run, estimates[run_status.run.id]) for run_status in statuses)),
         *_notes(grid, concurrent_runs, estimates),
@@ -118,6 +127,38 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
     console.print(_table(grid, lines, concurrent_runs, is_narrow=console.width < WIDE))
     for sentence in (*notes, *records.problems):
         console.print(escape(sentence), highlight=False)
+
+
+def _print_power(
+    grid: Grid, statuses: dict[str, RunStatus], estimates: dict[str, Estimate], arguments: argparse.Namespace
+) -> None:
+    if arguments.seeds_for is not None and not arguments.seeds_for > 0:
+        raise UserError(f"--seeds-for {arguments.seeds_for:g}: expected a gain above 0, in the unit of the metrics")
+    planner, first = PowerPlanner(grid, statuses), grid.configuration.seeds[0]
+
+    def hours_of(run: Run) -> float:
+        estimate = estimates[Run(run.setting, grid.scale, first).id]
+        return estimate.seconds * devices_per_run(grid) / HOUR
+
+    claims = list(planner.claims(hours_of)) if arguments.power else []
+    lists = list(planner.seeds_for(arguments.seeds_for)) if arguments.seeds_for is not None else []
+    if arguments.json:
+        print(json.dumps({"claims": list(map(dataclasses.asdict, claims)), "seeds_for": list(map(dataclasses.asdict, lists))}))
+        return
+    console = make_console()
+    if claims:
+        console.print(claims_table(claims, grid.scale))
+        console.print(escape(about_power()), highlight=False)
+    for found in lists:
+        console.print(escape(_seeds_sentence(found, arguments.seeds_for)), highlight=False)
+
+
+def _seeds_sentence(found: SeedList, gain: float) -> str:
+    if found.seeds is None:
+        needed = f"more than {MOST_SEEDS} seeds a row"
+    else:
+        needed = f"seeds: {list(range(found.seeds))}" if found.seeds <= LISTED_SEEDS else f"{found.seeds} seeds a row"
+    return f"{found.report}: a gain of {gain:g} takes {needed} (σ {found.deviation:.2g} in {found.metric})"
 
 
 def _options_unchecked(runs: Iterable[Run]) -> list[str]:

@@ -12,6 +12,7 @@ import yaml
 from experiments.__main__ import read_grid
 from experiments.cli import plan
 from experiments.cli.plan import makespan
+from experiments.cost.power import seeds_needed
 from experiments.errors import UserError
 from experiments.records.checked_necks import record_passed
 from experiments.records.cost_files import Measurement
@@ -280,6 +281,42 @@ def test_neither_verb_needs_torch_or_the_lock_of_snakemake_once_the_necks_have_p
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=600)
     assert result.returncode == 0, result.stderr
     assert "two_necks_table" in result.stdout
+
+
+def power(grid, capsys, *options):
+    parser = argparse.ArgumentParser()
+    plan.add_arguments(parser)
+    plan.main(grid, parser.parse_args([*options, "--json"]))
+    return json.loads(capsys.readouterr().out)
+
+
+def test_power_takes_the_scales_deviation_until_the_tables_own_is_known(small_grid, leave, capsys):
+    Path("experiments/scales/instant.yaml").write_text(
+        Path("experiments/scales/instant.yaml").read_text() + "\nassumed_seed_sd: 1.0\n"
+    )
+    grid = small_grid(seeds=[0, 1])
+    claims = power(grid, capsys, "--power")["claims"]
+    assert [(claim["row"], claim["against"], claim["gain"]) for claim in claims] == [("MGC", "FPN", 2.0)]
+    assert claims[0]["seeds"] == seeds_needed(2.0, 1.0, 2)
+    assert not claims[0]["is_measured"]
+    for number, run in enumerate(grid.runs.values()):
+        leave(run, "metrics.json", {"metrics": {"box_AP": 10.0 + 0.1 * (number % 2), "mask_AP": 9.0}})
+    (claim,) = power(grid, capsys, "--power")["claims"]
+    assert claim["is_measured"]
+    assert claim["deviation"] == pytest.approx(0.1 / 2**0.5)
+    assert claim["seeds"] == 2
+    (found,) = power(grid, capsys, "--seeds-for", "0.1")["seeds_for"]
+    assert found["seeds"] == seeds_needed(0.1, found["deviation"], 2)
+
+
+def test_power_without_a_deviation_says_what_to_give(small_grid, capsys):
+    with pytest.raises(UserError, match=r"instant\.yaml: assumed_seed_sd: is missing, and no row of two_necks_table2 has two"):
+        power(small_grid(), capsys, "--power")
+
+
+def test_seeds_for_wants_a_gain(small_grid, capsys):
+    with pytest.raises(UserError, match=r"--seeds-for -1: expected a gain above 0"):
+        power(small_grid(), capsys, "--seeds-for", "-1")
 
 
 WRONG_OPTION = {"type": "A2FPN", "lateral": "mgc", "context_ratio": 0}
