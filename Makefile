@@ -4,12 +4,12 @@ BIN = $(ENVIRONMENT)/bin
 TABLES = $(foreach table,2 3 4 5,reports/table$(table).md) reports/figures/table6_latency.png \
   $(foreach table,2 3 4 5 6,$(foreach figure,ap flops curves,reports/figures/table$(table)_$(figure).png))
 
-.PHONY: setup tables check docs test test-slow test-slurm lint
+.PHONY: setup tables check docs test test-slow test-slurm test-browser lint
 
-tables: setup  ## set up, then regenerate Tables 2 to 6 of A²-FPN and their figures; Table 6 first without, last with its accuracies
+tables: setup  ## set up, then regenerate Tables 2 to 6 of A²-FPN and their figures; Table 6 first without, last with its accuracies and the page of all of them
 	$(BIN)/snakemake --quiet rules host reason --config studies=a2fpn -- reports/table6.md
 	$(BIN)/snakemake --quiet rules host reason --keep-going --config studies=a2fpn -- $(TABLES)
-	$(BIN)/snakemake --quiet rules host reason --config studies=a2fpn -- reports/table6.md
+	$(BIN)/snakemake --quiet rules host reason --config studies=a2fpn -- reports/table6.md reports/index.html
 
 # Without torch: the linters, the types, the documentation, and every test that needs no torch.
 export NO_MKDOCS_2_WARNING = 1
@@ -36,6 +36,9 @@ test-slow: setup  ## the tests that take longer than a coffee
 
 test-slurm: setup  ## trainings, and faults of every kind, on a Slurm that the tests set up and take down
 	$(BIN)/python -m pytest -m slurm
+
+test-browser: setup  ## the page of all reports in a real browser
+	$(BIN)/python -m pytest -m browser tests/browser
 
 lint: setup  ## what continuous integration checks beside the tests
 	$(BIN)/ruff check .

@@ -67,6 +67,7 @@ localrules:
     figures,
     flops_figure,
     latency_figure,
+    index,
     unknown_report,
     preflight_passed,
 
@@ -386,7 +387,7 @@ rule tables:
         speeds=targets.speeds_of_table,
     output:
         multiext("reports/{report}", ".md", ".tex", ".csv"),
-        report("reports/{report}.html", category="{report}", labels={"kind": "table"}),
+        report("reports/{report}.html", category="{report}", labels={"shows": "table"}),
     log:
         "logs/tables/{report}.log",
     conda:
@@ -402,6 +403,24 @@ rule tables:
         f"{LOGGED}"
 
 
+rule index:
+    input:
+        "reports/index.py",
+        "reports/templates/index.html.j2",
+        tables=targets.tables_of_index,
+    output:
+        report("reports/index.html", category="all reports", labels={"shows": "all tables"}),
+    log:
+        "logs/index.log",
+    conda:
+        "envs/environment.yml"
+    params:
+        configuration=targets.configuration_json,
+        others=targets.others_on_index,
+    shell:
+        "python -m reports.index --configuration {params.configuration:q} {output}" f"{LOGGED}"
+
+
 rule figures:
     input:
         expand("reports/{source}.py", source=["figures", "figure_data", "figure_style", "gain_figure"]),
@@ -411,11 +430,11 @@ rule figures:
         gains="reports/data/{report}_gains.csv",
     output:
         expand("reports/figures/{{report}}_{figure}.svg", figure=FIGURE_NAMES),
-        report(
-            expand("reports/figures/{{report}}_{figure}.png", figure=FIGURE_NAMES),
-            category="{report}",
-            labels={"kind": "figures"},
-        ),
+        # Figures with equal labels share one entry of Snakemake's report, and all but one cannot be reached.
+        *[
+            report(f"reports/figures/{{report}}_{figure}.png", category="{report}", labels={"shows": figure})
+            for figure in FIGURE_NAMES
+        ],
     log:
         "logs/figures/{report}.log",
     wildcard_constraints:
@@ -440,7 +459,7 @@ rule flops_figure:
         counts=f"complexity/{scale.name}/{{report}}.json",
     output:
         "reports/figures/{report}_flops.svg",
-        report("reports/figures/{report}_flops.png", category="{report}", labels={"kind": "figures"}),
+        report("reports/figures/{report}_flops.png", category="{report}", labels={"shows": "against multiply-adds"}),
     log:
         "logs/figures/{report}_flops.log",
     wildcard_constraints:
@@ -464,7 +483,7 @@ rule latency_figure:
         speed=f"complexity/{scale.name}/{{report}}_speed.json",
     output:
         "reports/figures/{report}_latency.svg",
-        report("reports/figures/{report}_latency.png", category="{report}", labels={"kind": "figures"}),
+        report("reports/figures/{report}_latency.png", category="{report}", labels={"shows": "against time per image"}),
     log:
         "logs/figures/{report}_latency.log",
     wildcard_constraints:

@@ -24,8 +24,10 @@ class Cell:
 
     Attributes
     ----------
+    value : float or None
+        Mean over the seeds, by which rows are sorted.
     measured, deviation : str or None
-        Mean over the seeds, and their standard deviation where several ran.
+        That mean as it is printed, and their standard deviation where several ran.
     seeds : int or None
         Number of runs, where it is not the table's.
     published : str or None
@@ -42,6 +44,7 @@ class Cell:
         Whether the value is among the best of its column, and whether the published one leads it.
     """
 
+    value: float | None
     measured: str | None
     deviation: str | None
     seeds: int | None
@@ -60,8 +63,10 @@ class GainCell:
 
     Attributes
     ----------
+    value : float or None
+        The gain, by which rows are sorted.
     gain : str or None
-        With its sign; None where it was not measured.
+        As it is printed, with its sign; None where it was not measured.
     low, high : str or None
         Ends of its interval.
     is_over_images : bool
@@ -74,6 +79,7 @@ class GainCell:
         What has become of the published gain: confirmed, not shown or contradicted.
     """
 
+    value: float | None = None
     gain: str | None = None
     low: str | None = None
     high: str | None = None
@@ -133,6 +139,7 @@ def value_cells(
         is_compared = scale.paper_setting and known.origin in ("run", "server") and not table.rows[row].source
         count = int(numbers["count"].fillna(0)[row])
         return Cell(
+            value=None if isnan(means[row]) else float(means[row]),
             measured=_text(shown[row], measured_format),
             deviation=deviation_text(numbers["std"][row]) if known.origin in ("run", "server") else None,
             seeds=count if 0 < count < most_seeds else None,
@@ -172,6 +179,7 @@ def _gain_cell(line: dict[str, Any] | None, decimals: int) -> GainCell:
     is_over_images = pd.isna(line["low"])
     low, high = (line[f"image_{end}" if is_over_images else end] for end in ("low", "high"))
     return GainCell(
+        value=line["gain"],
         gain=signed(line["gain"], decimals),
         low=None if pd.isna(low) else signed(low, decimals),
         high=None if pd.isna(high) else signed(high, decimals),

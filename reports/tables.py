@@ -87,6 +87,7 @@ def make_table(
         "missing": _seeds_by_name(missing),
         "gains": gains,
         "baselines": _baselines(gains),
+        "pinned": _shared_baseline(table),
         "claims": _claims(table, gains),
         "dates": _span(trained.date.dropna()),
         "versions": sorted(trained.versions.dropna().unique()),
@@ -161,6 +162,12 @@ def _columns(table: Table, measured: pd.DataFrame, values: pd.DataFrame, scale: 
         if gains.gain[gains.metric == metric].notna().any():
             columns.append(Column(f"Δ {heading}", gain_cells(metric, table, gains)))
     return columns
+
+
+def _shared_baseline(table: Table) -> list[int]:
+    """Index of the row that all gains are over, if there is one; it stays on top when rows are sorted."""
+    baselines = {table.baseline_of(row) for row in range(len(table.rows))} - {None}
+    return [row for row in baselines if row is not None] if len(baselines) == 1 else []
 
 
 def _baselines(gains: pd.DataFrame) -> dict[str, list[str]]:

@@ -49,6 +49,9 @@ class Grid:
             raise UserError(
                 f"{CONFIGURATION}: studies: two tables of {names} have the same report name; change a report_prefix"
             )
+        if "index" in self.tables:
+            study = self.tables["index"][0]
+            raise UserError(f"{STUDIES / study.name}.yaml: a report is called index, like the page of all; rename its table")
         self._check_runs()
         if self.scale.test_set:
             self._check_answers()

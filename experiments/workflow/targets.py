@@ -28,6 +28,8 @@ from experiments.workflow.grid import Grid, rows_in_words
 from experiments.workflow.resources import resources_in_words
 
 PAPER_SCALE = "coco"
+# One page of all reports.
+INDEX = str(REPORTS / "index.html")
 # Figures drawn from metrics alone. Those about cost have rules of their own, so that a failed count does not block the others.
 FIGURE_NAMES = ("gains", "ap", "curves")
 NAMED_REPORTS = 12
@@ -83,7 +85,18 @@ class Targets:
         tables = [str(REPORTS / f"{report}.md") for report in self.grid.tables]
         figures = [f"{report}_{figure}" for report in self.grid.reports_with_figures for figure in (*FIGURE_NAMES, "flops")]
         figures += [f"{report}_latency" for report in self.grid.reports_on_cost]
-        return tables + [str(FIGURES / f"{figure}.png") for figure in figures]
+        return [*tables, *(str(FIGURES / f"{figure}.png") for figure in figures), INDEX]
+
+    def tables_of_index(self, _wildcards: object = None) -> list[str]:
+        """The tables' pages that the page of all reports waits for: those asked for beside it. Others are shown as they are."""
+        return [str(REPORTS / f"{report}.html") for report in self.grid.tables if self._is_asked(report)]
+
+    def others_on_index(self, _wildcards: object, input: object) -> str:
+        """Hash of the reports that have been made before; as a parameter it renews the page."""
+        asked = set(self.tables_of_index())
+        pages = [REPORTS / f"{report}.html" for report in self.grid.tables]
+        made = [(str(page), page.stat().st_mtime_ns) for page in pages if str(page) not in asked and page.exists()]
+        return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:12]
 
     @cache  # noqa: B019 - there is one object of this class, and it lives as long as its process
     def trains(self, report: str) -> bool:
@@ -360,7 +373,7 @@ class Targets:
         """Regular expression of names below ``reports/`` that belong to no table."""
         names = "|".join(map(re.escape, self.grid.tables))
         figures = "|".join((*FIGURE_NAMES, "flops", "latency"))
-        known = rf"(?:{names})|data/(?:{names})(?:_history|_runs|_gains)?|figures/(?:{names})_(?:{figures})"
+        known = rf"index|(?:{names})|data/(?:{names})(?:_history|_runs|_gains)?|figures/(?:{names})_(?:{figures})"
         return rf"(?!(?:{known})\.)[^.]+"
 
     def no_such_report(self, wildcards: Any) -> str:

@@ -156,7 +156,7 @@ def test_gains_stand_in_every_format(finished, study, extension):
     text = render(table(study, seeds=(0, 1), with_gains=True), extension)
     expected = {
         "tex": (r"\textbf{+4.1}\,{\scriptsize [+2.", r"\textbf{$-$4.8}\,{\scriptsize [$-$", r"& \checkmark &", "Δ"),
-        "html": ('<td class="gain"><b>+4.1</b><small>+2.', '<td class="loss"><b>−4.8</b>', 'aria-label="on"', "+1.8 confirmed"),
+        "html": ('class="gain"><b>+4.1</b><small>+2.', 'class="loss"><b>−4.8</b>', 'aria-label="on"', "+1.8 confirmed"),
     }
     for part in expected[extension]:
         assert part in text, part
