@@ -357,6 +357,7 @@ rule collect:
         history="reports/data/{report}_history.csv",
         runs="reports/data/{report}_runs.csv",
         gains="reports/data/{report}_gains.csv",
+        classes="reports/data/{report}_classes.csv",
     log:
         "logs/collect/{report}.log",
     conda:
@@ -372,7 +373,7 @@ rule collect:
         "python -m reports.collect --study {params.study} --table {params.table} {params.rows} --scale {params.scale}"
         " --seeds {params.seeds} --dataset {input.dataset} --counts {input.counts} --speeds {input.speeds}"
         " --results {output.results} --history {output.history}"
-        " --runs {output.runs} --gains {output.gains}"
+        " --runs {output.runs} --gains {output.gains} --classes {output.classes}"
         f"{LOGGED}"
 
 
@@ -384,6 +385,7 @@ rule tables:
         results="reports/data/{report}.csv",
         runs="reports/data/{report}_runs.csv",
         gains="reports/data/{report}_gains.csv",
+        classes="reports/data/{report}_classes.csv",
         speeds=targets.speeds_of_table,
     output:
         multiext("reports/{report}", ".md", ".tex", ".csv"),
@@ -399,7 +401,7 @@ rule tables:
         scale=scale.name,
     shell:
         "python -m reports.tables --study {params.study} --table {params.table} {params.rows} --scale {params.scale} --speeds {input.speeds}"
-        " --results {input.results} --runs {input.runs} --gains {input.gains} reports/{wildcards.report}"
+        " --results {input.results} --runs {input.runs} --gains {input.gains} --classes {input.classes} reports/{wildcards.report}"
         f"{LOGGED}"
 
 

@@ -25,7 +25,7 @@ from reports.tidy_files import write_tidy
 
 @dataclass(frozen=True)
 class Collected:
-    """The two tidy tables of a report.
+    """The tidy tables of a report.
 
     Attributes
     ----------
@@ -37,14 +37,18 @@ class Collected:
     runs : DataFrame
         Where the numbers come from, a line for each finished run of a row: row, name, run, seed, and what `RUN_COLUMNS` names;
         stale tells whether the sources of its models have changed since.
+    classes : DataFrame
+        row, name, run, seed, class, metric, measured: what runs have left for each class.
     """
 
     results: pd.DataFrame
     history: pd.DataFrame
     runs: pd.DataFrame
+    classes: pd.DataFrame
 
 
 RESULT_COLUMNS = ["row", "name", "run", "setting", "seed", "metric", "measured", "published", "date", "versions"]
+CLASS_COLUMNS = ["row", "name", "run", "seed", "class", "metric", "measured"]
 HISTORY_COLUMNS = ["row", "name", "run", "seed", "iteration", "loss"]
 PROVENANCE = (
     *("date", "seconds", "seconds_per_iteration", "peak_memory_gib", "effective_batch", "learning_rate"),
@@ -87,6 +91,7 @@ def collect(
     results: list[dict[str, Any]] = []
     history: list[dict[str, Any]] = []
     runs: list[dict[str, Any]] = []
+    classes: list[dict[str, Any]] = []
     for index, row in enumerate(table.rows):
         identity = {"row": index, "name": row.label}
         if row.setting is None:
@@ -99,6 +104,11 @@ def collect(
             results += [{**place, **line} for line in _accuracy(table, row, metrics, read_answer(answer_file(run.id)))]
             if metrics:
                 runs.append({**place, **_provenance(run, metrics)})
+                classes += [
+                    {**place, "class": name, "metric": metric, "measured": value}
+                    for name, of_class in metrics.classes.items()
+                    for metric, value in of_class.items()
+                ]
                 history += [{**place, "iteration": point["iteration"], "loss": point["loss"]} for point in metrics.history]
         results += [
             {**identity, "metric": metric, "measured": value, "published": row.published.get(metric)}
@@ -108,7 +118,10 @@ def collect(
     known = collected_runs.dropna(subset=["effective_batch", "learning_rate"])
     table.refuse_mixed_settings(known[["name", "effective_batch", "learning_rate"]].itertuples(index=False, name=None))
     return Collected(
-        pd.DataFrame(results, columns=RESULT_COLUMNS), pd.DataFrame(history, columns=HISTORY_COLUMNS), collected_runs
+        pd.DataFrame(results, columns=RESULT_COLUMNS),
+        pd.DataFrame(history, columns=HISTORY_COLUMNS),
+        collected_runs,
+        pd.DataFrame(classes, columns=CLASS_COLUMNS),
     )
 
 
@@ -182,6 +195,7 @@ def main() -> None:
     parser.add_argument("--history", required=True, type=Path)
     parser.add_argument("--runs", required=True, type=Path)
     parser.add_argument("--gains", required=True, type=Path)
+    parser.add_argument("--classes", required=True, type=Path)
     arguments = parser.parse_args()
     table = load_study(arguments.study).tables[arguments.table].only_rows(arguments.rows)
     costs, dataset = _read_costs(arguments.counts, arguments.speeds), _read_dataset(arguments.dataset)
@@ -190,6 +204,7 @@ def main() -> None:
     write_tidy(arguments.results, collected.results)
     write_tidy(arguments.history, collected.history)
     write_tidy(arguments.runs, collected.runs)
+    write_tidy(arguments.classes, collected.classes)
 
 
 if __name__ == "__main__":

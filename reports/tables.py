@@ -34,6 +34,7 @@ def make_table(
     machine: Speeds | None = None,
     all_rows: int | None = None,
     gains: pd.DataFrame | None = None,
+    classes: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
     """The context of the templates.
 
@@ -53,6 +54,8 @@ def make_table(
         Number of rows that the study's table has, where `study` holds some of them.
     gains : DataFrame, optional
         From `reports.gains`.
+    classes : DataFrame, optional
+        What runs have left for each class, from `reports.collect`.
     """
     table = study.tables[key]
     gains = no_gains() if gains is None else gains
@@ -89,6 +92,7 @@ def make_table(
         "baselines": _baselines(gains),
         "pinned": _shared_baseline(table),
         "claims": _claims(table, gains),
+        "classes": {} if classes is None else _classes(table, classes),
         "dates": _span(trained.date.dropna()),
         "versions": sorted(trained.versions.dropna().unique()),
         "today": date.today().isoformat(),
@@ -162,6 +166,17 @@ def _columns(table: Table, measured: pd.DataFrame, values: pd.DataFrame, scale: 
         if gains.gain[gains.metric == metric].notna().any():
             columns.append(Column(f"Δ {heading}", gain_cells(metric, table, gains)))
     return columns
+
+
+def _classes(table: Table, classes: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Heading of each metric to the means over the seeds, a line for each class and a column for each row."""
+    found = {}
+    for metric, heading in table.columns.items():
+        of_metric = classes[classes.metric == metric].assign(measured=lambda lines: lines.measured.astype(float))
+        if len(of_metric):
+            means = of_metric.pivot_table("measured", "class", "row", "mean", sort=False, dropna=False)
+            found[heading] = means.rename(columns={row: table.rows[row].label for row in means})
+    return found
 
 
 def _shared_baseline(table: Table) -> list[int]:
@@ -261,6 +276,7 @@ def main() -> None:
     parser.add_argument("--results", required=True, type=Path)
     parser.add_argument("--runs", required=True, type=Path)
     parser.add_argument("--gains", required=True, type=Path)
+    parser.add_argument("--classes", required=True, type=Path)
     parser.add_argument("output", type=Path, help="without extension")
     arguments = parser.parse_args()
     speed = read_costs(arguments.speeds[0], Speeds) if arguments.speeds else None
@@ -268,8 +284,8 @@ def main() -> None:
     study = whole.only_rows(arguments.rows)
     all_rows = len(whole.tables[arguments.table].rows)
     results, provenance = read_tidy(arguments.results), read_tidy(arguments.runs)
-    gains = read_tidy(arguments.gains)
-    context = make_table(study, arguments.table, scale, results, provenance, speed, all_rows, gains)
+    gains, classes = read_tidy(arguments.gains), read_tidy(arguments.classes)
+    context = make_table(study, arguments.table, scale, results, provenance, speed, all_rows, gains, classes)
     files = [arguments.output.with_name(f"{arguments.output.name}.{extension}") for extension in FORMATS]
     for file in files:
         write_text_atomically(file, render(context, file.suffix[1:]))

@@ -128,7 +128,7 @@ def _report_commands(grid: Grid, module: str) -> Iterator[list[str]]:
     Path("reports/data").mkdir(exist_ok=True)
     for report, (study, key) in grid.tables.items():
         command = [sys.executable, "-m", f"reports.{module}", "--study", study.name, "--table", key, "--scale", "demo"]
-        files = {"--results": "", "--runs": "_runs", "--gains": "_gains"}
+        files = {"--results": "", "--runs": "_runs", "--gains": "_gains", "--classes": "_classes"}
         results = [part for option, end in files.items() for part in (option, f"reports/data/{report}{end}.csv")]
         if module == "collect":
             others = ["--seeds", "0", "--dataset", "datasets/demo.json", "--history", f"reports/data/{report}_history.csv"]

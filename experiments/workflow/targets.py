@@ -373,7 +373,7 @@ class Targets:
         """Regular expression of names below ``reports/`` that belong to no table."""
         names = "|".join(map(re.escape, self.grid.tables))
         figures = "|".join((*FIGURE_NAMES, "flops", "latency"))
-        known = rf"index|(?:{names})|data/(?:{names})(?:_history|_runs|_gains)?|figures/(?:{names})_(?:{figures})"
+        known = rf"index|(?:{names})|data/(?:{names})(?:_history|_runs|_gains|_classes)?|figures/(?:{names})_(?:{figures})"
         return rf"(?!(?:{known})\.)[^.]+"
 
     def no_such_report(self, wildcards: Any) -> str:

@@ -62,7 +62,7 @@ def made_reports(tmp_path_factory):
     data, figures = folder / "reports/data/table2", folder / "reports/figures"
     for path in (data.parent, figures):
         path.mkdir(parents=True)
-    files = {"results": "", "runs": "_runs", "gains": "_gains"}
+    files = {"results": "", "runs": "_runs", "gains": "_gains", "classes": "_classes"}
     read = [part for option, end in files.items() for part in (f"--{option}", f"{data}{end}.csv")]
     history = ["--history", f"{data}_history.csv"]
     table = ["--study", "a2fpn", "--table", "table2", "--scale", "demo"]
@@ -86,7 +86,8 @@ def _leave(folder, run, box_ap):
     metrics = {f"{kind}_{name}": box_ap - n for kind in ("box", "mask") for n, name in enumerate(("AP", "AP50", "AP75"))}
     history = [{"iteration": 10 * step, "loss": 3.0 / step} for step in range(1, 5)]
     made = {"date": "2026-01-02T03:04:05+00:00", "seconds": 90.0 + box_ap, "versions": {"torch": "1.2.3"}}
-    record = {"run": run.id, "metrics": metrics, "history": history, "provenance": made, "dataset": DATASET}
+    classes = {"disc": {"box_AP": box_ap + 1}, "star | <b>": {"box_AP": box_ap - 1}, "none": {"box_AP": None}}
+    record = {"run": run.id, "metrics": metrics, "history": history, "provenance": made, "dataset": DATASET, "classes": classes}
     path.write_text(json.dumps(record))
     drawn = np.random.default_rng(run.seed).normal(0, 0.7, (len(metrics), 1000))
     values = {name: np.concatenate([[value], value + line]) for (name, value), line in zip(metrics.items(), drawn, strict=True)}

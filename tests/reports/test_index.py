@@ -9,6 +9,7 @@ import pytest
 from experiments.errors import UserError
 from experiments.workflow.grid import Grid
 from reports.index import make_index
+from reports.tidy_files import read_tidy
 
 
 class Page(HTMLParser):
@@ -40,7 +41,19 @@ def test_the_page_counts_runs_and_claims_and_shows_what_has_been_made(made_repor
     assert "<h2>Table 2. The modules of A²-FPN one by one" in text
     # The paper's baseline stays on top when rows are sorted.
     assert re.search(r'<tr class="baseline"><td class="name">PAFPN</td>', text)
-    assert text.count("<table") == 2
+    assert "Δ is the gain over PAFPN, with a 95 % interval over seeds" in text
+    assert text.count("<table") == 3
+
+
+def test_the_average_precision_of_each_class_is_folded_under_its_table(made_reports):
+    text = text_of(made_reports)
+    folded = text.partition("<details><summary>AP^bb of each class</summary>")[2].partition("</details>")[0]
+    # Two seeds, 13.0 and 13.3, one above for discs.
+    assert re.search(r'<td class="name">disc</td><td data-value="14\.15">14\.\d</td>', folded)
+    assert "star | &lt;b&gt;" in folded
+    assert re.search(r'<td class="name">none</td>(<td>–</td>)+</tr>', folded)
+    data = read_tidy(made_reports / "reports/data/table2_classes.csv")
+    assert set(data["class"]) == {"disc", "star | <b>", "none"}
 
 
 def test_all_links_lead_to_files_of_the_project_and_pictures_have_words(made_reports):
