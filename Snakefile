@@ -67,6 +67,7 @@ localrules:
     figures,
     flops_figure,
     latency_figure,
+    examples_figure,
     index,
     unknown_report,
     preflight_passed,
@@ -474,6 +475,33 @@ rule flops_figure:
     shell:
         "python -m reports.figures --figures flops {params.rows} --scale {params.scale} --complexity {input.counts} --results {input.results}"
         " reports/figures/{wildcards.report}"
+        f"{LOGGED}"
+
+
+rule examples_figure:
+    input:
+        targets.study_file,
+        expand("reports/{source}.py", source=["examples_figure", "example_images", "figure_style"]),
+        metrics=targets.metrics_of_figures,
+        dataset=targets.dataset_of_table,
+        results="reports/data/{report}.csv",
+    output:
+        "reports/figures/{report}_examples.svg",
+        report("reports/figures/{report}_examples.png", category="{report}", labels={"shows": "on images"}),
+    log:
+        "logs/figures/{report}_examples.log",
+    wildcard_constraints:
+        report="|".join(grid.reports_with_figures),
+    conda:
+        "envs/environment.yml"
+    params:
+        study=targets.study_of,
+        table=targets.table_of,
+        rows=targets.chosen_rows,
+        scale=scale.name,
+    shell:
+        "python -m reports.examples_figure --study {params.study} --table {params.table} {params.rows} --scale {params.scale}"
+        " --results {input.results} reports/figures/{wildcards.report}"
         f"{LOGGED}"
 
 

@@ -30,6 +30,7 @@ FIGURE_TITLES = {
     "curves": "training loss",
     "flops": "against multiply-adds",
     "latency": "against time per image",
+    "examples": "on images",
 }
 
 

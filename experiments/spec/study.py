@@ -196,6 +196,8 @@ class Table(StrictModel):
         Metric to printed heading, in order.
     row_header : list of str
         Headings of the columns that name the rows.
+    compare : (str, str) or None
+        Labels of the two rows that the figure of examples shows; by default the last row that has run, and its baseline.
     marks : dict
         Heading to options of a neck: a column with a mark in each row whose neck has these options.
     train_when_alone : bool
@@ -205,6 +207,7 @@ class Table(StrictModel):
     title: PrintedText
     printed_as: PrintedText | None = Field(None, min_length=1)
     against: PrintedText | None = None
+    compare: tuple[PrintedText, PrintedText] | None = None
     marks: dict[PrintedText, dict[str, Any]] = {}
     train_when_alone: bool | None = None
     mixed_settings: bool = False
@@ -248,6 +251,9 @@ class Table(StrictModel):
             if against is not None and against not in others:
                 place = f"row {own!r}: against" if own else "against"
                 raise ValueError(f"{place} is {against!r}; allowed: another row, {', '.join(others)}")
+        for label in self.compare or ():
+            if labels.count(label) != 1:
+                raise ValueError(f"compare names {label!r}; allowed: two of {', '.join(labels)}")
         return self
 
     @property

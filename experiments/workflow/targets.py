@@ -372,7 +372,7 @@ class Targets:
     def unknown_reports(self) -> str:
         """Regular expression of names below ``reports/`` that belong to no table."""
         names = "|".join(map(re.escape, self.grid.tables))
-        figures = "|".join((*FIGURE_NAMES, "flops", "latency"))
+        figures = "|".join((*FIGURE_NAMES, "flops", "latency", "examples"))
         known = rf"index|(?:{names})|data/(?:{names})(?:_history|_runs|_gains|_classes)?|figures/(?:{names})_(?:{figures})"
         return rf"(?!(?:{known})\.)[^.]+"
 

@@ -1,0 +1,282 @@
+"""Two rows of a table on images: objects, baseline, row; the images are chosen by rule, and the caption counts all."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from faster_coco_eval import COCO
+from faster_coco_eval.core import mask as mask_api
+from numpy.typing import NDArray
+
+from experiments.errors import UserError, report_user_errors
+from experiments.files import replacing
+from experiments.paths import run_folder
+from experiments.records.details import PREDICTIONS_FILE
+from experiments.spec.metrics import METRICS
+from experiments.spec.scale import Scale, load_scale
+from experiments.spec.study import Table, load_study
+from reports.example_images import LEAST_SCORE, Entry, Examples, compare_images, read_predictions
+from reports.figure_style import COLUMN_WIDTH, PALETTE, STYLE
+from reports.kept import keep_copies
+from reports.tidy_files import read_tidy
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
+
+COLOURS = [colour for colour in PALETTE if colour != "#000000"]
+FOUND_AT = 0.5
+# Longer side of a picture, in pixels; photos are larger.
+LARGEST = 480
+WRONG, MISSED = "#d00000", "white"
+HOW_TO_READ = (
+    f"Score from {LEAST_SCORE:g}. Filled: found (IoU from 0.5, right class), in the colour of its object. Dashed red: no such"
+    " object. Dotted white: missed. Numbers: gain in F, mean over IoU 0.5 to 0.95 and the seeds"
+)
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """A row of the comparison.
+
+    Attributes
+    ----------
+    name : str
+        Its label.
+    predictions : list of list of dict
+        Of each seed.
+    shown : int
+        Index of the seed that is drawn, the one of middle average precision.
+    seed : int
+        That seed.
+    """
+
+    name: str
+    predictions: list[list[Entry]]
+    shown: int
+    seed: int
+
+
+def rows_to_compare(table: Table, results: pd.DataFrame) -> tuple[int, int]:
+    """Baseline and row: the table's `compare`, else the last measured row and its baseline.
+
+    Parameters
+    ----------
+    table : Table
+        The table.
+    results : DataFrame
+        Results from `reports.collect`.
+
+    Raises
+    ------
+    UserError
+        If a row has not run.
+    """
+    measured = set(results.dropna(subset=["measured", "seed"]).row)
+    labels = [row.label for row in table.rows]
+    if table.compare:
+        baseline, row = (labels.index(label) for label in table.compare)
+        if missing := [labels[index] for index in (baseline, row) if index not in measured]:
+            raise UserError(f"compare: row {missing[0]!r} has not run at this scale with these seeds")
+        return baseline, row
+    for row in reversed(range(len(labels))):
+        found = table.baseline_of(row)
+        if row in measured and found in measured and found is not None:
+            return found, row
+    raise UserError("no row and its baseline have both run at this scale with these seeds")
+
+
+def read_row(table: Table, row: int, results: pd.DataFrame) -> ComparedRow:
+    """The predictions of a row's runs.
+
+    Parameters
+    ----------
+    table : Table
+        The table.
+    row : int
+        Index of the row.
+    results : DataFrame
+        Results from `reports.collect`.
+    """
+    metric = next((name for name in table.columns if METRICS[name].is_tested), next(iter(table.columns)))
+    of_row = results[(results.row == row) & (results.metric == metric)].dropna(subset=["measured"])
+    ordered = of_row.sort_values(["measured", "seed"])
+    middle = ordered.iloc[(len(ordered) - 1) // 2]
+    runs = list(of_row.run)
+    predictions = [read_predictions(run_folder(run) / PREDICTIONS_FILE) for run in runs]
+    return ComparedRow(table.rows[row].label, predictions, runs.index(middle.run), int(middle.seed))
+
+
+def draw_examples(truth: COCO, images: Path, rows: Sequence[ComparedRow], examples: Examples) -> Figure:
+    """Draw the chosen images.
+
+    Parameters
+    ----------
+    truth : COCO
+        The objects.
+    images : Path
+        Folder of the images.
+    rows : sequence of ComparedRow
+        Baseline and row.
+    examples : Examples
+        The images.
+    """
+    columns = [(title, image) for title, chosen in examples.groups.items() for image in chosen]
+    size = COLUMN_WIDTH / len(columns)
+    figure, panels = plt.subplots(
+        1 + len(rows),
+        len(columns),
+        squeeze=False,
+        figsize=(COLUMN_WIDTH, (1 + len(rows)) * size + 0.95),
+        layout=ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02),
+    )
+    for axes in panels.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.grid(visible=False)
+    seen: set[str] = set()
+    for (title, image), of_column in zip(columns, panels.T, strict=True):
+        heading = title if title not in seen else ""
+        seen.add(title)
+        of_column[0].set_title(f"{heading}\n{examples.gains[image]:+.2f}".replace("-", "−"), fontsize=7, loc="left")
+        _draw_column(truth, images, rows, image, of_column)
+    for axes, name in zip(panels[:, 0], ["objects", *(f"{row.name}\nseed {row.seed}" for row in rows)], strict=True):
+        axes.set_ylabel(name, fontsize=7)
+    figure.supxlabel(f"{rows[1].name} over {rows[0].name}: {examples.caption}.\n{_in_lines(HOW_TO_READ)}.", fontsize=6.5)
+    return figure
+
+
+def _in_lines(text: str) -> str:
+    half = text.index(". Dashed") + 1
+    return text[:half] + "\n" + text[half + 1 :]
+
+
+def _draw_column(truth: COCO, images: Path, rows: Sequence[ComparedRow], image: int, panels: NDArray[Any]) -> None:
+    objects = [entry for entry in truth.imgToAnns[image] if not entry.get("iscrowd")]
+    masks = [_mask(truth, entry) for entry in objects]
+    picture = _picture(images / truth.imgs[image]["file_name"], truth.imgs[image])
+    for axes in panels:
+        axes.imshow(picture, alpha=0.75, extent=(0, truth.imgs[image]["width"], truth.imgs[image]["height"], 0))
+    for number, mask in enumerate(masks):
+        _overlay(panels[0], mask, COLOURS[number % len(COLOURS)])
+    for axes, row in zip(panels[1:], rows, strict=True):
+        found = sorted(
+            (entry for entry in row.predictions[row.shown] if entry["image_id"] == image), key=lambda entry: -entry["score"]
+        )
+        taken = set()
+        for entry, matched in _matched(truth, found, objects):
+            mask = _mask(truth, entry)
+            if matched is None:
+                _outline(axes, mask, WRONG, "--")
+            else:
+                taken.add(matched)
+                _overlay(axes, mask, COLOURS[matched % len(COLOURS)])
+        for number, mask in enumerate(masks):
+            if number not in taken:
+                _outline(axes, mask, MISSED, ":")
+
+
+def _matched(truth: COCO, found: Sequence[Entry], objects: Sequence[Entry]) -> Iterator[tuple[Entry, int | None]]:
+    """Each detection, highest score first, with the object that it finds."""
+    free = set(range(len(objects)))
+    shapes = [_shape(truth, entry) for entry in objects]
+    for entry in found:
+        same_class = [number for number in free if objects[number]["category_id"] == entry["category_id"]]
+        overlaps = _overlaps(_shape(truth, entry), [shapes[number] for number in same_class])
+        if len(overlaps) and overlaps.max() >= FOUND_AT:
+            matched = same_class[int(overlaps.argmax())]
+            free.remove(matched)
+            yield entry, matched
+        else:
+            yield entry, None
+
+
+def _overlaps(shape: Any, others: Sequence[Any]) -> NDArray[np.float64]:
+    return np.asarray(mask_api.iou([shape], others, [0] * len(others))).ravel() if others else np.zeros(0)
+
+
+def _shape(truth: COCO, entry: Entry) -> Any:
+    return truth.annToRLE(entry) if entry.get("segmentation") else truth.annToRLE({**entry, "segmentation": _box(entry)})
+
+
+def _box(entry: Entry) -> list[list[float]]:
+    x, y, width, height = entry["bbox"]
+    return [[x, y, x + width, y, x + width, y + height, x, y + height]]
+
+
+def _mask(truth: COCO, entry: Entry) -> NDArray[np.uint8]:
+    decoded: NDArray[np.uint8] = mask_api.decode(_shape(truth, entry))
+    return decoded
+
+
+def _picture(path: Path, image: Entry) -> NDArray[np.uint8]:
+    """The image, reduced; grey where its file is gone."""
+    if not path.exists():
+        return np.full((image["height"], image["width"], 3), 200, np.uint8)
+    with Image.open(path) as opened:
+        picture = opened.convert("RGB")
+        picture.thumbnail((LARGEST, LARGEST))
+        return np.asarray(picture)
+
+
+def _overlay(axes: Axes, mask: NDArray[np.uint8], colour: str) -> None:
+    filled = np.zeros((*mask.shape, 4))
+    filled[mask > 0] = (*matplotlib.colors.to_rgb(colour), 0.55)
+    axes.imshow(filled, interpolation="nearest", extent=(0, mask.shape[1], mask.shape[0], 0))
+    _outline(axes, mask, colour, "-")
+
+
+def _outline(axes: Axes, mask: NDArray[np.uint8], colour: str, line: str) -> None:
+    if mask.any():
+        rows, columns = (np.arange(side) + 0.5 for side in mask.shape)
+        axes.contour(columns, rows, mask, [0.5], colors=[colour], linewidths=0.9, linestyles=[line])
+
+
+def plot_examples(table: Table, scale: Scale, results: pd.DataFrame) -> Figure:
+    """The figure of a table.
+
+    Parameters
+    ----------
+    table : Table
+        The table.
+    scale : Scale
+        The scale of the runs.
+    results : DataFrame
+        Results from `reports.collect`.
+    """
+    rows = [read_row(table, row, results) for row in rows_to_compare(table, results)]
+    truth = COCO(Path(scale.data_folder) / scale.dataset.val_annotations)
+    examples = compare_images(truth, {row.name: row.predictions for row in rows}, scale.object_sizes)
+    return draw_examples(truth, Path(scale.data_folder) / scale.dataset.val_images, rows, examples)
+
+
+def main() -> None:
+    """Draw two rows of a table on images."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--study", required=True)
+    parser.add_argument("--table", required=True)
+    parser.add_argument("--rows", nargs="*", help="names of the rows that the report is restricted to; all by default")
+    parser.add_argument("--scale", required=True)
+    parser.add_argument("--results", required=True, type=Path)
+    parser.add_argument("output", type=Path, help="the folder and the beginning of the files' names")
+    arguments = parser.parse_args()
+    table = load_study(arguments.study).tables[arguments.table].only_rows(arguments.rows)
+    scale, results = load_scale(arguments.scale), read_tidy(arguments.results)
+    plt.rcParams.update(STYLE)  # type: ignore[arg-type]
+    figure = plot_examples(table, scale, results)
+    files = [arguments.output.with_name(f"{arguments.output.name}_examples.{ending}") for ending in ("png", "svg")]
+    for file in files:
+        with replacing(file) as draft:
+            figure.savefig(draft, metadata={"Date": None} if file.suffix == ".svg" else None)
+    keep_copies(files, scale.name, results, arguments.rows is None)
+
+
+if __name__ == "__main__":
+    report_user_errors(main)
