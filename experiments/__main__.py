@@ -3,12 +3,12 @@
 import argparse
 import gc
 
-from experiments.cli import check_data, check_neck, plan, status
+from experiments.cli import check_data, check_neck, compare, plan, status
 from experiments.errors import report_user_errors
 from experiments.spec.configuration import read_configuration
 from experiments.workflow.grid import Grid
 
-VERBS = {"plan": plan, "status": status, "check-data": check_data, "check-neck": check_neck}
+VERBS = {"plan": plan, "status": status, "check-data": check_data, "check-neck": check_neck, "compare": compare}
 
 
 def read_grid(overrides: list[str]) -> Grid:
@@ -28,7 +28,7 @@ def read_grid(overrides: list[str]) -> Grid:
 
 
 def main() -> None:
-    """What the configuration will cost (plan), how far it is (status), whether its data and a neck are right (check-…)."""
+    """What the configuration will cost (plan), how far it is (status), whether its data and a neck are right (check-…), …"""
     parser = argparse.ArgumentParser(prog="python -m experiments", description=main.__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     for name, module in VERBS.items():

@@ -6,17 +6,15 @@ from math import nan
 import numpy as np
 import pandas as pd
 
+from experiments.bootstrap.intervals import Interval, Values, image_intervals
 from experiments.bootstrap.resamples import BOOTSTRAP_FILE, read_replicates
 from experiments.paths import run_folder
 from experiments.spec.metrics import METRICS
 from experiments.spec.scale import Scale
 from experiments.spec.study import Table
 from reports.significance import (
-    Interval,
     Noise,
-    Values,
     gain_of,
-    image_intervals,
     interval_for_other_images,
     intervals_of_pairs,
     pooled_noise,

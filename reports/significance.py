@@ -9,42 +9,17 @@ share seeds: different necks use the random numbers in different ways.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import isnan, nan, sqrt
+from math import nan, sqrt
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-LEVEL = 0.95
+from experiments.bootstrap.intervals import LEVEL, Interval, Values
+
 # Dunnett's distribution takes seconds for more rows, and Bonferroni's intervals are then hardly wider.
 MOST_DUNNETT = 30
 # Dunnett's distribution is integrated at random points; the same ones give the same intervals.
 INTEGRATION_SEED = 0
-Values = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Where a gain may lie.
-
-    Attributes
-    ----------
-    low, high : float
-        Ends; NaN where nothing is known of the noise.
-    """
-
-    low: float = nan
-    high: float = nan
-
-    @property
-    def is_known(self) -> bool:
-        """Whether the noise is known."""
-        return not isnan(self.low)
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the gain is told apart from none."""
-        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)
@@ -167,31 +142,6 @@ def intervals_of_pairs(pairs: Sequence[tuple[Values, Values]], noise: Noise, lev
 
 def _error(sample: Values, baseline: Values, noise: Noise) -> float:
     return noise.deviation * sqrt(1 / len(sample) + 1 / len(baseline))
-
-
-def image_intervals(differences: Sequence[Values], level: float = LEVEL) -> list[Interval]:
-    """Simultaneous intervals over images: how far the gains of these checkpoints would move on other images (max-t).
-
-    The interval is centred at the measured gain, for replicates of an average precision are biased upwards; its width is the
-    spread of the replicates.
-
-    Parameters
-    ----------
-    differences : sequence of array
-        For each row, (B + 1,): its metric minus the baseline's on each resample, means over their seeds; the first on the
-        images themselves.
-    level : float
-        Chance that all intervals together hold the true gains.
-    """
-    if not differences:
-        return []
-    gains, drawn = np.array([line[0] for line in differences]), np.array([line[1:] for line in differences])
-    errors = np.nanstd(drawn, axis=1, ddof=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        deviations = np.abs(drawn - np.nanmean(drawn, axis=1, keepdims=True)) / errors[:, None]
-    largest = np.nanmax(np.nan_to_num(deviations), axis=0)
-    widths = np.quantile(largest, level) * errors
-    return [Interval(float(gain - width), float(gain + width)) for gain, width in zip(gains, widths, strict=True)]
 
 
 def interval_for_other_images(

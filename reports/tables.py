@@ -68,6 +68,7 @@ def make_table(
     stale_rows = set(stale.row)
     return {
         "study": study,
+        "report": study.report(key),
         "heading": table.heading,
         "table": table,
         "scale": scale,

@@ -6,7 +6,8 @@ from typing import Literal
 
 from scipy import stats
 
-from reports.significance import LEVEL, Interval, Noise
+from experiments.bootstrap.intervals import LEVEL, Interval
+from reports.significance import Noise
 
 Word = Literal["reproduced", "higher", "lower", "cannot tell"]
 Claim = Literal["confirmed", "not shown", "contradicted"]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from experiments.bootstrap.intervals import image_intervals
 from reports.significance import (
     Noise,
     gain_of,
-    image_intervals,
     interval_for_other_images,
     intervals_of_pairs,
     not_told_apart_from_the_best,
