@@ -32,7 +32,7 @@ def plot_gains(data: FigureData) -> Figure:
         Results, gains and scale.
     """
     tested = [metric for metric in shown_metrics(data.results) if metric.is_tested]
-    rows = data.results[data.results.seed.notna()].drop_duplicates("row").set_index("row").name
+    rows = data.results.dropna(subset=["seed", "measured"]).drop_duplicates("row").set_index("row").name
     shown = [metric for metric in tested if data.gains.gain[data.gains.metric == metric.name].notna().any()]
     if not shown:
         return _nothing_to_compare()

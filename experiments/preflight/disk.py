@@ -1,4 +1,4 @@
-"""Pre-flight check of the disk space for the runs' checkpoints."""
+"""Pre-flight check of the disk space for the runs' checkpoints and predictions."""
 
 import shutil
 from collections.abc import Sequence
@@ -20,10 +20,13 @@ BYTES_OF_VALUE = 4
 # Values per weight in an optimiser's state: SGD's momentum, Adam's two moments.
 OPTIMIZER_VALUES = {"SGD": 1, "Adam": 2, "AdamW": 2}
 COUNTED_MODELS = 100
+# Compressed predictions on a test image; COCO's have 36 detections with masks each.
+PREDICTION_BYTES = {True: 9_000, False: 3_000}
+COCO_VAL_IMAGES = 5_000
 
 
 def check_disk(runs: Sequence[Run]) -> dict[str, Any]:
-    """Check that the checkpoints of runs fit on the disk. Quotas are not considered.
+    """Check that the checkpoints and predictions of runs fit on the disk. Quotas are not considered.
 
     Parameters
     ----------
@@ -45,12 +48,13 @@ def check_disk(runs: Sequence[Run]) -> dict[str, Any]:
     # A new checkpoint is written before the oldest is removed.
     largest = max((demand.checkpoint_bytes for demand in demands), default=0)
     needed = largest + sum(max(0, demand.total - there) for demand, there in zip(demands, saved, strict=True))
+    needed += sum(map(prediction_bytes, runs))
     folder = RUNS if RUNS.exists() else Path()
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"{folder.resolve()} has {_gib(free)} GiB free, but the checkpoints of the {len(runs)} runs to train need about"
-            f" {_gib(needed)} GiB more, up to {_gib(largest)} GiB each: free space, let {RUNS}/ be a link to a larger"
+            f"{folder.resolve()} has {_gib(free)} GiB free, but checkpoints and predictions of the {len(runs)} runs to train need"
+            f" about {_gib(needed)} GiB more, up to {_gib(largest)} GiB each: free space, let {RUNS}/ be a link to a larger"
             " disk, or ask for fewer tables, studies or seeds"
         )
     return {"runs": len(runs), "needed_bytes": round(needed), "free_bytes": free}
@@ -85,6 +89,24 @@ def checkpoint_size(run: Run) -> CheckpointSize:
     values = weights + trained * OPTIMIZER_VALUES.get(config.optim_wrapper.optimizer.type, max(OPTIMIZER_VALUES.values()))
     epochs, kept = config.train_cfg.max_epochs, config.default_hooks.checkpoint.get("max_keep_ckpts", -1)
     return CheckpointSize(BYTES_OF_VALUE * values, min(kept, epochs) if kept > 0 else epochs)
+
+
+def prediction_bytes(run: Run) -> int:
+    """Disk space of the predictions that a run will keep, about.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    """
+    scale = run.scale
+    if not scale.keep_predictions:
+        return 0
+    if scale.dataset.image_counts:
+        images = scale.dataset.image_counts[1]
+    else:
+        images = scale.expected_splits["val"].images if "val" in scale.expected_splits else COCO_VAL_IMAGES
+    return images * PREDICTION_BYTES[scale.detectors[run.setting.detector].masks]
 
 
 def _demands(runs: Sequence[Run]) -> list[CheckpointSize]:

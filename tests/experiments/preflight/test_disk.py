@@ -11,11 +11,14 @@ import torch
 from experiments.configs.build import build_model
 from experiments.errors import UserError
 from experiments.preflight import disk as module
-from experiments.preflight.disk import CheckpointSize, check_disk, checkpoint_size
+from experiments.preflight.disk import CheckpointSize, check_disk, checkpoint_size, prediction_bytes
+from experiments.spec.run import Run
 from experiments.workflow.grid import Grid
 
 CONFIGURATION = {"studies": "a2fpn", "scale": "demo", "seeds": [0, 1]}
 GIB = 2**30
+# Predictions of a run of demo.
+KEPT = 200 * 9_000
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,7 @@ def disk(monkeypatch, tmp_path):
 
 
 def test_checkpoints_kept_of_every_run_and_one_being_written_must_fit(runs, disk):
-    assert check_disk(runs[:4]) == {"runs": 4, "needed_bytes": 9 * GIB, "free_bytes": 10 * GIB}
+    assert check_disk(runs[:4]) == {"runs": 4, "needed_bytes": 9 * GIB + 4 * KEPT, "free_bytes": 10 * GIB}
     with pytest.raises(UserError) as error:
         check_disk(runs[:5])
     for word in ("10.00 GiB free", "5 runs to train", "11.00 GiB more", "1.00 GiB each", "larger disk", "fewer tables"):
@@ -69,7 +72,8 @@ def test_what_is_saved_already_needs_no_more_space(runs, disk):
     folder.mkdir(parents=True)
     with (folder / "epoch_3.pth").open("wb") as file:
         file.truncate(GIB)
-    assert check_disk(runs[:5])["needed_bytes"] == 10 * GIB
+    disk.free = 11 * GIB
+    assert check_disk(runs[:5])["needed_bytes"] == 10 * GIB + 5 * KEPT
 
 
 def test_equal_models_are_counted_once_and_of_very_many_only_some(runs, disk, monkeypatch):
@@ -78,7 +82,7 @@ def test_equal_models_are_counted_once_and_of_very_many_only_some(runs, disk, mo
     assert len(disk.counted) == len(runs) / 2, "seeds share a model"
     monkeypatch.setattr(module, "COUNTED_MODELS", 5)
     disk.counted.clear()
-    assert check_disk(runs)["needed_bytes"] == (2 * len(runs) + 1) * GIB
+    assert check_disk(runs)["needed_bytes"] == (2 * len(runs) + 1) * GIB + len(runs) * KEPT
     assert len(disk.counted) == 5
 
 
@@ -94,6 +98,13 @@ def test_the_program_checks_the_named_runs_or_else_all_that_are_missing(runs, di
         monkeypatch.setattr("sys.argv", arguments)
         module.main()
         assert json.loads((tmp_path / "found.json").read_text())["runs"] == count
+
+
+def test_predictions_are_counted_by_the_images_of_the_test_unless_none_are_kept(runs):
+    assert prediction_bytes(runs[0]) == KEPT
+    coco = next(iter(Grid({**CONFIGURATION, "scale": "coco", "data_root": "/somewhere"}).runs.values()))
+    assert prediction_bytes(coco) == 5_000 * 9_000
+    assert prediction_bytes(Run(coco.setting, coco.scale.replace(keep_predictions=False), 0)) == 0
 
 
 def test_no_run_needs_nothing(disk):
