@@ -53,8 +53,8 @@ def check_disk(runs: Sequence[Run]) -> dict[str, Any]:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"{folder.resolve()} has {_gib(free)} GiB free, but checkpoints and predictions of the {len(runs)} runs to train need"
-            f" about {_gib(needed)} GiB more, up to {_gib(largest)} GiB each: free space, let {RUNS}/ be a link to a larger"
+            f"{folder.resolve()} has {_gib(free)} GiB free, but checkpoints and predictions of the {len(runs)} runs to train"
+            f" need about {_gib(needed)} GiB more, up to {_gib(largest)} GiB each: free space, let {RUNS}/ be a link to a larger"
             " disk, or ask for fewer tables, studies or seeds"
         )
     return {"runs": len(runs), "needed_bytes": round(needed), "free_bytes": free}
