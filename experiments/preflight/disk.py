@@ -54,8 +54,8 @@ def check_disk(runs: Sequence[Run]) -> dict[str, Any]:
     if needed > free:
         raise UserError(
             f"{folder.resolve()} has {_gib(free)} GiB free, but checkpoints and predictions of the {len(runs)} runs to train"
-            f" need about {_gib(needed)} GiB more, up to {_gib(largest)} GiB each: free space, let {RUNS}/ be a link to a larger"
-            " disk, or ask for fewer tables, studies or seeds"
+            f" need about {_gib(needed)} GiB more, up to {_gib(largest)} GiB each: free space, let {RUNS}/ be a link to a"
+            " larger disk, or ask for fewer tables, studies or seeds"
         )
     return {"runs": len(runs), "needed_bytes": round(needed), "free_bytes": free}
 
