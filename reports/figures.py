@@ -25,7 +25,15 @@ from reports.tidy_files import read_tidy
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+# Rows up to which names stand beside their points; more have a legend.
+NAMED_BESIDE = 12
+# Height of a line of such a name, of that of the axes.
+BESIDE_GAP = 0.055
+# Ratio of costs from which a linear axis would squeeze most of them together.
+SQUEEZED = 3
 
 
 def plot_ap(data: FigureData) -> Figure:
@@ -113,25 +121,67 @@ def _plot_against_cost(data: FigureData, costs: dict[str, float], label: str) ->
     points["cost"] = points.setting.map(costs)
     points = points.dropna(subset=["mean"])
     names = {point.row: wrapped(point.name) for point in points.itertuples()}
-    figure, axes = plt.subplots(figsize=_beside_legend(names.values()), layout="constrained")
+    is_named_beside = len(names) <= NAMED_BESIDE
+    size = (COLUMN_WIDTH, 3.8) if is_named_beside else _beside_legend(names.values())
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
     front = _pareto_front(points, main.lower_is_better)
-    axes.plot(front.cost, front["mean"], color="0.6", linewidth=1, zorder=0, label="Pareto front")
+    # Steps: between two models there is none.
+    axes.plot(front.cost, front["mean"], color="0.6", linewidth=1, zorder=0, label="Pareto front", drawstyle="steps-post")
     drawn: list[Artist] = []
     for point in points.itertuples():
-        deviation = None if pd.isna(point.std) else point.std
+        look = {"color": _colour_on_front(point, front), "marker": "o"} if is_named_beside else _style(point.row, marker=True)
         (marker, *_) = axes.errorbar(
             point.cost,
             point.mean,
-            yerr=deviation,
+            yerr=None if pd.isna(point.std) else point.std,
             capsize=3,
-            markersize=8,
+            markersize=6 if is_named_beside else 8,
             label=names[point.row],
-            **_style(point.row, marker=True),
+            linestyle="none",
+            color=look["color"],
+            marker=look["marker"],
         )
         drawn.append(marker)
-    axes.set(xlabel=label, ylabel=main.label, title=f"scale {data.scale.name}")
-    _add_legend(figure, [axes.lines[0], *drawn], ["Pareto front", *names.values()])
+    if len(points) and points.cost.max() > SQUEEZED * points.cost.min():
+        axes.set_xscale("log")
+    axes.set(
+        xlabel=label, ylabel=main.label, title=f"{main.short_label} against cost, scale {data.scale.name}{_seeds(results)}"
+    )
+    if is_named_beside:
+        _name_beside(axes, points, names)
+    else:
+        _add_legend(figure, [axes.lines[0], *drawn], ["Pareto front", *names.values()])
     return figure
+
+
+def _colour_on_front(point: Any, front: pd.DataFrame) -> str:
+    return PALETTE[0] if point.row in set(front.row) else "0.35"
+
+
+def _seeds(results: pd.DataFrame) -> str:
+    number = int(results.seed.nunique())
+    return "" if not number else ", one seed" if number == 1 else f", {number} seeds, bars one standard deviation"
+
+
+def _name_beside(axes: Axes, points: pd.DataFrame, names: dict[int, str]) -> None:
+    """Names at the right edge, in the order of their points, each with a line to its own."""
+    low, high = axes.get_ylim()
+    ordered = points.sort_values("mean")
+    heights = np.array([BESIDE_GAP * len(names[row].splitlines()) for row in ordered.row])
+    places: list[float] = []
+    for wanted, height in zip((ordered["mean"] - low) / (high - low), heights, strict=True):
+        places.append(max(wanted, places[-1] + height) if places else max(0.0, wanted))
+    over = max(0.0, places[-1] - 1) if places else 0.0
+    for point, place in zip(ordered.itertuples(), places, strict=True):
+        axes.annotate(
+            names[point.row],
+            (point.cost, point.mean),
+            (1.03, place - over),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=8,
+            arrowprops={"arrowstyle": "-", "color": "0.8", "linewidth": 0.7},
+        )
 
 
 def _pareto_front(points: pd.DataFrame, lower_is_better: bool) -> pd.DataFrame:

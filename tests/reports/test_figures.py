@@ -1,5 +1,7 @@
 """Figures: what they show, and that nothing is cut or lies on something else."""
 
+from itertools import pairwise
+
 import matplotlib.pyplot as plt
 import pytest
 
@@ -93,7 +95,25 @@ def test_nothing_leaves_the_page_and_the_legend_covers_no_axes(collected, study,
         assert box.y0 >= 0
         assert box.x1 <= page.width
         assert box.y1 <= page.height
-        assert not box.overlaps(figure.legends[0].get_window_extent())
+        assert not any(box.overlaps(legend.get_window_extent()) for legend in figure.legends)
+
+
+def test_names_beside_points_do_not_cover_one_another(collected, study):
+    figure = plot_flops(FigureData(DEMO, collected.results, flops=by_setting(study, [1e9 * (1 + n / 99) for n in range(9)])))
+    figure.canvas.draw()
+    texts = figure.axes[0].texts
+    assert {text.get_text() for text in texts} == {"FPN", "PAFPN", "MC", "GE", "GP", "MC+GE+GP"}
+    boxes = sorted((text.get_window_extent() for text in texts), key=lambda box: box.y0)
+    assert all(lower.y1 <= upper.y0 + 1 for lower, upper in pairwise(boxes))
+    assert max(box.x1 for box in boxes) <= figure.bbox.width
+
+
+def test_costs_that_differ_much_stand_on_a_logarithmic_axis(collected, study):
+    def scale_of(costs):
+        return plot_flops(FigureData(DEMO, collected.results, flops=by_setting(study, costs))).axes[0].get_xscale()
+
+    assert scale_of([1e9] * 8 + [4e9]) == "log"
+    assert scale_of([1e9] * 8 + [2e9]) == "linear"
 
 
 def test_a_table_of_which_nothing_has_run_still_has_figures(finished, study):
@@ -121,6 +141,7 @@ def test_the_pareto_front_joins_what_nothing_beats(collected, study):
     (axes,) = plot_flops(FigureData(DEMO, collected.results, flops=by_setting(study, [1e9 * cost for cost in costs]))).axes
     front = next(line for line in axes.lines if line.get_label() == "Pareto front")
     assert [tuple(point) for point in front.get_xydata()] == [(1.0, 21.5), (3.0, 23.5), (5.0, 25.5)]
+    assert front.get_drawstyle() == "steps-post"
 
 
 def test_the_pareto_front_of_a_metric_whose_smallest_value_leads(collected, study, monkeypatch):
