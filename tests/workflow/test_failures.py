@@ -34,11 +34,17 @@ RULES = {
     "tables": ("reports.tables", "reports/two_necks_table1.md"),
     "figures": ("reports.figures", "reports/figures/two_necks_table1_ap.png"),
     "flops_figure": ("reports.figures", "reports/figures/two_necks_table1_flops.png"),
+    "index": ("reports.index", "reports/index.html"),
 }
 # Rules whose inputs the small study of the tests has not; empty files stand for them.
 WITHOUT_INPUTS = {
     "stuff_maps": ("experiments.data.prepare", "datasets/instant_stuff_maps.json", []),
     "submission": ("experiments.training.submission", "submissions/{run}", ["datasets/instant.json"]),
+    "examples_figure": (
+        "reports.examples_figure",
+        "reports/figures/two_necks_table1_examples.png",
+        ["runs/{run}/metrics.json", "reports/data/two_necks_table1.csv", "datasets/instant.json"],
+    ),
     "latency_figure": (
         "reports.figures",
         "reports/figures/two_necks_cost_latency.png",
