@@ -1,4 +1,7 @@
-"""Tidy results -> figures: the main metrics per row, and against FLOPs and latency, training curves; PNG and SVG."""
+"""Tidy results -> figures: the main metrics per row, and against FLOPs and latency, training curves; PNG and SVG.
+
+The figure ``<name>`` is drawn by the function ``plot_<name>``.
+"""
 
 import argparse
 from collections.abc import Iterable
@@ -15,9 +18,10 @@ from experiments.files import replacing
 from experiments.records.cost_files import Counts, Speeds, read_costs
 from experiments.spec.metrics import METRICS, Metric
 from experiments.spec.scale import load_scale
+from experiments.workflow.targets import FIGURE_NAMES
 from reports.figure_data import FigureData, shown_metrics
 from reports.figure_style import COLUMN_WIDTH, LINE_HEIGHT, LINES, MARKERS, PALETTE, STYLE, wrapped
-from reports.gain_figure import plot_gains
+from reports.gain_figure import plot_gains  # noqa: F401 - drawn by its name
 from reports.gains import no_gains
 from reports.kept import keep_copies
 from reports.tidy_files import read_tidy
@@ -233,13 +237,10 @@ def _style(row: int, marker: bool) -> dict[str, Any]:
     return {"color": colour, "linestyle": LINES[turn % len(LINES)]}
 
 
-PLOTS = {"gains": plot_gains, "ap": plot_ap, "curves": plot_curves, "flops": plot_flops, "latency": plot_latency}
-
-
 def main() -> None:
     """Draw figures of one table."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--figures", required=True, nargs="+", choices=PLOTS)
+    parser.add_argument("--figures", required=True, nargs="+", choices=[*FIGURE_NAMES, "flops", "latency"])
     parser.add_argument("--rows", nargs="*", help="of the report, where it has not all rows of its table")
     parser.add_argument("--scale", required=True)
     parser.add_argument("--results", required=True, type=Path)
@@ -263,7 +264,7 @@ def main() -> None:
 
 
 def _draw(name: str, data: FigureData, output: Path) -> list[Path]:
-    figure = PLOTS[name](data)
+    figure = globals()[f"plot_{name}"](data)
     files = [output.with_name(f"{output.name}_{name}.{extension}") for extension in ("png", "svg")]
     for file in files:
         with replacing(file) as draft:
