@@ -28,8 +28,8 @@ docs:  ## the documentation with its API pages, in site/
 	@bash envs/light.sh $(LIGHT_ENVIRONMENT)
 	$(LIGHT)/mkdocs --quiet build
 
-test: setup  ## set up, then run the tests, three at a time: many wait for programs
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+test: setup  ## set up, then run the tests, two at a time
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: setup  ## the tests that take longer than a coffee
 	$(BIN)/python -m pytest -m slow

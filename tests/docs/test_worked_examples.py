@@ -40,6 +40,7 @@ def test_the_files_of_a_page_make_its_commands_plan_trainings(project, page):
         assert re.search(r"^train +\d+$", result.stdout, re.MULTILINE), result.stdout
 
 
+@pytest.mark.slow
 def test_the_neck_of_the_documentation_is_trained(project):
     write_files(project, ROOT / "docs/own_neck.md")
     page = project.python("-m", "experiments", "check-neck", "SumFPN", "--option", "bias=false")
@@ -120,6 +121,7 @@ print(run.id, config_text(run).count("EMAHook"))
     assert averaged[0] != before
 
 
+@pytest.mark.slow
 def test_the_figure_of_the_documentation_is_drawn(project):
     insert(project / "reports/figures.py", "def main() -> None:", code_of("own_parts.md", "def plot_gain") + "\n\n")
     insert(project / "experiments/workflow/targets.py", '"curves")', '"gain", ')

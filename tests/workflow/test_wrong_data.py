@@ -121,6 +121,7 @@ def without_what_may_be_missing(content):
         annotation["bbox"] = [float(value) for value in annotation["bbox"]]
 
 
+@pytest.mark.slow
 def test_what_may_be_missing_changes_no_number(shelves, photos):
     metrics = []
     for _ in range(2):
