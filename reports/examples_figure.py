@@ -14,14 +14,13 @@ from faster_coco_eval.core import mask as mask_api
 from numpy.typing import NDArray
 
 from experiments.errors import UserError, report_user_errors
-from experiments.files import replacing
 from experiments.paths import run_folder
 from experiments.records.details import PREDICTIONS_FILE
 from experiments.spec.metrics import METRICS
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import Table, load_study
 from reports.example_images import LEAST_SCORE, Entry, Examples, compare_images, read_predictions
-from reports.figure_style import COLUMN_WIDTH, PALETTE, STYLE
+from reports.figure_style import COLUMN_WIDTH, PALETTE, STYLE, save_figure
 from reports.kept import keep_copies
 from reports.tidy_files import read_tidy
 
@@ -270,11 +269,7 @@ def main() -> None:
     table = load_study(arguments.study).tables[arguments.table].only_rows(arguments.rows)
     scale, results = load_scale(arguments.scale), read_tidy(arguments.results)
     plt.rcParams.update(STYLE)  # type: ignore[arg-type]
-    figure = plot_examples(table, scale, results)
-    files = [arguments.output.with_name(f"{arguments.output.name}_examples.{ending}") for ending in ("png", "svg")]
-    for file in files:
-        with replacing(file) as draft:
-            figure.savefig(draft, metadata={"Date": None} if file.suffix == ".svg" else None)
+    files = save_figure(plot_examples(table, scale, results), arguments.output, "examples")
     keep_copies(files, scale.name, results, arguments.rows is None)
 
 

@@ -1,6 +1,12 @@
 """How figures look: sizes, colours, names."""
 
 import textwrap
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from experiments.files import replacing
 
 # Okabe-Ito palette, safe for colour-blind readers.
 PALETTE = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#8C6D1F"]
@@ -33,3 +39,23 @@ def wrapped(name: str) -> str:
         The name.
     """
     return textwrap.fill(name, NAME_LETTERS, max_lines=NAME_LINES, placeholder=" …", break_on_hyphens=False)
+
+
+def save_figure(figure: Figure, output: Path, name: str) -> list[Path]:
+    """Write a figure as PNG and SVG, and close it.
+
+    Parameters
+    ----------
+    figure : Figure
+        The figure.
+    output : Path
+        The folder and the beginning of the files' names.
+    name : str
+        What the figure shows, the end of their names.
+    """
+    files = [output.with_name(f"{output.name}_{name}.{extension}") for extension in ("png", "svg")]
+    for file in files:
+        with replacing(file) as draft:
+            figure.savefig(draft, metadata={"Date": None} if file.suffix == ".svg" else None)
+    plt.close(figure)
+    return files

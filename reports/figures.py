@@ -14,13 +14,12 @@ import numpy as np
 import pandas as pd
 
 from experiments.errors import report_user_errors
-from experiments.files import replacing
 from experiments.records.cost_files import Counts, Speeds, read_costs
 from experiments.spec.metrics import METRICS, Metric
 from experiments.spec.scale import load_scale
 from experiments.workflow.targets import FIGURE_NAMES
 from reports.figure_data import FigureData, shown_metrics
-from reports.figure_style import COLUMN_WIDTH, LINE_HEIGHT, LINES, MARKERS, PALETTE, STYLE, wrapped
+from reports.figure_style import COLUMN_WIDTH, LINE_HEIGHT, LINES, MARKERS, PALETTE, STYLE, save_figure, wrapped
 from reports.gain_figure import plot_gains  # noqa: F401 - drawn by its name
 from reports.gains import no_gains
 from reports.kept import keep_copies
@@ -259,18 +258,9 @@ def main() -> None:
         read_tidy(arguments.gains) if arguments.gains else no_gains(),
     )
     plt.rcParams.update(STYLE)  # type: ignore[arg-type]
-    files = [file for name in arguments.figures for file in _draw(name, data, arguments.output)]
+    plots = {name: globals()[f"plot_{name}"] for name in arguments.figures}
+    files = [file for name, plot in plots.items() for file in save_figure(plot(data), arguments.output, name)]
     keep_copies(files, data.scale.name, data.results, arguments.rows is None)
-
-
-def _draw(name: str, data: FigureData, output: Path) -> list[Path]:
-    figure = globals()[f"plot_{name}"](data)
-    files = [output.with_name(f"{output.name}_{name}.{extension}") for extension in ("png", "svg")]
-    for file in files:
-        with replacing(file) as draft:
-            figure.savefig(draft, metadata={"Date": None} if file.suffix == ".svg" else None)
-    plt.close(figure)
-    return files
 
 
 def _read_flops(path: Path) -> dict[str, float]:

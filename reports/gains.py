@@ -6,18 +6,16 @@ from math import nan
 import numpy as np
 import pandas as pd
 
-from experiments.bootstrap.intervals import Interval, Values, image_intervals
+from experiments.bootstrap.intervals import Interval, Noise, Values, image_intervals, pooled_noise
 from experiments.bootstrap.resamples import BOOTSTRAP_FILE, read_replicates
 from experiments.paths import run_folder
 from experiments.spec.metrics import METRICS
 from experiments.spec.scale import Scale
 from experiments.spec.study import Table
 from reports.significance import (
-    Noise,
     gain_of,
     interval_for_other_images,
     intervals_of_pairs,
-    pooled_noise,
     simultaneous_intervals,
 )
 from reports.verdicts import Verdict, compare, judge_claim
@@ -56,7 +54,8 @@ def gains(table: Table, scale: Scale, results: pd.DataFrame) -> pd.DataFrame:
     """
     tested = [metric for metric in table.columns if METRICS[metric].is_tested]
     results = results.assign(measured=results.measured.astype(float) / results.metric.map(_unit))
-    lines = [line for metric in tested for line in _gains_in(metric, table, scale, results[results.metric == metric])]
+    drawn = _read_replicates(scale, results[results.metric.isin(tested)], tested)
+    lines = [line for metric in tested for line in _gains_in(metric, table, scale, results[results.metric == metric], drawn)]
     return pd.DataFrame(lines, columns=GAIN_COLUMNS)
 
 
@@ -64,8 +63,10 @@ def _unit(metric: str) -> float:
     return METRICS[metric].unit
 
 
-def _gains_in(metric: str, table: Table, scale: Scale, results: pd.DataFrame) -> list[dict[str, object]]:
-    samples, replicates = _samples(table, results), _replicates(table, scale, results, metric)
+def _gains_in(
+    metric: str, table: Table, scale: Scale, results: pd.DataFrame, drawn: Mapping[str, Mapping[str, Values]]
+) -> list[dict[str, object]]:
+    samples, replicates = _samples(table, results), _replicates(results, metric, drawn)
     noise = pooled_noise(samples)
     pairs = [
         (row, baseline)
@@ -84,7 +85,8 @@ def _gains_in(metric: str, table: Table, scale: Scale, results: pd.DataFrame) ->
         if not len(samples[row]) or (row not in by_row and published is None):
             continue
         baseline = by_row.get(row)
-        gain_published = _published_gain(table, metric, row)
+        claimed = table.published_gain(metric, row)
+        gain_published = nan if claimed is None else claimed
         interval, line = Interval(), {"row": row, "name": of_row.label, "metric": metric, "seeds": len(samples[row])}
         if baseline is not None:
             pair = (row, baseline)
@@ -122,25 +124,22 @@ def _samples(table: Table, results: pd.DataFrame) -> list[Values]:
     return [found.get(row, np.zeros(0)) for row in range(len(table.rows))]
 
 
-def _replicates(table: Table, scale: Scale, results: pd.DataFrame, metric: str) -> dict[int, Values]:
-    """Row to the mean over its seeds on each resample, where all of its runs have left them.
-
-    Where a scale measures its training images, other images say nothing about them.
-    """
+def _read_replicates(scale: Scale, results: pd.DataFrame, metrics: Sequence[str]) -> dict[str, dict[str, Values]]:
+    """Run to its metrics on each resample. Where a scale measures its training images, other images say nothing about them."""
     if scale.dataset.val_annotations == scale.dataset.train_annotations:
         return {}
+    runs = results.dropna(subset=["measured"]).run.unique()
+    return {run: read_replicates(run_folder(run) / BOOTSTRAP_FILE, metrics) or {} for run in runs}
+
+
+def _replicates(results: pd.DataFrame, metric: str, drawn: Mapping[str, Mapping[str, Values]]) -> dict[int, Values]:
+    """Row to the mean over its seeds on each resample, where all of its runs have left them."""
     found = {}
     for row, of_row in results.dropna(subset=["measured"]).groupby("row"):
-        lines = [_read(run, metric) for run in of_row.run]
-        known = [line for line in lines if line is not None]
-        if known and len(known) == len(lines):
-            found[row] = np.mean(known, axis=0)
+        lines = [drawn[run][metric] for run in of_row.run if metric in drawn.get(run, {})]
+        if lines and len(lines) == len(of_row):
+            found[row] = np.mean(lines, axis=0) / _unit(metric)
     return found
-
-
-def _read(run: str, metric: str) -> Values | None:
-    replicates = read_replicates(run_folder(run) / BOOTSTRAP_FILE)
-    return replicates[metric] / _unit(metric) if replicates and metric in replicates else None
 
 
 def _over_seeds(
@@ -153,14 +152,6 @@ def _over_seeds(
     else:
         intervals = intervals_of_pairs([(samples[row], samples[baseline]) for row, baseline in pairs], noise)
     return dict(zip(pairs, intervals, strict=True))
-
-
-def _published_gain(table: Table, metric: str, row: int) -> float:
-    baseline = table.baseline_of(row)
-    if baseline is None:
-        return nan
-    ours, theirs = (table.rows[index].published.get(metric) for index in (row, baseline))
-    return nan if ours is None or theirs is None else round(ours - theirs, 6)
 
 
 def _verdict(

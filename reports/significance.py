@@ -7,50 +7,18 @@ share seeds: different necks use the random numbers in different ways.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from math import nan, sqrt
+from math import sqrt
 
 import numpy as np
 from scipy import stats
 
-from experiments.bootstrap.intervals import LEVEL, Interval, Values
+from experiments.bootstrap.intervals import LEVEL, Interval, Noise, Values, pooled_noise
 
 # Dunnett's distribution takes seconds for more rows, and Bonferroni's intervals are then hardly wider.
 MOST_DUNNETT = 30
 # Dunnett's distribution is integrated at random points; the same ones give the same intervals.
 INTEGRATION_SEED = 0
-
-
-@dataclass(frozen=True)
-class Noise:
-    """A standard deviation over seeds.
-
-    Attributes
-    ----------
-    deviation : float
-        NaN where nothing is known of it.
-    freedom : int
-        Degrees of freedom; 0 where nothing is known of it.
-    """
-
-    deviation: float = nan
-    freedom: int = 0
-
-
-def pooled_noise(samples: Sequence[Values]) -> Noise:
-    """The standard deviation over seeds that the rows of a table share.
-
-    Parameters
-    ----------
-    samples : sequence of array
-        The values of each row, one for each seed.
-    """
-    freedom = sum(max(0, len(sample) - 1) for sample in samples)
-    if not freedom:
-        return Noise()
-    squares = sum(float(((sample - sample.mean()) ** 2).sum()) for sample in samples if len(sample))
-    return Noise(sqrt(squares / freedom), freedom)
 
 
 def gain_of(sample: Values, baseline: Values) -> float:

@@ -6,8 +6,7 @@ from typing import Literal
 
 from scipy import stats
 
-from experiments.bootstrap.intervals import LEVEL, Interval
-from reports.significance import Noise
+from experiments.bootstrap.intervals import LEVEL, Interval, Noise
 
 Word = Literal["reproduced", "higher", "lower", "cannot tell"]
 Claim = Literal["confirmed", "not shown", "contradicted"]

@@ -1,8 +1,8 @@
-"""Where a gain may lie, and how far the gains of checkpoints would move on other images."""
+"""Where a gain may lie: the noise of seeds, and how far the gains of checkpoints would move on other images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan, nan
+from math import isnan, nan, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,37 @@ class Interval:
     def excludes_zero(self) -> bool:
         """Whether the gain is told apart from none."""
         return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A standard deviation over seeds.
+
+    Attributes
+    ----------
+    deviation : float
+        NaN where nothing is known of it.
+    freedom : int
+        Degrees of freedom; 0 where nothing is known of it.
+    """
+
+    deviation: float = nan
+    freedom: int = 0
+
+
+def pooled_noise(samples: Sequence[Values]) -> Noise:
+    """The standard deviation over seeds that the rows of a table share.
+
+    Parameters
+    ----------
+    samples : sequence of array
+        The values of each row, one for each seed.
+    """
+    freedom = sum(max(0, len(sample) - 1) for sample in samples)
+    if not freedom:
+        return Noise()
+    squares = sum(float(((sample - sample.mean()) ** 2).sum()) for sample in samples if len(sample))
+    return Noise(sqrt(squares / freedom), freedom)
 
 
 def image_intervals(differences: Sequence[Values], level: float = LEVEL) -> list[Interval]:

@@ -1,7 +1,7 @@
 """Resamples of a dataset's images, and the metrics of a run on each of them."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -54,13 +54,15 @@ def write_replicates(path: Path, replicates: Mapping[str, NDArray[np.float64]]) 
         np.savez_compressed(draft, allow_pickle=False, **replicates)
 
 
-def read_replicates(path: Path) -> dict[str, NDArray[np.float64]] | None:
+def read_replicates(path: Path, metrics: Collection[str] | None = None) -> dict[str, NDArray[np.float64]] | None:
     """Read the metrics of a run on all resamples; None if it has left none.
 
     Parameters
     ----------
     path : Path
         ``runs/<id>/bootstrap.npz``.
+    metrics : collection of str, optional
+        Those to read, as far as the run has them; all by default.
 
     Raises
     ------
@@ -69,7 +71,7 @@ def read_replicates(path: Path) -> dict[str, NDArray[np.float64]] | None:
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            return {name: archive[name] for name in archive.files if metrics is None or name in metrics}
     except FileNotFoundError:
         return None
     except Exception as error:  # zipfile, zlib and numpy each have errors of their own for damaged files

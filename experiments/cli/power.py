@@ -1,14 +1,14 @@
 """How many seeds each published gain takes to be shown, and what they cost: ``plan --power``."""
 
-import math
-import statistics
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from rich import box
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from experiments.bootstrap.intervals import pooled_noise
 from experiments.cost.power import MOST_SEEDS, POWER, seeds_needed
 from experiments.errors import UserError
 from experiments.records.run_status import RunStatus
@@ -163,11 +163,10 @@ class PowerPlanner:
         for setting in self._grid.table(report).settings:
             runs = [Run(setting, self._grid.scale, seed).id for seed in self._grid.configuration.seeds]
             found = [self._statuses[run].metrics.get(metric) for run in runs if self._statuses[run].state == "done"]
-            samples.append([value / unit for value in found if value is not None])
-        freedom = sum(max(0, len(sample) - 1) for sample in samples)
-        if freedom:
-            squares = sum(statistics.variance(sample) * (len(sample) - 1) for sample in samples if len(sample) > 1)
-            return math.sqrt(squares / freedom), True
+            samples.append(np.array([value / unit for value in found if value is not None], float))
+        noise = pooled_noise(samples)
+        if noise.freedom:
+            return noise.deviation, True
         if self._grid.scale.assumed_seed_sd is None:
             raise UserError(
                 f"experiments/scales/{self._grid.scale.name}.yaml: assumed_seed_sd: is missing, and no row of {report} has two"
@@ -183,12 +182,9 @@ class PowerPlanner:
 def _published_gains(table: Table, metric: str) -> Iterator[tuple[int, int, float]]:
     """Row, baseline and published gain, where both rows can be run and were published."""
     for index, row in enumerate(table.rows):
-        baseline = table.baseline_of(index)
-        if baseline is None or not row.setting or not table.rows[baseline].setting:
-            continue
-        ours, theirs = row.published.get(metric), table.rows[baseline].published.get(metric)
-        if ours is not None and theirs is not None:
-            yield index, baseline, round(float(ours) - float(theirs), 6)
+        baseline, gain = table.baseline_of(index), table.published_gain(metric, index)
+        if gain is not None and baseline is not None and row.setting and table.rows[baseline].setting:
+            yield index, baseline, gain
 
 
 def claims_table(claims: list[Claim], scale: Scale) -> RichTable:

@@ -6,8 +6,10 @@ from math import sqrt
 import numpy as np
 from scipy import stats
 
+from experiments.bootstrap.intervals import LEVEL
+
 # What is asked of a comparison: it shows a true gain with this chance, and one that is not there in one of twenty cases.
-POWER, LEVEL = 0.8, 0.95
+POWER = 0.8
 MOST_SEEDS = 200
 # Points at which the distribution of the measured standard deviation is taken.
 POINTS = 2000

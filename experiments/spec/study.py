@@ -261,6 +261,22 @@ class Table(StrictModel):
         """The title after what the paper calls the table."""
         return f"{self.printed_as}. {self.title}" if self.printed_as else self.title
 
+    def published_gain(self, metric: str, row: int) -> float | None:
+        """Published number of a row minus that of its baseline; None where one was not published.
+
+        Parameters
+        ----------
+        metric : str
+            One of the columns.
+        row : int
+            Index of the row.
+        """
+        baseline = self.baseline_of(row)
+        if baseline is None:
+            return None
+        ours, theirs = (self.rows[index].published.get(metric) for index in (row, baseline))
+        return None if ours is None or theirs is None else round(float(ours) - float(theirs), 6)
+
     def marks_of(self, row: Row) -> list[bool]:
         """Whether a row's neck has the options of each of `marks`.
 

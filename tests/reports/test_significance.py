@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.bootstrap.intervals import image_intervals
+from experiments.bootstrap.intervals import Noise, image_intervals, pooled_noise
 from reports.significance import (
-    Noise,
     gain_of,
     interval_for_other_images,
     intervals_of_pairs,
     not_told_apart_from_the_best,
-    pooled_noise,
     simultaneous_intervals,
     t_interval,
 )

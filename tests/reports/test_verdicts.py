@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.bootstrap.intervals import Interval
+from experiments.bootstrap.intervals import Interval, Noise
 from experiments.spec.scale import load_scale
 from experiments.spec.study import load_study
 from reports.gains import gains
-from reports.significance import Noise
 from reports.verdicts import assumed_margin, compare, judge_claim, margin
 
 SIGMA = 0.15
