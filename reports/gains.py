@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from math import nan
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -73,48 +74,57 @@ def _gains_in(
         for row in range(len(table.rows))
         if (baseline := table.baseline_of(row)) is not None and len(samples[row]) and len(samples[baseline])
     ]
-    over_seeds = _over_seeds(pairs, samples, noise)
-    differences = {
-        pair: replicates[pair[0]] - replicates[pair[1]] for pair in pairs if pair[0] in replicates and pair[1] in replicates
-    }
-    over_images = dict(zip(differences, image_intervals(list(differences.values())), strict=True))
-    by_row = dict(pairs)
+    compared = _compared(table, pairs, samples, replicates, noise)
     lines = []
     for row, of_row in enumerate(table.rows):
-        published = of_row.published.get(metric)
-        if not len(samples[row]) or (row not in by_row and published is None):
+        if not len(samples[row]) or (row not in compared and of_row.published.get(metric) is None):
             continue
-        baseline = by_row.get(row)
+        gain = compared.get(row, {})
         claimed = table.published_gain(metric, row)
         gain_published = nan if claimed is None else claimed
-        interval, line = Interval(), {"row": row, "name": of_row.label, "metric": metric, "seeds": len(samples[row])}
-        if baseline is not None:
-            pair = (row, baseline)
-            interval, images = over_seeds[pair], over_images.get(pair, Interval())
-            others = (
-                interval_for_other_images(samples[row], samples[baseline], noise, differences[pair])
-                if pair in differences
-                else Interval()
-            )
-            line |= {
-                "against": table.rows[baseline].label,
-                "seeds_against": len(samples[baseline]),
-                "gain": gain_of(samples[row], samples[baseline]),
-                **{"low": interval.low, "high": interval.high, "image_low": images.low, "image_high": images.high},
-                **{"other_low": others.low, "other_high": others.high},
-            }
         verdict = _verdict(table, scale, metric, row, samples[row], noise, gain_published)
         lines.append(
             {
-                **line,
+                **{"row": row, "name": of_row.label, "metric": metric, "seeds": len(samples[row]), **gain},
                 **{"sd": noise.deviation, "freedom": noise.freedom, "published_gain": gain_published},
                 "verdict": verdict and verdict.word,
                 "margin": verdict.margin if verdict else nan,
                 "is_assumed": bool(verdict and verdict.is_assumed),
-                "claim": judge_claim(gain_published, interval),
+                "claim": judge_claim(gain_published, Interval(gain.get("low", nan), gain.get("high", nan))),
             }
         )
     return lines
+
+
+def _compared(
+    table: Table,
+    pairs: Sequence[tuple[int, int]],
+    samples: Sequence[Values],
+    replicates: Mapping[int, Values],
+    noise: Noise,
+) -> dict[int, dict[str, Any]]:
+    """Row to its gain over its baseline, with the intervals over seeds, over images and over both."""
+    over_seeds = _over_seeds(pairs, samples, noise)
+    differences = {
+        (row, baseline): replicates[row] - replicates[baseline]
+        for row, baseline in pairs
+        if row in replicates and baseline in replicates
+    }
+    over_images = dict(zip(differences, image_intervals(list(differences.values())), strict=True))
+    found = {}
+    for row, baseline in pairs:
+        interval, others = over_seeds[row, baseline], Interval()
+        images = over_images.get((row, baseline), Interval())
+        if (row, baseline) in differences:
+            others = interval_for_other_images(samples[row], samples[baseline], noise, differences[row, baseline])
+        found[row] = {
+            "against": table.rows[baseline].label,
+            "seeds_against": len(samples[baseline]),
+            "gain": gain_of(samples[row], samples[baseline]),
+            **{"low": interval.low, "high": interval.high, "image_low": images.low, "image_high": images.high},
+            **{"other_low": others.low, "other_high": others.high},
+        }
+    return found
 
 
 def _samples(table: Table, results: pd.DataFrame) -> list[Values]:
