@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from kernels import deformable_aggregate, reassemble
 from kernels.backends import VARIABLE, backend_for
+from kernels.roi_align import roi_align
 
 KERNEL_SIZE = 5
 GROUPS = 16
@@ -153,6 +154,46 @@ def deformable_cases(device: str, dtype: torch.dtype) -> Iterator[Case]:
         theirs = [values, offsets.contiguous(), modulation.contiguous()]
         case.others = {"grid_sample": (grid_sample_loop, theirs), "mmcv DCNv2": (mmcv_modulated_deform_conv, theirs)}
         yield case
+
+
+def mmcv_roi_align(features: Tensor, regions: Tensor, output_size: tuple[int, int], spatial_scale: float) -> Tensor:
+    """RoIAlign by mmcv's operator."""
+    from mmcv.ops import roi_align as pooled
+
+    return pooled(features, regions, output_size, spatial_scale, 0, "avg", True)
+
+
+def roi_align_cases(device: str, dtype: torch.dtype) -> Iterator[Case]:
+    """Level 2 of Mask R-CNN on A²-FPN's image with its box head's regions, and the demo's; batch 1 and 2. On the CPU only."""
+    if device != "cpu" or dtype != torch.float32:
+        return
+    for (channels, height, width, count, sides), batch in product(
+        [(256, 208, 320, 512, (8.0, 112.0)), (48, 24, 24, 32, (4.0, 40.0))], (1, 2)
+    ):
+        features = torch.randn(batch, channels, height, width)
+        regions = _regions(batch, count, (4.0 * height, 4.0 * width), sides)
+        options = {"regions": regions, "output_size": (7, 7), "spatial_scale": 0.25}
+        case = Case(
+            "RoIAlign",
+            f"{channels}x{height}x{width}, {count} regions -> 7x7",
+            batch,
+            partial(roi_align, **options),
+            [features.contiguous(memory_format=torch.channels_last)],
+        )
+        case.others = {
+            "ours, contiguous": (partial(roi_align, **options), [features]),
+            "mmcv RoIAlign": (partial(mmcv_roi_align, **options), [features]),
+        }
+        yield case
+
+
+def _regions(batch: int, count: int, image: tuple[float, float], sides: tuple[float, float]) -> Tensor:
+    """Random regions of each image, (batch * count, 5), with sides in this range of pixels."""
+    height, width = image
+    corners = torch.rand(batch * count, 2) * torch.tensor([width, height])
+    lengths = sides[0] + torch.rand(batch * count, 2) * (sides[1] - sides[0])
+    images = torch.arange(batch).repeat_interleave(count)[:, None]
+    return torch.cat([images, corners, corners + lengths], dim=1)
 
 
 def _compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -366,7 +407,7 @@ def main() -> None:
     torch.manual_seed(0)
     dtype = getattr(torch, arguments.dtype)
     rows = []
-    for cases in (reassembly_cases, deformable_cases):
+    for cases in (reassembly_cases, deformable_cases, roi_align_cases):
         for case in cases(arguments.device, dtype):
             if arguments.only in case.name:
                 for name in PASSES:

@@ -64,3 +64,31 @@ def deformable_aggregate_backward(
 ) -> None:
     """Write the gradients of values, offsets and modulation to `gradients`, given the output's, (N, C, H, W)."""
     _operators().deformable_aggregate_backward(gradient, values, offsets, modulation, *gradients, offset_scale)
+
+
+def roi_align(features: Tensor, regions: Tensor, output: Tensor, samples: int) -> None:
+    """Write the pooled regions to `output`, (R, C, rows, columns).
+
+    Parameters
+    ----------
+    features : Tensor
+        The map, (N, C, H, W).
+    regions : Tensor
+        Image, x1, y1, x2, y2 of each region, (R, 5), contiguous, in cells of the map and from the first cell's centre; in the
+        dtype that sums are taken in.
+    output : Tensor
+        Receives the result.
+    samples : int
+        Samples along each side of a bin; 0 for one per cell.
+
+    Raises
+    ------
+    RuntimeError
+        If a region is of an image that is not there, or its sides are negative or not finite.
+    """
+    _operators().roi_align(features, regions, output, samples)
+
+
+def roi_align_gradient(gradient: Tensor, regions: Tensor, output: Tensor, samples: int) -> None:
+    """Write the map's gradient to `output`, (N, C, H, W), given that of the pooled regions."""
+    _operators().roi_align_gradient(gradient, regions, output, samples)

@@ -30,6 +30,12 @@ def test_other_forms_of_deformable_aggregation_compute_the_same(form):
     torch.testing.assert_close(form(values, offsets, modulation), ours, rtol=1e-3, atol=1e-3)
 
 
+def test_the_other_form_of_roi_align_computes_the_same():
+    case = next(benchmark.roi_align_cases("cpu", torch.float32))
+    for form, (function, inputs) in case.others.items():
+        torch.testing.assert_close(function(*inputs), case.ours(*case.inputs), rtol=1e-3, atol=1e-3, msg=form)
+
+
 @pytest.fixture
 def case():
     features, kernels = torch.randn(1, 16, 20, 20), torch.randn(1, 25, 40, 40)
