@@ -20,6 +20,7 @@ from experiments.tasks.task import Task, load_task
 
 TEMPLATES = Path(__file__).parent / "templates"
 CUSTOM_IMPORTS = ["necks", "experiments.training.hooks"]
+FUSED_OPTIMIZERS = ("Adam", "AdamW", "SGD")
 
 
 def config_text(run: Run) -> str:
@@ -98,6 +99,7 @@ def _hooks(run: Run) -> list[dict[str, Any]]:
         {"type": "InvalidLossHook"},
         {"type": "HistoryHook"},
         {"type": "HeadPrecisionHook"},
+        {"type": "CPUOperatorsHook"},
         {"type": "InterruptionHook"},
         *([{"type": "ChannelsLastHook"}] if scale.training.channels_last else []),
         *([{"type": "GradientCheckpointingHook", "parts": parts}] if parts else []),
@@ -114,9 +116,14 @@ def _processes_section(scale: Scale) -> list[tuple[str, dict[str, Any]]]:
 
 def _others(scale: Scale, schedule: Schedule) -> dict[str, Any]:
     others = {**scale.config, **schedule.config}
-    if scale.training.precision == "float32":
-        return others
-    return {**others, "optim_wrapper": {**others.get("optim_wrapper", {}), "type": "BFloat16OptimWrapper"}}
+    wrapper = dict(others.get("optim_wrapper", {}))
+    optimizer = wrapper.get("optimizer", {})
+    if optimizer.get("type") in FUSED_OPTIMIZERS and not scale.resources.gpus:
+        # One loop over all of a tensor's elements takes a fifth of the time; on GPUs torch's own choice stays.
+        wrapper["optimizer"] = {"fused": True, **optimizer}
+    if scale.training.precision == "bfloat16":
+        wrapper["type"] = "BFloat16OptimWrapper"
+    return {**others, "optim_wrapper": wrapper} if wrapper else others
 
 
 def _model(run: Run, task: Task) -> dict[str, Any]:
