@@ -54,7 +54,7 @@ PROVENANCE = (
     *("date", "seconds", "seconds_per_iteration", "peak_memory_gib", "effective_batch", "learning_rate"),
     *("commit", "clean", "checkpoint"),
 )
-RUN_COLUMNS = ["row", "name", "run", "seed", "stale", *PROVENANCE, "machine", "annotations", "images"]
+RUN_COLUMNS = ["row", "name", "run", "seed", "stale", *PROVENANCE, "machine", "repeats", "annotations", "images"]
 # Packages whose versions a report names.
 PACKAGES = ("torch", "onedl-mmcv", "onedl-mmengine", "onedl-mmdetection", "numpy")
 
@@ -143,9 +143,19 @@ def _provenance(run: Run, metrics: RunMetrics) -> dict[str, Any]:
         **{key: getattr(provenance, key) for key in PROVENANCE},
         "stale": provenance.sources is not None and not are_current(provenance.sources, run.models, run.task),
         "machine": ", ".join(dict.fromkeys(machines)),
+        "repeats": _where_it_repeats(hardware),
         "annotations": validation and validation.annotations_sha256,
         "images": validation and validation.images,
     }
+
+
+def _where_it_repeats(hardware: dict[str, Any]) -> str | None:
+    """Where the same commit gives a run's numbers again, bit for bit: 'nowhere', on the same 'processor', on all of 'x86'."""
+    if not hardware:
+        return None
+    if hardware.get("gpus"):
+        return "nowhere"
+    return "x86" if hardware.get("vector_width") else "processor"
 
 
 def _accuracy(table: Table, row: Row, metrics: RunMetrics | None, answer: dict[str, float]) -> list[dict[str, Any]]:

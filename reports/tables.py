@@ -88,6 +88,7 @@ def make_table(
         "runs": _runs(trained),
         "stale": sorted(set(zip(stale.name, stale.seed.astype(int), strict=True))),
         "provenance": _provenance(provenance),
+        "repeats": _where_all_repeat(provenance),
         "missing": _seeds_by_name(missing),
         "gains": gains,
         "baselines": _baselines(gains),
@@ -130,6 +131,12 @@ def _provenance(runs: pd.DataFrame) -> dict[str, list[str]]:
         "Annotations": column("annotations", lambda value: value[:10]),
         "Checkpoint": column("checkpoint", lambda value: value[:10]),
     }
+
+
+def _where_all_repeat(runs: pd.DataFrame) -> str | None:
+    """Where all runs of a table repeat bit for bit, see `reports.collect`; None where nothing is known of any."""
+    known = set(runs.repeats.dropna())
+    return next((place for place in ("nowhere", "processor", "x86") if place in known), None)
 
 
 def _reasons(table: Table) -> dict[str, list[str]]:

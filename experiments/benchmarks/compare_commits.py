@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from experiments.benchmarks.equal_sources import worktree
@@ -45,7 +47,12 @@ for study in sorted(path.stem for path in Path("experiments/studies").glob("*.ya
 """
 
 
-def losses_of(project: Path, only: str | list[str] = "") -> Losses:
+def losses_of(
+    project: Path,
+    only: str | list[str] = "",
+    python: Sequence[str] = (sys.executable,),
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> Losses:
     """The losses of the first steps of every distinct setting of a project's studies at scale demo.
 
     Parameters
@@ -54,6 +61,10 @@ def losses_of(project: Path, only: str | list[str] = "") -> Losses:
         The project's folder.
     only : str or list of str
         Text that must occur in the JSON of a setting, or the settings as JSON.
+    python : sequence of str
+        The interpreter that trains, such as one on an emulated processor.
+    variables : mapping
+        Environment variables of the trainings.
 
     Raises
     ------
@@ -66,7 +77,7 @@ def losses_of(project: Path, only: str | list[str] = "") -> Losses:
         _run([sys.executable, "-c", WRITE_CONFIGS, str(folder)], project, environment, subprocess.DEVNULL, json.dumps(only))
         if not json.loads((folder / "configs.json").read_text()):
             raise UserError(f"--only {only}: no setting of {project} holds this text")
-        _run([sys.executable, "-P", str(PROGRAM), "configs.json", "losses.json"], folder, environment, None)
+        _run([*python, "-P", str(PROGRAM), "configs.json", "losses.json"], folder, {**environment, **variables}, None)
         return json.loads((folder / "losses.json").read_text())
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from mmengine.dist import get_world_size
 
-from experiments.machine import processor
+from experiments.machine import fixed_vector_width, processor
 
 
 def commit() -> dict[str, Any]:
@@ -28,11 +28,12 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """The machine: host, system, processor, cores, its main memory in GiB, and the GPUs that this process sees."""
+    """The machine: host, system, processor and the vectors used of it, cores, main memory in GiB, the GPUs that are seen."""
     return {
         "host": socket.gethostname(),
         "system": platform.platform(),
         "processor": processor(),
+        "vector_width": fixed_vector_width(),
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],

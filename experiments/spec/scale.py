@@ -1,9 +1,9 @@
 """A scale: the dataset, image size, model width and length of training at which a study is run."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from experiments.errors import UserError
 from experiments.paths import DATASETS, SCALES
@@ -121,10 +121,13 @@ class Training(StrictModel):
 
 
 class Resources(StrictModel):
-    """Resources of one training. They do not change its result.
+    """Resources of one training. They do not change its result beyond rounding.
 
     Attributes
     ----------
+    vector_width : 256 or None
+        Bits of the CPU's vectors that a training uses: with 256 (AVX2) every x86 machine computes the same bits; None takes the
+        widest that the machine has. Only for trainings on the CPU.
     check_gpus : bool
         Whether a short job tries the GPUs before any training is submitted; only where trainings ask for GPUs.
     """
@@ -135,6 +138,13 @@ class Resources(StrictModel):
     memory_mb: PositiveInt = 4000
     runtime_minutes: PositiveInt = 60
     check_gpus: bool = True
+    vector_width: Literal[256] | None = None
+
+    @model_validator(mode="after")
+    def _vectors_are_the_cpus(self) -> Self:
+        if self.vector_width and self.gpus:
+            raise ValueError(f"vector_width is for trainings on the CPU, but gpus is {self.gpus}: leave one of the two out")
+        return self
 
 
 class Scale(StrictModel):

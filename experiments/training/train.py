@@ -19,6 +19,7 @@ from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.runner import Runner
 
 from experiments.errors import UserError, build_errors_as_user_errors, report_user_errors
+from experiments.machine import fixed_vector_width, processor
 from experiments.paths import PRETRAINED
 from experiments.records import provenance
 from experiments.records.details import leave_details
@@ -215,11 +216,22 @@ def main() -> None:
     parser.add_argument("config", type=Path)
     parser.add_argument("output", type=Path)
     arguments = parser.parse_args()
+    _raise_without_the_vectors()
     answer_signals(interrupt)
     try:
         _train_and_write(arguments)
     finally:
         answer_signals(signal.SIG_IGN)  # nothing is left to be stopped
+
+
+def _raise_without_the_vectors() -> None:
+    # Before the run is touched: another machine may have them. torch would not ask, and end by an illegal instruction.
+    width = fixed_vector_width()
+    if width and not torch.cpu._is_avx2_supported():
+        raise UserError(
+            f"the scale's vector_width is {width}, for which this machine's processor ({processor()}) has no instructions: train on"
+            " an x86 machine with AVX2, or leave the key out"
+        )
 
 
 def _train_and_write(arguments: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from experiments.machine import vector_variables
 from experiments.spec.scale import Scale
 
 # Resources that say nothing new.
@@ -12,7 +13,7 @@ DERIVED = re.compile("_.*|tmpdir|mem|mem_mib|disk.*")
 
 
 def launcher(scale: Scale) -> str:
-    """The command that starts a training: one process, or one per GPU.
+    """What follows ``env`` to start a training: variables, and one process or one per GPU.
 
     Parameters
     ----------
@@ -20,7 +21,8 @@ def launcher(scale: Scale) -> str:
         The scale that the training runs at.
     """
     gpus = scale.resources.gpus
-    return "python" if gpus <= 1 else f"python -m experiments.training.launch {gpus}"
+    variables = [f"{name}={value}" for name, value in vector_variables(scale.resources.vector_width).items()]
+    return " ".join([*variables, "python" if gpus <= 1 else f"python -m experiments.training.launch {gpus}"])
 
 
 def resources_per_attempt(scale: Scale, is_dry_run: bool) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def collected(study):
         for place in places
     ]
     history = [place | {"iteration": step, "loss": 1.0 / step} for place in places for step in (1, 2)]
-    runs = [place | {"stale": False, "date": "2026-01-02T03:04:05", "machine": "m"} for place in places]
+    runs = [place | {"stale": False, "date": "2026-01-02T03:04:05", "machine": "m", "repeats": "x86"} for place in places]
     return (
         pd.DataFrame(results, columns=RESULT_COLUMNS),
         pd.DataFrame(history, columns=HISTORY_COLUMNS),

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 import torch
 
+from experiments.machine import vector_variables
 from experiments.records import provenance
 
 
@@ -28,6 +29,14 @@ def test_a_commit_is_clean_until_a_file_is_added(repository):
 def test_a_folder_without_git_has_no_commit(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert provenance.commit() == {"commit": None, "clean": None}
+
+
+def test_the_width_of_vectors_is_recorded_where_it_was_fixed(monkeypatch):
+    for name, value in vector_variables(256).items():
+        monkeypatch.setenv(name, value)
+    assert provenance.hardware()["vector_width"] == 256
+    monkeypatch.delenv("MKL_CBWR")
+    assert provenance.hardware()["vector_width"] is None
 
 
 def test_packages_machine_and_memory_are_the_real_ones(tmp_path):

@@ -8,7 +8,9 @@ import yaml
 from experiments.errors import UserError
 from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.dataset_identity import CheckedDataset, DatasetIdentity, SplitIdentity, write_checked_dataset
+from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
+from experiments.spec.study import Setting
 
 OWN_DATASET = {
     "base": "tiny_coco",
@@ -103,3 +105,16 @@ def test_classes_are_cocos_the_scales_or_those_that_were_read_from_the_annotatio
     write_checked_dataset(Path("datasets/shelves.json"), CheckedDataset(identity=identity))
     with pytest.raises(UserError, match=r"datasets/shelves.json holds no classes"):
         _ = load_scale("shelves").classes
+
+
+def test_a_vector_width_beside_gpus_is_refused(write):
+    write("wide", {"base": "demo", "title": "wide", "resources": {"gpus": 2, "vector_width": 256}})
+    with pytest.raises(UserError, match=r"wide\.yaml.*vector_width is for trainings on the CPU, but gpus is 2"):
+        load_scale("wide")
+
+
+def test_a_vector_width_changes_no_run_id(write):
+    write("same", {"base": "demo", "title": "same", "resources": {"vector_width": 256}})
+    setting = Setting(neck={"type": "FPN"}, detector="mask_rcnn", backbone="resnet50", schedule="1x")
+    same, demo = (Run(setting, load_scale(name), 0) for name in ("same", "demo"))
+    assert same.id == demo.id

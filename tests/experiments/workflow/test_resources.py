@@ -1,6 +1,6 @@
 """What trainings ask of a machine or a cluster."""
 
-from experiments.spec.scale import load_scale
+from experiments.spec.scale import Resources, load_scale
 from experiments.workflow.resources import gpu_resources, launcher, resources_per_attempt
 
 DEMO, COCO = load_scale("demo"), load_scale("coco")
@@ -9,6 +9,11 @@ DEMO, COCO = load_scale("demo"), load_scale("coco")
 def test_several_gpus_are_used_by_several_processes():
     assert launcher(DEMO) == "python"
     assert launcher(COCO) == "python -m experiments.training.launch 4"
+
+
+def test_a_fixed_vector_width_is_in_the_environment_of_the_training():
+    fixed = DEMO.replace(resources=Resources(vector_width=256))
+    assert launcher(fixed) == "ATEN_CPU_CAPABILITY=avx2 DNNL_MAX_CPU_ISA=AVX2 MKL_CBWR=COMPATIBLE python"
 
 
 def test_only_jobs_on_gpus_ask_for_them_and_for_one_machine():
