@@ -229,8 +229,8 @@ def _raise_without_the_vectors() -> None:
     width = fixed_vector_width()
     if width and not torch.cpu._is_avx2_supported():
         raise UserError(
-            f"the scale's vector_width is {width}, for which this machine's processor ({processor()}) has no instructions: train on"
-            " an x86 machine with AVX2, or leave the key out"
+            f"the scale's vector_width is {width}, for which this machine's processor ({processor()}) has no instructions: train"
+            " on an x86 machine with AVX2, or leave the key out"
         )
 
 
