@@ -16,6 +16,7 @@ from experiments.files import write_text_atomically
 from experiments.paths import FIGURES, REPORTS
 from experiments.records.run_status import STATES, RunReader
 from experiments.spec.metrics import METRICS
+from experiments.spec.study import Table
 from experiments.workflow.grid import Grid
 from reports.cells import signed
 from reports.render import FORMATS
@@ -48,8 +49,8 @@ class Card:
         Name of each figure that exists to its alternative text.
     files : dict
         Ending to the file of each format that exists.
-    missing : int
-        Runs of the table that have not finished.
+    runs, missing : set of str
+        Ids of the table's runs, and of those that have not finished.
     notes : list of str
         Of its study.
     """
@@ -60,7 +61,8 @@ class Card:
     body: str
     figures: dict[str, str]
     files: dict[str, str]
-    missing: int
+    runs: set[str]
+    missing: set[str]
     notes: list[str]
 
 
@@ -92,7 +94,7 @@ def make_index(grid: Grid) -> str:
         )
     statuses = RunReader().statuses(grid.runs.values())
     states = Counter(run_status.state for run_status in statuses)
-    all_gains = pd.concat(gains)
+    all_gains, provenance = pd.concat(gains), _provenance(pd.concat(runs))
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         scale=grid.scale,
@@ -103,10 +105,27 @@ def make_index(grid: Grid) -> str:
         number_of_runs=len(statuses),
         verdicts=all_gains.verdict.dropna().value_counts().to_dict(),
         claims=all_gains.claim.dropna().value_counts().to_dict(),
-        provenance=_provenance(pd.concat(runs)),
+        provenance=provenance,
+        to_come=_to_come(cards, provenance),
+        not_made=[table.heading for report, table in _tables(grid) if report not in {card.report for card in cards}],
         titles=FIGURE_TITLES,
         written=datetime.now().astimezone().isoformat(timespec="minutes"),
     )
+
+
+def _tables(grid: Grid) -> list[tuple[str, Table]]:
+    return [(report, study.tables[key]) for report, (study, key) in grid.tables.items()]
+
+
+def _to_come(cards: list[Card], provenance: list[dict[str, Any]]) -> dict[str, Any]:
+    """How many trainings the tables of the page still wait for, of how many, and their minutes one after another."""
+    missing = set().union(*(card.missing for card in cards))
+    minutes = [line["minutes"] for line in provenance if line["minutes"] is not None]
+    return {
+        "trainings": len(missing),
+        "of": len(set().union(*(card.runs for card in cards))),
+        "minutes": len(missing) * sum(minutes) / len(minutes) if minutes else None,
+    }
 
 
 def _data(report: str, ending: str) -> Path:
@@ -127,7 +146,7 @@ def _card(grid: Grid, report: str, gains: pd.DataFrame) -> Card:
     page = (REPORTS / f"{report}.html").read_text(encoding="utf-8")
     body = page.partition(START)[2].partition(END)[0]
     figures = [name for name in FIGURE_TITLES if (FIGURES / f"{report}_{name}.png").exists()]
-    unfinished = {run.id for run in grid.runs_of(report) if not run.metrics_file.exists()}
+    runs = grid.runs_of(report)
     return Card(
         report=report,
         heading=study.tables[key].heading,
@@ -135,7 +154,8 @@ def _card(grid: Grid, report: str, gains: pd.DataFrame) -> Card:
         body=body,
         figures={name: _in_words(name, gains) for name in figures},
         files={ending: f"{report}.{ending}" for ending in FORMATS if (REPORTS / f"{report}.{ending}").exists()},
-        missing=len(unfinished),
+        runs={run.id for run in runs},
+        missing={run.id for run in runs if not run.metrics_file.exists()},
         notes=list(study.notes),
     )
 

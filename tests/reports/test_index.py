@@ -38,6 +38,10 @@ def test_the_page_counts_runs_and_claims_and_shows_what_has_been_made(made_repor
     assert re.search(r"<dt>runs done</dt><dd>12 of 64</dd>", text)
     assert "<dt>published gains confirmed</dt>" in text
     assert "6 of its runs have not finished" in text
+    # Each has taken some 105 seconds.
+    assert "Still to come: 6 of the 18 trainings of this table</b>, some 11 minutes one after another." in text
+    not_made = re.search(r"<p>Not made yet: (.*)</p>", text)[1].split(" · ")
+    assert [heading.partition(".")[0] for heading in not_made] == [f"Table {number}" for number in (1, 3, 4, 5, 6)]
     assert "<h2>Table 2. The modules of A²-FPN one by one" in text
     # The paper's baseline stays on top when rows are sorted.
     assert re.search(r'<tr class="baseline"><td class="name">PAFPN</td>', text)
