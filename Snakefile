@@ -426,7 +426,7 @@ rule index:
 
 rule figures:
     input:
-        expand("reports/{source}.py", source=["figures", "figure_data", "figure_style", "gain_figure"]),
+        expand("reports/{source}.py", source=["figures", "figure_data", "figure_style", "curve_figure", "gain_figure"]),
         metrics=targets.metrics_of_figures,
         results="reports/data/{report}.csv",
         history="reports/data/{report}_history.csv",

@@ -15,7 +15,7 @@ from experiments.records.metrics_file import Provenance, RunMetrics, read_metric
 from experiments.records.server_results import answer_file, read_answer
 from experiments.spec.dataset_identity import DatasetIdentity, read_identity
 from experiments.spec.fingerprint import are_current
-from experiments.spec.metrics import COMPLEXITY
+from experiments.spec.metrics import AUXILIARY_LOSSES, COMPLEXITY, METRICS
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Row, Table, load_study
@@ -47,9 +47,12 @@ class Collected:
     classes: pd.DataFrame
 
 
-RESULT_COLUMNS = ["row", "name", "run", "setting", "seed", "metric", "measured", "published", "date", "versions"]
+RESULT_COLUMNS = [
+    *("row", "name", "run", "setting", "seed", "metric", "measured", "published", "date", "versions"),
+    *("x_name", "x"),
+]
 CLASS_COLUMNS = ["row", "name", "run", "seed", "class", "metric", "measured"]
-HISTORY_COLUMNS = ["row", "name", "run", "seed", "iteration", "loss"]
+HISTORY_COLUMNS = ["row", "name", "run", "setting", "seed", "metric", "iteration", "epoch", "value"]
 PROVENANCE = (
     *("date", "seconds", "seconds_per_iteration", "peak_memory_gib", "effective_batch", "learning_rate"),
     *("commit", "clean", "checkpoint"),
@@ -93,7 +96,7 @@ def collect(
     runs: list[dict[str, Any]] = []
     classes: list[dict[str, Any]] = []
     for index, row in enumerate(table.rows):
-        identity = {"row": index, "name": row.label}
+        identity = {"row": index, "name": row.label, **_varied(row)}
         if row.setting is None:
             results += [{**identity, "metric": metric, "published": row.published.get(metric)} for metric in table.columns]
             continue
@@ -109,7 +112,7 @@ def collect(
                     for name, of_class in metrics.classes.items()
                     for metric, value in of_class.items()
                 ]
-                history += [{**place, "iteration": point["iteration"], "loss": point["loss"]} for point in metrics.history]
+                history += [{**place, **point} for point in _course(metrics)]
         results += [
             {**identity, "metric": metric, "measured": value, "published": row.published.get(metric)}
             for metric, value in costs.get(row.setting.key, {}).items()
@@ -123,6 +126,29 @@ def collect(
         collected_runs,
         pd.DataFrame(classes, columns=CLASS_COLUMNS),
     )
+
+
+def _varied(row: Row) -> dict[str, Any]:
+    return {"x_name": next(iter(row.x), None), "x": next(iter(row.x.values()), None)}
+
+
+def _course(metrics: RunMetrics) -> list[dict[str, Any]]:
+    """The points of a run's curves: the losses of the detector, without what a neck adds, and what was validated."""
+    losses = [
+        {
+            "metric": "loss",
+            "iteration": point["iteration"],
+            "value": point["loss"] - sum(point.get(name, 0.0) for name in AUXILIARY_LOSSES),
+        }
+        for point in metrics.history
+    ]
+    validated = [
+        {"metric": name, "epoch": point["epoch"], "value": value}
+        for point in metrics.validations
+        for name, value in point.items()
+        if name in METRICS
+    ]
+    return losses + validated
 
 
 def _read_checked(run: Run, dataset: DatasetIdentity | None) -> RunMetrics | None:

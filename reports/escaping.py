@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+from markupsafe import Markup, escape
+
 # A bracket only where it would make a link.
 MARKDOWN = re.compile(r"([\\`*_<>|~$&]|\](?=[(\[:]))")
 TEX = {
@@ -89,6 +91,21 @@ def escape_tex_heading(text: str) -> str:
     words = (part.partition(" ") for part in raised)
     return escape_tex(first) + "".join(
         rf"\textsuperscript{{{escape_tex(power)}}}{blank}{escape_tex(rest)}" for power, blank, rest in words
+    )
+
+
+def escape_html_heading(text: str) -> Markup:
+    """A column's heading for HTML: what follows a caret is set as a superscript, as in ``AP^bb``.
+
+    Parameters
+    ----------
+    text : str
+        The heading.
+    """
+    first, *raised = one_line(text).split("^")
+    words = (part.partition(" ") for part in raised)
+    return escape(first) + Markup("").join(
+        Markup("<sup>{}</sup>{}{}").format(power, blank, rest) for power, blank, rest in words
     )
 
 

@@ -1,6 +1,7 @@
 """How figures look: sizes, colours, names."""
 
 import textwrap
+import zlib
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -10,8 +11,9 @@ from experiments.files import replacing
 
 # Okabe-Ito palette, safe for colour-blind readers.
 PALETTE = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#8C6D1F"]
+# Of settings; black is for baselines.
+SETTING_COLOURS = [colour for colour in PALETTE if colour != "#000000"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*", "<", ">"]
-LINES = ["-", "--", ":", "-.", (0, (5, 1)), (0, (1, 3)), (0, (7, 2, 1, 2, 1, 2)), (0, (2, 1)), (0, (9, 3)), (0, (4, 1, 1, 1))]
 COLUMN_WIDTH = 6.4
 # Of names: letters in a line and lines, before they are cut.
 NAME_LETTERS, NAME_LINES = 36, 3
@@ -28,6 +30,17 @@ STYLE = {
     "text.parse_math": False,
     "savefig.dpi": 200,
 }
+
+
+def colour_of(setting: str) -> str:
+    """The colour of a setting, the same in every table and at every scale.
+
+    Parameters
+    ----------
+    setting : str
+        `Setting.key`.
+    """
+    return SETTING_COLOURS[zlib.crc32(setting.encode()) % len(SETTING_COLOURS)]
 
 
 def wrapped(name: str) -> str:

@@ -18,8 +18,9 @@ from experiments.records.cost_files import Counts, Speeds, read_costs
 from experiments.spec.metrics import METRICS, Metric
 from experiments.spec.scale import load_scale
 from experiments.workflow.targets import FIGURE_NAMES
+from reports.curve_figure import plot_curves  # noqa: F401 - drawn by its name
 from reports.figure_data import FigureData, shown_metrics
-from reports.figure_style import COLUMN_WIDTH, LINE_HEIGHT, LINES, MARKERS, PALETTE, STYLE, save_figure, wrapped
+from reports.figure_style import COLUMN_WIDTH, LINE_HEIGHT, MARKERS, PALETTE, STYLE, save_figure, wrapped
 from reports.gain_figure import plot_gains  # noqa: F401 - drawn by its name
 from reports.gains import no_gains
 from reports.kept import keep_copies
@@ -42,7 +43,8 @@ SQUEEZED = 3
 def plot_ap(data: FigureData) -> Figure:
     """The main metrics of every row: measured with the standard deviation over the seeds, and what was published, if any.
 
-    Rows that can neither be run nor were published with these metrics are left out.
+    Where rows vary one number, over that number. Rows that can neither be run nor were published with these metrics are left
+    out.
 
     Parameters
     ----------
@@ -51,6 +53,8 @@ def plot_ap(data: FigureData) -> Figure:
     """
     results, scale = data.results, data.scale
     shown = shown_metrics(results)
+    if results.x.notna().any():
+        return _plot_over_number(data, shown)
     accuracies = results[results.metric.isin([metric.name for metric in shown])]
     rows = accuracies[accuracies.seed.notna() | accuracies.published.notna()].drop_duplicates("row").set_index("row").name
     titles = [f"measured, scale {scale.name}"]
@@ -78,6 +82,25 @@ def plot_ap(data: FigureData) -> Figure:
     panels[0, 0].set(yticks=range(len(rows)), yticklabels=names)
     panels[0, 0].invert_yaxis()
     handles, labels = panels[0, -1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _plot_over_number(data: FigureData, shown: list[Metric]) -> Figure:
+    results = data.results.dropna(subset=["x"])
+    panels = {f"measured, scale {data.scale.name}": "measured", "published": "published"}
+    panels = {title: column for title, column in panels.items() if results[column].notna().any()}
+    if not panels:
+        panels = {f"measured, scale {data.scale.name}": "measured"}
+    figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(COLUMN_WIDTH, 3.2), layout="constrained")
+    for panel, (title, column) in zip(axes[0], panels.items(), strict=True):
+        for index, metric in enumerate(shown):
+            values = results[results.metric == metric.name].dropna(subset=[column]).groupby("x")[column]
+            spread = values.std() if column == "measured" else None
+            style = {"color": PALETTE[3 * index % len(PALETTE)], "marker": MARKERS[index], "label": metric.label}
+            panel.errorbar(values.mean().index, values.mean(), yerr=spread, capsize=3, **style)
+        panel.set(title=title, xlabel=results.x_name.iloc[0], ylabel=_common_label(shown), xticks=sorted(set(results.x)))
+    handles, labels = axes[0, -1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
 
@@ -132,7 +155,7 @@ def _plot_against_cost(data: FigureData, costs: dict[str, float], label: str) ->
     axes.plot(front.cost, front["mean"], color="0.6", linewidth=1, zorder=0, label="Pareto front", drawstyle="steps-post")
     drawn: list[Artist] = []
     for point in points.itertuples():
-        look = {"color": _colour_on_front(point, front), "marker": "o"} if is_named_beside else _style(point.row, marker=True)
+        look = {"color": _colour(point, front, data.gains), "marker": "o"} if is_named_beside else _marker(point.row)
         (marker, *_) = axes.errorbar(
             point.cost,
             point.mean,
@@ -157,8 +180,11 @@ def _plot_against_cost(data: FigureData, costs: dict[str, float], label: str) ->
     return figure
 
 
-def _colour_on_front(point: Any, front: pd.DataFrame) -> str:
-    return PALETTE[0] if point.row in set(front.row) else "0.35"
+def _colour(point: Any, front: pd.DataFrame, gains: pd.DataFrame) -> str:
+    """Black for a baseline, as everywhere; blue on the front; grey for the others."""
+    if point.name in set(gains.against):
+        return "black"
+    return PALETTE[0] if point.row in set(front.row) else "0.55"
 
 
 def _seeds(results: pd.DataFrame) -> str:
@@ -194,28 +220,6 @@ def _pareto_front(points: pd.DataFrame, lower_is_better: bool) -> pd.DataFrame:
     return ordered[quality > quality.cummax().shift(fill_value=float("-inf"))]
 
 
-def plot_curves(data: FigureData) -> Figure:
-    """Total training loss of every run over its iterations; the seeds of a row share its colour.
-
-    Parameters
-    ----------
-    data : FigureData
-        Training curves and scale.
-    """
-    history, scale = data.history, data.scale
-    names = {row: wrapped(name) for row, name in history[["row", "name"]].drop_duplicates().itertuples(index=False)}
-    figure, axes = plt.subplots(figsize=_beside_legend(names.values()), layout="constrained")
-    named: dict[int, Artist] = {}
-    for (row, _seed), points in history.groupby(["row", "seed"]):
-        label = None if row in named else names[row]
-        (line,) = axes.plot(points.iteration, points.loss, label=label, linewidth=1.2, **_style(row, marker=False))
-        named.setdefault(row, line)
-    axes.set(xlabel="iteration", ylabel="training loss", title=f"scale {scale.name}")
-    if named:
-        _add_legend(figure, list(named.values()), [names[row] for row in named])
-    return figure
-
-
 def _beside_legend(names: Iterable[str]) -> tuple[float, float]:
     """Size of a figure, in inches, with room for a legend of all names."""
     lines = [line for name in names for line in name.splitlines()]
@@ -228,12 +232,10 @@ def _add_legend(figure: Figure, handles: list[Artist], labels: list[str]) -> Non
     figure.legend(handles, labels, loc="outside right upper")
 
 
-def _style(row: int, marker: bool) -> dict[str, Any]:
+def _marker(row: int) -> dict[str, Any]:
     """A look of its own for each of 80 rows."""
     colour, turn = PALETTE[row % len(PALETTE)], row // len(PALETTE)
-    if marker:
-        return {"color": colour, "marker": MARKERS[(row + turn) % len(MARKERS)], "linestyle": "none"}
-    return {"color": colour, "linestyle": LINES[turn % len(LINES)]}
+    return {"color": colour, "marker": MARKERS[(row + turn) % len(MARKERS)]}
 
 
 def main() -> None:

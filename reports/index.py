@@ -109,6 +109,7 @@ def make_index(grid: Grid) -> str:
         to_come=_to_come(cards, provenance),
         not_made=[table.heading for report, table in _tables(grid) if report not in {card.report for card in cards}],
         titles=FIGURE_TITLES,
+        bibtex=list(dict.fromkeys(study.bibtex.strip() for study, _ in grid.tables.values() if study.bibtex)),
         written=datetime.now().astimezone().isoformat(timespec="minutes"),
     )
 

@@ -7,7 +7,14 @@ import jinja2
 import pandas as pd
 
 from reports.cells import GainCell
-from reports.escaping import escape_markdown, escape_tex, escape_tex_heading, needs_unicode_engine, one_line
+from reports.escaping import (
+    escape_html_heading,
+    escape_markdown,
+    escape_tex,
+    escape_tex_heading,
+    needs_unicode_engine,
+    one_line,
+)
 
 TEMPLATES = Path(__file__).parent / "templates"
 FORMATS = ("md", "tex", "html", "csv")
@@ -38,6 +45,7 @@ def render(context: dict[str, Any], extension: str) -> str:
     environment.filters |= {
         "tex": escape_tex,
         "tex_heading": escape_tex_heading,
+        "html_heading": escape_html_heading,
         "md": escape_markdown,
         "one_line": one_line,
         "zip": lambda columns: zip(*columns, strict=True),

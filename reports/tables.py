@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ def make_table(
         "machine": machine,
         "headings": [*table.row_header, *table.marks, *(column.heading for column in columns)],
         "columns": columns,
+        "groups": _groups(table, columns),
         "metrics": list(_metrics(table)),
         "rows": [
             (_marked(row.name, index in stale_rows), table.marks_of(row), [column.cells[index] for column in columns])
@@ -156,11 +158,14 @@ class Column:
     ----------
     heading : str
         Its heading.
+    group : str
+        What it has in common with columns beside it, see `Metric.group`.
     cells : list of Cell or of GainCell
         A cell for each row.
     """
 
     heading: str
+    group: str
     cells: list[Cell] | list[GainCell]
 
 
@@ -170,10 +175,21 @@ def _columns(table: Table, measured: pd.DataFrame, values: pd.DataFrame, scale: 
     for metric, heading in _metrics(table).items():
         known = measured[measured.metric == metric].dropna(subset=["measured"])
         samples = {row: of_row.to_numpy(float) for row, of_row in known.groupby("row").measured}
-        columns.append(Column(heading, value_cells(values, samples, metric, table, scale, gains)))
+        columns.append(Column(heading, METRICS[metric].group, value_cells(values, samples, metric, table, scale, gains)))
         if gains.gain[gains.metric == metric].notna().any():
-            columns.append(Column(f"Δ {heading}", gain_cells(metric, table, gains)))
+            columns.append(Column(f"Δ {heading}", METRICS[metric].group, gain_cells(metric, table, gains)))
     return columns
+
+
+def _groups(table: Table, columns: list[Column]) -> list[tuple[str, int, int]]:
+    """What columns side by side have in common, with the numbers of the first and the last, from 1; none if it is all alike."""
+    kinds = ["modules"] * len(table.marks) + [column.group for column in columns]
+    groups, first = [], len(table.row_header) + 1
+    for kind, alike in groupby(kinds):
+        last = first + len(list(alike)) - 1
+        groups.append((kind, first, last))
+        first = last + 1
+    return groups if len(set(kinds)) > 1 and any(first < last for _, first, last in groups) else []
 
 
 def _classes(table: Table, classes: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -12,7 +12,7 @@ from experiments.files import write_text_atomically
 # Columns of text; the others are numbers, or true and false. Names are never empty, so an empty field is a missing value.
 TEXT = (
     *("name", "run", "setting", "metric", "date", "versions", "commit", "clean", "checkpoint", "machine", "annotations"),
-    *("against", "verdict", "claim", "class"),
+    *("against", "verdict", "claim", "class", "x_name"),
 )
 
 

@@ -78,6 +78,8 @@ class RunMetrics(BaseModel):
         Name of each file that the run has left beside this one to its SHA-256.
     history : list of dict
         The course of the losses: iteration, and the mean of each loss since the point before.
+    validations : list of dict
+        Epoch, and the metrics (percent) of each validation during training.
     parameters : int or None
         Parameters of the model.
     dataset : DatasetIdentity or None
@@ -94,6 +96,7 @@ class RunMetrics(BaseModel):
     classes: dict[str, dict[str, Number | None]] = {}
     files: dict[str, str] = {}
     history: list[dict[str, Number]] = []
+    validations: list[dict[str, Number]] = []
     parameters: int | None = None
     dataset: DatasetIdentity | None = None
     provenance: Provenance = Field(Provenance(), validation_alias=AliasChoices("provenance", "made"))

@@ -63,6 +63,12 @@ class Metric:
         return None if 0 <= number <= 100 else "allowed: percent, from 0 to 100"
 
     @property
+    def group(self) -> str:
+        """What it has in common with metrics beside it: boxes, masks, cost, or nothing."""
+        words = self.name.removeprefix("test_").partition("_")[0]
+        return "cost" if self.origin == "cost" else {"box": "boxes", "mask": "masks"}.get(words, "")
+
+    @property
     def short_label(self) -> str:
         """The label without its unit."""
         return (self.label or self.name).partition(" (")[0]
@@ -77,6 +83,8 @@ def _average_precisions(kind: str) -> tuple[Metric, ...]:
 
 
 BOX, MASK = _average_precisions("box"), _average_precisions("mask")
+# Losses that a neck adds of its own; a curve that is compared with other necks' leaves them out.
+AUXILIARY_LOSSES = ("loss_orthogonal",)
 
 # What a run's test gives, by task. A task's other half is the file of this name in experiments/tasks/.
 TASKS: dict[str, tuple[Metric, ...]] = {

@@ -133,6 +133,8 @@ class Row(StrictModel):
         Label of the row that this one's gain is over, where it is not the table's `against`.
     source : str or None
         Where the published numbers come from, where that is not the study's paper, such as a model zoo.
+    x : dict
+        Name and value of the one number that the row varies, such as ``n: 4``; accuracy is then drawn over it.
     """
 
     name: list[PrintedText]
@@ -141,6 +143,7 @@ class Row(StrictModel):
     published: dict[str, Any] = {}
     against: PrintedText | None = None
     source: PrintedText | None = Field(None, min_length=1)
+    x: dict[PrintedText, float] = Field({}, max_length=1)
 
     @field_validator("name", mode="before")
     @classmethod
@@ -188,6 +191,8 @@ class Table(StrictModel):
     ----------
     printed_as : str or None
         What the paper calls the table, such as ``Table 4``; stands before the title.
+    caption : str or None
+        Caption in LaTeX, where it is not the title and the scale.
     against : str or None
         Label of the row that gains are over. None: the first row that can be run, unless rows name their own.
     mixed_settings : bool
@@ -206,6 +211,7 @@ class Table(StrictModel):
 
     title: PrintedText
     printed_as: PrintedText | None = Field(None, min_length=1)
+    caption: PrintedText | None = Field(None, min_length=1)
     against: PrintedText | None = None
     compare: tuple[PrintedText, PrintedText] | None = None
     marks: dict[PrintedText, dict[str, Any]] = {}
@@ -254,6 +260,13 @@ class Table(StrictModel):
         for label in self.compare or ():
             if labels.count(label) != 1:
                 raise ValueError(f"compare names {label!r}; allowed: two of {', '.join(labels)}")
+        return self
+
+    @model_validator(mode="after")
+    def _rows_vary_one_number(self) -> Self:
+        names = dict.fromkeys(name for row in self.rows for name in row.x)
+        if len(names) > 1:
+            raise ValueError(f"rows have different names in x: {', '.join(names)}; allowed: one")
         return self
 
     @property
@@ -363,6 +376,8 @@ class Study(StrictModel):
         Stands before the table's key in the names of its reports; the study's name and an underscore by default.
     defaults : dict
         Keys of a setting that its entry leaves out.
+    bibtex : str or None
+        How to cite the paper, one entry of BibTeX; reports collect them.
     notes : list of str
         Decisions where the paper is silent, printed under each table.
     """
@@ -374,6 +389,7 @@ class Study(StrictModel):
     defaults: dict[str, Any] = {}
     settings: dict[str, Setting] = {}
     tables: dict[str, Table] = Field(min_length=1)
+    bibtex: str | None = Field(None, pattern=r"^@\w+\s*\{")
     notes: list[PrintedText] = []
 
     @field_validator("tables")

@@ -108,6 +108,7 @@ def train(
         classes=dict(breakdown.classes),
         files=files,
         history=runner.message_hub.get_info("history"),
+        validations=runner.message_hub.get_info("validations", []),
         parameters=sum(parameter.numel() for parameter in runner.model.parameters()),
         dataset=dataset,
         provenance=Provenance(
@@ -229,8 +230,8 @@ def _raise_without_the_vectors() -> None:
     width = fixed_vector_width()
     if width and not torch.cpu._is_avx2_supported():
         raise UserError(
-            f"the scale's vector_width is {width}, for which this machine's processor ({processor()}) has no instructions: train"
-            " on an x86 machine with AVX2, or leave the key out"
+            f"the scale's vector_width is {width}, for which this machine has no instructions ({processor()}):"
+            " train on an x86 machine with AVX2, or leave the key out"
         )
 
 

@@ -28,6 +28,19 @@ def test_what_has_not_run_is_missing_and_never_the_papers_number(finished, study
     assert results.published.notna().all()
 
 
+def test_curves_hold_the_detectors_losses_and_what_was_validated(finished, study):
+    run = finished("a2fpn", 20.0)
+    record = json.loads(run.metrics_file.read_text())
+    record["history"] = [{"iteration": 10, "loss": 3.0, "loss_cls": 2.5, "loss_orthogonal": 0.5}]
+    record["validations"] = [{"epoch": 1, "box_AP": 12.5}]
+    run.metrics_file.write_text(json.dumps(record))
+    history = collect(study.tables["table2"], "demo", [0]).history
+    assert history[["metric", "iteration", "epoch", "value"]].fillna(0).to_numpy().tolist() == [
+        ["loss", 10.0, 0.0, 2.5],
+        ["box_AP", 0.0, 1.0, 12.5],
+    ]
+
+
 def test_history_is_collected_per_run(finished, study):
     finished("fpn", 20.0)
     finished("fpn", 22.0, seed=1)

@@ -3,14 +3,16 @@
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 
 from experiments.spec.metrics import Metric
 from experiments.spec.scale import load_scale
 from reports.collect import collect
+from reports.curve_figure import OTHERS, plot_curves
 from reports.figure_data import FigureData
 from reports.figure_style import STYLE
-from reports.figures import plot_ap, plot_curves, plot_flops, plot_latency
+from reports.figures import plot_ap, plot_flops, plot_latency
 from reports.gain_figure import plot_gains
 from reports.gains import gains
 
@@ -73,11 +75,54 @@ def test_flops_places_every_row_that_ran(collected, study):
     assert "(G)" in axes.get_xlabel()
 
 
-def test_curves_show_one_line_per_row_that_ran(collected):
-    (axes,) = plot_curves(FigureData(DEMO, collected.results, collected.history)).axes
-    named = [line.get_label() for line in axes.lines if not line.get_label().startswith("_")]
-    assert named == ["FPN", "PAFPN", "MC", "GE", "GP", "MC+GE+GP"]
-    assert len(axes.lines) == 2 * len(named)
+def test_every_row_that_ran_has_a_panel_with_a_line_for_each_seed_before_the_other_rows_in_grey(collected):
+    figure = plot_curves(FigureData(DEMO, collected.results, collected.history))
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    assert [axes.get_title() for axes in panels] == ["FPN", "PAFPN", "MC", "GE", "GP", "MC+GE+GP"]
+    for axes in panels:
+        grey = [line for line in axes.lines if line.get_color() == OTHERS]
+        assert (len(grey), len(axes.lines)) == (5, 7)
+    assert figure.get_supylabel() == "training loss"
+
+
+def test_rows_that_vary_a_number_are_drawn_over_it(collected):
+    results = collected.results[collected.results.name.isin(["MC", "GE", "GP"])]
+    results = results.assign(x_name="n", x=results.name.map({"MC": 8.0, "GE": 2.0, "GP": 4.0}))
+    measured, published = plot_ap(FigureData(DEMO, results)).axes
+    assert (measured.get_xlabel(), published.get_xlabel(), measured.get_ylabel()) == ("n", "n", "AP (%)")
+    line, _, (bars,) = measured.containers[0]
+    assert [tuple(point) for point in line.get_xydata()] == [(2.0, 23.5), (4.0, 24.5), (8.0, 22.5)]
+    assert len(bars.get_segments()) == 3
+    assert [tuple(point) for point in published.containers[0][0].get_xydata()] == [(2.0, 39.4), (4.0, 38.3), (8.0, 38.6)]
+
+
+def test_the_baseline_is_black_and_a_setting_has_its_colour_in_every_table(collected, study):
+    of_rows = gains(study.tables["table2"], DEMO, collected.results)
+    alone = collected.history[collected.history.name.isin(["PAFPN", "GE"])]
+    colours = {}
+    for history in (collected.history, alone):
+        for axes in plot_curves(FigureData(DEMO, collected.results, history, gains=of_rows)).axes:
+            own = {line.get_color() for line in axes.lines} - {OTHERS}
+            colours.setdefault(axes.get_title(), set()).update(own)
+    assert colours["PAFPN"] == {"black"}
+    assert all(len(found) == 1 for title, found in colours.items() if title)
+    assert "black" not in colours["GE"]
+
+
+def test_validated_accuracy_takes_the_place_of_the_loss(collected):
+    points = [{"metric": "box_AP", "epoch": epoch, "value": 10.0 + epoch} for epoch in (1, 2)]
+    validated = collected.history.drop_duplicates("run").drop(columns=["metric", "epoch", "value", "iteration"])
+    history = pd.concat([collected.history, *(validated.assign(**point) for point in points)])
+    figure = plot_curves(FigureData(DEMO, collected.results, history))
+    assert (figure.get_supxlabel(), figure.get_supylabel()) == ("epoch", "validated box AP (%)")
+    assert list(figure.axes[0].lines[-1].get_xydata()[:, 1]) == [11.0, 12.0]
+
+
+def test_the_first_losses_do_not_set_the_axis(collected):
+    history = collected.history.copy()
+    first = history.iteration == history.iteration.min()
+    history.loc[first, ["iteration", "value"]] = [1.0, 1e6]
+    assert plot_curves(FigureData(DEMO, collected.results, history)).axes[0].get_ylim()[1] < 10
 
 
 @pytest.mark.parametrize("plot", ["ap", "flops", "curves"])

@@ -51,7 +51,7 @@ def test_the_page_counts_runs_and_claims_and_shows_what_has_been_made(made_repor
 
 def test_the_average_precision_of_each_class_is_folded_under_its_table(made_reports):
     text = text_of(made_reports)
-    folded = text.partition("<details><summary>AP^bb of each class</summary>")[2].partition("</details>")[0]
+    folded = text.partition("<details><summary>AP<sup>bb</sup> of each class</summary>")[2].partition("</details>")[0]
     # Two seeds, 13.0 and 13.3, one above for discs.
     assert re.search(r'<td class="name">disc</td><td data-value="14\.15">14\.\d</td>', folded)
     assert "star | &lt;b&gt;" in folded
@@ -68,6 +68,10 @@ def test_all_links_lead_to_files_of_the_project_and_pictures_have_words(made_rep
         assert address[1:] in page.names if address.startswith("#") else (made_reports / "reports" / address).exists(), address
     (words,) = page.images.values()
     assert words.startswith("gains in box AP: FPN over PAFPN −2.0, ")
+
+
+def test_the_page_says_how_to_cite_the_papers(made_reports):
+    assert "<pre>@inproceedings{hu2021a2fpn," in text_of(made_reports)
 
 
 def test_a_report_of_another_scale_is_not_shown(made_reports, monkeypatch):

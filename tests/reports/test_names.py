@@ -17,10 +17,11 @@ from markdown_it import MarkdownIt
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Study
 from reports.collect import HISTORY_COLUMNS, RESULT_COLUMNS, RUN_COLUMNS
+from reports.curve_figure import plot_curves
 from reports.escaping import TEX, escape_tex, escape_tex_heading, needs_unicode_engine, one_line
 from reports.figure_data import FigureData
 from reports.figure_style import STYLE
-from reports.figures import plot_ap, plot_curves, plot_flops
+from reports.figures import plot_ap, plot_flops
 from reports.render import render
 from reports.tables import make_table
 from reports.tidy_files import read_tidy, write_tidy
@@ -70,7 +71,11 @@ def collected(study):
         }
         for place in places
     ]
-    history = [place | {"iteration": step, "loss": 1.0 / step} for place in places for step in (1, 2)]
+    history = [
+        place | {"setting": place["run"], "metric": "loss", "iteration": step, "value": 1.0 / step}
+        for place in places
+        for step in (1, 2)
+    ]
     runs = [place | {"stale": False, "date": "2026-01-02T03:04:05", "machine": "m", "repeats": "x86"} for place in places]
     return (
         pd.DataFrame(results, columns=RESULT_COLUMNS),
@@ -234,14 +239,15 @@ def joined(text):
 @given(st.lists(NAMES, min_size=1, max_size=5, unique=True))
 @example([name for name in HARD if len(name) < 100])
 def test_every_row_is_named_in_every_figure(names):
-    ap, *others = figures(study_of(names))
-    assert [joined(label.get_text()) for label in ap.axes[0].get_yticklabels()] == [joined(name) for name in names]
-    for figure in others:
-        texts = figure.legends[0].get_texts() if figure.legends else figure.axes[0].texts
-        labels = sorted(joined(text.get_text()) for text in texts)
-        assert [label for label in labels if label != "Paretofront"] == sorted(
-            joined(name) for name in names if name != "Pareto front" or not figure.legends
-        )
+    ap, flops, curves = figures(study_of(names))
+    wanted = [joined(name) for name in names]
+    assert [joined(label.get_text()) for label in ap.axes[0].get_yticklabels()] == wanted
+    assert [joined(axes.get_title()) for axes in curves.axes[: len(names)]] == wanted
+    texts = flops.legends[0].get_texts() if flops.legends else flops.axes[0].texts
+    labels = sorted(joined(text.get_text()) for text in texts)
+    assert [label for label in labels if label != "Paretofront"] == sorted(
+        joined(name) for name in names if name != "Pareto front" or not flops.legends
+    )
 
 
 @pytest.mark.usefixtures("_style")
@@ -257,9 +263,8 @@ def test_sixty_rows_and_long_names_fit_and_are_told_apart():
     _, flops, curves = figures(study_of(names))
     looks = {(bar.lines[0].get_color(), bar.lines[0].get_marker()) for bar in flops.axes[0].containers}
     assert len(looks) == len(names)
-    looks = {(line.get_color(), str(line._unscaled_dash_pattern)) for line in curves.axes[0].lines}
-    assert len(looks) == len(names)
-    assert curves.legends[0].get_texts()[-1].get_text().endswith("…")
+    assert len(curves.axes) >= len(names)
+    assert curves.axes[len(names) - 1].get_title().endswith("…")
 
 
 @pytest.mark.parametrize(

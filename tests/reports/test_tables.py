@@ -197,11 +197,36 @@ def test_every_format_is_written_for_every_table(finished, study, extension):
 
 def test_latex_has_as_many_cells_as_columns_and_no_bare_specials(finished, study):
     text = render(table(study, "table4"), "tex")
-    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    groups, *rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert groups.count("&") == 3  # two names, two groups
     assert len(rows) == 6
     assert {row.replace(r"\&", "").count("&") for row in rows} == {8}
     assert r"n\_i" in text
     assert "#" not in render(table(study, "table6"), "tex").replace(r"\#", "")
+
+
+def test_latex_groups_columns_that_belong_together(finished, study):
+    text = render(table(study, "table2"), "tex")
+    assert r" & \multicolumn{3}{c}{modules} & \multicolumn{1}{c}{boxes} & \multicolumn{6}{c}{masks} \\" in text
+    assert r"\cmidrule(lr){2-4}\cmidrule(lr){5-5}\cmidrule(lr){6-11}" in text
+
+
+def test_a_table_of_one_kind_of_columns_has_no_groups(finished, study):
+    own = study.tables["table2"].model_copy(update={"marks": {}, "columns": {"box_AP": "AP", "box_AP50": "AP50"}})
+    text = render(table(study.model_copy(update={"tables": {"table2": own}})), "tex")
+    assert "multicolumn" not in text
+
+
+def test_a_caption_of_ones_own_stands_in_latex(finished, study):
+    own = study.tables["table2"].model_copy(update={"caption": "Modules & more."})
+    text = render(table(study.model_copy(update={"tables": {"table2": own}})), "tex")
+    assert r"\caption{Modules \& more.}" in text
+
+
+def test_headings_have_superscripts_in_html(finished, study):
+    text = render(table(study), "html")
+    assert "<th>AP<sup>bb</sup></th>" in text
+    assert "^" not in text.partition("<tbody>")[0].partition("<thead>")[2]
 
 
 def test_csv_holds_the_numbers_at_full_precision(finished, study):
@@ -300,6 +325,28 @@ def test_where_the_numbers_come_from_stands_under_the_table(finished, study):
     assert line(text, f"| {run.id} |") == f"| {run.id} | {' | '.join(cells)} |"
     assert "<h2>Provenance</h2>" in render(table(study), "html")
     assert line(render(table(study), "tex"), f"% {run.id} |") == f"% {run.id} | {' | '.join(cells)}"
+
+
+@pytest.mark.parametrize(
+    ("hardware", "words"),
+    [
+        ({"processor": "Z80", "gpus": []}, "bit for bit, on a machine with the same processor; on another"),
+        ({"processor": "Z80", "gpus": [], "vector_width": 256}, "bit for bit, on any x86 machine with AVX2."),
+        ({"processor": "Z80", "gpus": ["H100"]}, "the same commit gives other numbers, as another seed does."),
+        ({}, None),
+    ],
+)
+def test_the_page_says_where_its_numbers_repeat(finished, study, hardware, words):
+    finished("fpn", 20.0, made={"hardware": hardware})
+    for extension in ("md", "html"):
+        text = render(table(study), extension)
+        assert (words in text) if words else "The same commit" not in text
+
+
+def test_what_repeats_least_decides(finished, study):
+    finished("fpn", 20.0, made={"hardware": {"processor": "Z80", "gpus": [], "vector_width": 256}})
+    finished("pafpn", 20.0, made={"hardware": {"processor": "Z80", "gpus": []}})
+    assert "on a machine with the same processor" in render(table(study), "md")
 
 
 def test_a_run_whose_sources_have_changed_is_marked(finished, study, monkeypatch):

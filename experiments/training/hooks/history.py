@@ -1,4 +1,4 @@
-"""The course of every loss, kept in the checkpoint."""
+"""The course of every loss and of the validations, kept in the checkpoint."""
 
 import math
 from typing import Any
@@ -7,6 +7,8 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+
+from experiments.tasks.task import load_task
 
 
 def losses_of(outputs: dict[str, Any] | None) -> dict[str, float]:
@@ -22,7 +24,7 @@ def losses_of(outputs: dict[str, Any] | None) -> dict[str, float]:
 
 @HOOKS.register_module()
 class HistoryHook(Hook):
-    """Keep the course of every loss in the checkpoint, so that the training curve survives interruptions.
+    """Keep the course of every loss, and what is validated, in the checkpoint, so that the curves survive interruptions.
 
     Parameters
     ----------
@@ -50,3 +52,8 @@ class HistoryHook(Hook):
             hub.update_info("history", [*hub.get_info("history", []), {"iteration": runner.iter + 1, **means}])
             pending = []
         hub.update_info("pending_losses", pending)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Keep the metrics of a validation."""
+        hub, values = runner.message_hub, load_task(runner.cfg.task).validation_metrics(metrics or {})
+        hub.update_info("validations", [*hub.get_info("validations", []), {"epoch": runner.epoch, **values}])

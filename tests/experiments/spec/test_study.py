@@ -197,6 +197,9 @@ ROW = ("tables", "table1", "rows")
             edit("settings", "fpn", "neck", value={"type": "FPN", "start_level": 1.5}),
             ["start_level is 1.5; allowed: a whole number"],
         ),
+        (edit("bibtex", value="Hu et al."), ["bibtex"]),
+        (edit(*ROW, 0, "x", value={"n": "four"}), ["rows.0.x.n"]),
+        (edit(*ROW, 0, "x", value={"n": 1, "m": 2}), ["rows.0.x"]),
         (edit(*ROW, 0, "unavailable", value="why"), ["row 'FPN'", "either the key 'setting' or the key 'unavailable'"]),
     ],
 )
@@ -208,6 +211,16 @@ def test_a_mistake_is_one_sentence_with_file_key_and_allowed_values(write_study,
     assert "\n" not in message
     for word in words:
         assert word in message, message
+
+
+def test_rows_vary_one_number(write_study):
+    def change(study):
+        rows = study["tables"]["table1"]["rows"]
+        rows.append({**rows[0], "name": "other", "x": {"m": 2}})
+        rows[0]["x"] = {"n": 1}
+
+    with pytest.raises(UserError, match=r"tables\.table1: rows have different names in x: n, m; allowed: one"):
+        write_study(change)
 
 
 def test_an_unknown_study_names_those_that_exist(write_study):

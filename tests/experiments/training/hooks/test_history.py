@@ -31,3 +31,14 @@ def test_history_goes_on_in_the_middle_of_an_epoch():
             hook.after_train_iter(state, index, outputs={"loss": torch.tensor(float(index))})
             state.iter += 1
     assert parted.message_hub.get_info("history") == whole.message_hub.get_info("history") == [{"iteration": 4, "loss": 1.5}]
+
+
+def test_validations_are_kept_by_epoch_under_the_names_of_metrics():
+    state, hook = runner(), HistoryHook()
+    state.cfg.task = "instance_segmentation"
+    for state.epoch, logged in ((1, {"coco/bbox_mAP": 0.25, "coco/segm_mAP": 0.125}), (2, {"coco/bbox_mAP": 0.5})):
+        hook.after_val_epoch(state, logged)
+    assert state.message_hub.get_info("validations") == [
+        {"epoch": 1, "box_AP": 25.0, "mask_AP": 12.5},
+        {"epoch": 2, "box_AP": 50.0},
+    ]
