@@ -54,8 +54,10 @@ def gains(table: Table, scale: Scale, results: pd.DataFrame) -> pd.DataFrame:
         margin, and whether that is assumed; claim: what has become of the published gain.
     """
     tested = [metric for metric in table.columns if METRICS[metric].is_tested]
+    # Costs among the results are counts of more than the metrics that a table can show.
+    results = results[results.metric.isin(tested)]
     results = results.assign(measured=results.measured.astype(float) / results.metric.map(_unit))
-    drawn = _read_replicates(scale, results[results.metric.isin(tested)], tested)
+    drawn = _read_replicates(scale, results, tested)
     lines = [line for metric in tested for line in _gains_in(metric, table, scale, results[results.metric == metric], drawn)]
     return pd.DataFrame(lines, columns=GAIN_COLUMNS)
 

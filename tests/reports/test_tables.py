@@ -187,6 +187,13 @@ def test_table_6_adds_honest_columns_and_the_ratio_to_the_first_row(finished, st
     assert "**44.18** (**44.18**)" in line(text, "| FPN")
 
 
+def test_a_table_of_cost_and_accuracy_has_gains_whatever_else_is_counted(finished, study):
+    leave_seeds(finished, "demo", fpn=(20.0, 20.4), pafpn=(24.0, 24.5))
+    counted = {"parameters": 44e6, "flops": 283e9, "neck_parameters": 3e6, "something_new": 1.0}
+    text = render(table(study, "table6", costs=[counted] * 4, seeds=(0, 1), with_gains=True), "md")
+    assert "| +4.1 [" in line(text, "| PAFPN |") or "**+4.1** [" in line(text, "| PAFPN |")
+
+
 @pytest.mark.parametrize("extension", FORMATS)
 def test_every_format_is_written_for_every_table(finished, study, extension):
     finished("fpn", 20.0)
