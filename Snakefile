@@ -459,6 +459,7 @@ rule flops_figure:
         "reports/figures.py",
         metrics=targets.metrics_of_figures,
         results="reports/data/{report}.csv",
+        gains="reports/data/{report}_gains.csv",
         counts=f"complexity/{scale.name}/{{report}}.json",
     output:
         "reports/figures/{report}_flops.svg",
@@ -474,7 +475,7 @@ rule flops_figure:
         rows=targets.chosen_rows,
     shell:
         "python -m reports.figures --figures flops {params.rows} --scale {params.scale} --complexity {input.counts} --results {input.results}"
-        " reports/figures/{wildcards.report}"
+        " --gains {input.gains} reports/figures/{wildcards.report}"
         f"{LOGGED}"
 
 
@@ -510,6 +511,7 @@ rule latency_figure:
         "reports/figures.py",
         metrics=targets.metrics_of_figures,
         results="reports/data/{report}.csv",
+        gains="reports/data/{report}_gains.csv",
         speed=f"complexity/{scale.name}/{{report}}_speed.json",
     output:
         "reports/figures/{report}_latency.svg",
@@ -525,5 +527,5 @@ rule latency_figure:
         rows=targets.chosen_rows,
     shell:
         "python -m reports.figures --figures latency {params.rows} --scale {params.scale} --speed {input.speed} --results {input.results}"
-        " reports/figures/{wildcards.report}"
+        " --gains {input.gains} reports/figures/{wildcards.report}"
         f"{LOGGED}"

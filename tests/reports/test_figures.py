@@ -143,6 +143,13 @@ def test_nothing_leaves_the_page_and_the_legend_covers_no_axes(collected, study,
         assert not any(box.overlaps(legend.get_window_extent()) for legend in figure.legends)
 
 
+def test_the_baseline_is_black_against_cost_too(collected, study):
+    flops, of_rows = by_setting(study, [1e9] * 9), gains(study.tables["table2"], DEMO, collected.results)
+    (axes,) = plot_flops(FigureData(DEMO, collected.results, flops=flops, gains=of_rows)).axes
+    black = [container.get_label() for container in axes.containers if container.lines[0].get_color() == "black"]
+    assert black == ["PAFPN"]
+
+
 def test_names_beside_points_do_not_cover_one_another(collected, study):
     figure = plot_flops(FigureData(DEMO, collected.results, flops=by_setting(study, [1e9 * (1 + n / 99) for n in range(9)])))
     figure.canvas.draw()
