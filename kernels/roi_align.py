@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kernels import cpu
-from kernels.backends import accumulation_dtype
+from kernels.cpu import roi_align as pool
+from kernels.cpu import roi_align_gradient as spread
+from kernels.cpu import unavailable_reason
 
 # Image, x1, y1, x2, y2.
 REGION_LENGTH = 5
@@ -50,10 +51,10 @@ def roi_align(
         finite.
     """
     _check(features, regions, output_size)
-    reason = cpu.unavailable_reason(features.device.type)
+    reason = unavailable_reason(features.device.type)
     if reason:
         raise RuntimeError(f"roi_align: {reason}")
-    regions = regions.detach().to(accumulation_dtype(features))
+    regions = regions.detach().to(torch.promote_types(features.dtype, torch.float32))
     # In torch, because a fused multiplication and subtraction would round differently and so take other numbers of samples.
     in_cells = torch.cat([regions[:, :1], regions[:, 1:] * spatial_scale - 0.5], dim=1)
     return _RoIAlign.apply(features, in_cells, output_size, sampling_ratio)
@@ -74,7 +75,7 @@ class _RoIAlign(torch.autograd.Function):
         ctx.save_for_backward(regions)
         ctx.features, ctx.samples = torch.empty_like(features, device="meta"), samples
         output = features.new_empty(len(regions), features.shape[1], *output_size)
-        cpu.roi_align(features, regions, output, samples)
+        pool(features, regions, output, samples)
         return output
 
     @staticmethod
@@ -82,5 +83,5 @@ class _RoIAlign(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (regions,) = ctx.saved_tensors
         output = torch.empty_like(ctx.features, device=gradient.device)
-        cpu.roi_align_gradient(gradient, regions, output, ctx.samples)
+        spread(gradient, regions, output, ctx.samples)
         return output, None, None, None

@@ -171,9 +171,18 @@ def _reached(roots: Sequence[Path], folders: Sequence[str] = DECIDING) -> set[Pa
             found.add(path)
             pending.extend(_imported_files(path, tuple(folders)))
     if any(path.is_relative_to(KERNELS) for path in found):
-        # Backends are imported lazily by name, so following imports does not find them.
-        found.update(path for path in KERNELS.glob("*/*") if path.suffix in KERNEL_SUFFIXES)
+        found |= _compiled_or_lazy(found)
     return {path for path in found if path in roots or not _says_nothing(path)}
+
+
+def _compiled_or_lazy(found: set[Path]) -> set[Path]:
+    """Files of operators that following imports does not find: what is compiled, and backends, which are imported by name."""
+    files = {path for path in KERNELS.glob("*/*") if path.suffix in KERNEL_SUFFIXES}
+    if KERNELS / "backends.py" in found:
+        return files
+    # An operator for the CPU alone: its C++ has its name.
+    operators = {path.stem for path in found if path.parent == KERNELS}
+    return {path for path in files if path.suffix == ".h" or (path.suffix == ".cpp" and path.stem in operators)}
 
 
 def _says_nothing(path: Path) -> bool:

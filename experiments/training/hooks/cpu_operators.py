@@ -6,7 +6,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from kernels import cpu
+from kernels.cpu import unavailable_reason
 from kernels.roi_align import roi_align
 
 
@@ -39,7 +39,7 @@ class CPUOperatorsHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Replace the layers of a model that is on the CPU."""
         device = next(runner.model.parameters()).device.type
-        if device == "cpu" and not cpu.unavailable_reason(device):
+        if device == "cpu" and not unavailable_reason(device):
             replace_roi_align(runner.model)
 
 

@@ -25,6 +25,9 @@ SHARED = {
     "experiments/training/hooks/interruption.py",
     "necks/auxiliary_loss_hook.py",
     "necks/layers/contracts.py",
+    # The operator of every training on the CPU, and no other.
+    "kernels/roi_align.py",
+    *(f"kernels/cpu/{name}" for name in ("__init__.py", "library.py", "roi_align.cpp", "strided_map.h", "vector.h")),
 }
 A2FPN = Path("necks/a2fpn.py")
 TASK = "instance_segmentation"

@@ -56,7 +56,7 @@ def test_layers_that_compute_something_else_stay(layer):
 
 
 def test_without_the_built_operators_mmcvs_stay(model, monkeypatch):
-    monkeypatch.setattr("experiments.training.hooks.cpu_operators.cpu.unavailable_reason", lambda _: "not built")
+    monkeypatch.setattr("experiments.training.hooks.cpu_operators.unavailable_reason", lambda _: "not built")
     CPUOperatorsHook().before_run(SimpleNamespace(model=model))
     assert {type(layer) for layer in layers(model)} == {RoIAlign}
 
