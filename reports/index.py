@@ -52,7 +52,7 @@ class Card:
     runs, missing : set of str
         Ids of the table's runs, and of those that have not finished.
     notes : list of str
-        Of its study.
+        Of the table and its study.
     """
 
     report: str
@@ -157,7 +157,7 @@ def _card(grid: Grid, report: str, gains: pd.DataFrame) -> Card:
         files={ending: f"{report}.{ending}" for ending in FORMATS if (REPORTS / f"{report}.{ending}").exists()},
         runs={run.id for run in runs},
         missing={run.id for run in runs if not run.metrics_file.exists()},
-        notes=list(study.notes),
+        notes=[*study.tables[key].notes, *study.notes],
     )
 
 

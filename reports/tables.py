@@ -77,6 +77,7 @@ def make_table(
         "headings": [*table.row_header, *table.marks, *(column.heading for column in columns)],
         "columns": columns,
         "groups": _groups(table, columns),
+        "notes": [*table.notes, *study.notes],
         "metrics": list(_metrics(table)),
         "rows": [
             (_marked(row.name, index in stale_rows), table.marks_of(row), [column.cells[index] for column in columns])

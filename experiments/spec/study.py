@@ -205,6 +205,8 @@ class Table(StrictModel):
         Labels of the two rows that the figure of examples shows; by default the last row that has run, and its baseline.
     marks : dict
         Heading to options of a neck: a column with a mark in each row whose neck has these options.
+    notes : list of str
+        What only this table needs beside the study's notes.
     train_when_alone : bool
         Whether asking for this table alone trains what is missing. By default a table about cost is made from what exists.
     """
@@ -215,6 +217,7 @@ class Table(StrictModel):
     against: PrintedText | None = None
     compare: tuple[PrintedText, PrintedText] | None = None
     marks: dict[PrintedText, dict[str, Any]] = {}
+    notes: list[PrintedText] = []
     train_when_alone: bool | None = None
     mixed_settings: bool = False
     row_header: list[PrintedText] = ["Neck"]

@@ -356,6 +356,15 @@ def test_what_repeats_least_decides(finished, study):
     assert "on a machine with the same processor" in render(table(study), "md")
 
 
+def test_notes_of_one_table_stand_under_it_alone(finished, study):
+    finished("fpn", 20.0)
+    for extension in ("md", "html"):
+        texts = {key: render(table(study, key), extension) for key in ("table1", "table2")}
+        assert "Every published number is the evaluation server" in texts["table1"]
+        assert "evaluation server" not in texts["table2"]
+        assert all("Layers are initialised as mmdetection" in text for text in texts.values())
+
+
 def test_a_run_whose_sources_have_changed_is_marked(finished, study, monkeypatch):
     monkeypatch.setattr("reports.collect.are_current", lambda recorded, models, task: recorded == {"necks/a.py": "new"})
     finished("fpn", 20.0, made={"sources": {"necks/a.py": "old"}})
