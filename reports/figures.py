@@ -24,6 +24,7 @@ from reports.figure_style import COLUMN_WIDTH, LINE_HEIGHT, MARKERS, PALETTE, ST
 from reports.gain_figure import plot_gains  # noqa: F401 - drawn by its name
 from reports.gains import no_gains
 from reports.kept import keep_copies
+from reports.significance import LEVEL, Values, pooled_noise, t_interval
 from reports.tidy_files import read_tidy
 
 matplotlib.use("Agg")
@@ -150,9 +151,11 @@ def _plot_against_cost(data: FigureData, costs: dict[str, float], label: str) ->
     is_named_beside = len(names) <= NAMED_BESIDE
     size = (COLUMN_WIDTH, 3.8) if is_named_beside else _beside_legend(names.values())
     figure, axes = plt.subplots(figsize=size, layout="constrained")
-    front = _pareto_front(points, main.lower_is_better)
-    # Steps: between two models there is none.
-    axes.plot(front.cost, front["mean"], color="0.6", linewidth=1, zorder=0, label="Pareto front", drawstyle="steps-post")
+    samples = {row: values.to_numpy(float) for row, values in accuracy.dropna(subset=["measured"]).groupby("row").measured}
+    front = _pareto_front(points, samples, main.lower_is_better)
+    if len(front):
+        # Steps: between two models there is none.
+        axes.plot(front.cost, front["mean"], color="0.6", linewidth=1, zorder=0, label="Pareto front", drawstyle="steps-post")
     drawn: list[Artist] = []
     for point in points.itertuples():
         look = {"color": _colour(point, front, data.gains), "marker": "o"} if is_named_beside else _marker(point.row)
@@ -176,7 +179,8 @@ def _plot_against_cost(data: FigureData, costs: dict[str, float], label: str) ->
     if is_named_beside:
         _name_beside(axes, points, names)
     else:
-        _add_legend(figure, [axes.lines[0], *drawn], ["Pareto front", *names.values()])
+        lines = [axes.lines[0]] if len(front) else []
+        _add_legend(figure, [*lines, *drawn], [*["Pareto front" for _ in lines], *names.values()])
     return figure
 
 
@@ -213,11 +217,20 @@ def _name_beside(axes: Axes, points: pd.DataFrame, names: dict[int, str]) -> Non
         )
 
 
-def _pareto_front(points: pd.DataFrame, lower_is_better: bool) -> pd.DataFrame:
-    """The points that no other beats in both cost and mean, in the order of their cost."""
-    ordered = points.sort_values(["cost", "mean"], ascending=[True, lower_is_better])
-    quality = -ordered["mean"] if lower_is_better else ordered["mean"]
-    return ordered[quality > quality.cummax().shift(fill_value=float("-inf"))]
+def _pareto_front(points: pd.DataFrame, samples: dict[int, Values], lower_is_better: bool) -> pd.DataFrame:
+    """The cheapest point, and each costlier one that is told apart as better from the point of the front before it.
+
+    By Student's t with the standard deviation pooled over all points, Bonferroni over as many comparisons as there may be; none
+    where all have one seed, which ranks nothing.
+    """
+    ordered = points.dropna(subset=["cost"]).sort_values(["cost", "mean"], ascending=[True, lower_is_better])
+    noise, sign = pooled_noise(list(samples.values())), -1 if lower_is_better else 1
+    level = 1 - (1 - LEVEL) / max(1, len(ordered) - 1)
+    front: list[int] = []
+    for row in ordered.row if noise.freedom else ():
+        if not front or t_interval(sign * samples[row], sign * samples[front[-1]], noise, level).low > 0:
+            front.append(row)
+    return ordered[ordered.row.isin(front)]
 
 
 def _beside_legend(names: Iterable[str]) -> tuple[float, float]:

@@ -188,22 +188,44 @@ def test_latency_is_the_time_of_one_image(collected, study):
     assert "(ms)" in axes.get_xlabel()
 
 
+def front_of(axes):
+    lines = [line for line in axes.lines if line.get_label() == "Pareto front"]
+    return [tuple(point) for point in lines[0].get_xydata()] if lines else []
+
+
+def ten_apart(results):
+    """The means of rows in steps of 10 in place of 1, with the same noise."""
+    return results.assign(measured=results.measured + 9 * results.row.where(results.row < 8, 5))
+
+
 def test_the_pareto_front_joins_what_nothing_beats(collected, study):
-    costs = [2.0, 1.0, 4.0, 3.0, *[5.0] * 5]
-    (axes,) = plot_flops(FigureData(DEMO, collected.results, flops=by_setting(study, [1e9 * cost for cost in costs]))).axes
-    front = next(line for line in axes.lines if line.get_label() == "Pareto front")
-    assert [tuple(point) for point in front.get_xydata()] == [(1.0, 21.5), (3.0, 23.5), (5.0, 25.5)]
-    assert front.get_drawstyle() == "steps-post"
+    flops = by_setting(study, [1e9 * cost for cost in [2.0, 1.0, 4.0, 3.0, *[5.0] * 5]])
+    (axes,) = plot_flops(FigureData(DEMO, ten_apart(collected.results), flops=flops)).axes
+    assert front_of(axes) == [(1.0, 30.5), (3.0, 50.5), (5.0, 70.5)]
+    assert next(line for line in axes.lines if line.get_label() == "Pareto front").get_drawstyle() == "steps-post"
+
+
+def test_the_pareto_front_leaves_out_what_is_not_told_apart(collected, study):
+    # GE is better than PAFPN by 2, with a standard deviation of 0.7 over two seeds.
+    flops = by_setting(study, [1e9 * cost for cost in [2.0, 1.0, 4.0, 3.0, *[5.0] * 5]])
+    (axes,) = plot_flops(FigureData(DEMO, collected.results, flops=flops)).axes
+    assert front_of(axes) == [(1.0, 21.5), (5.0, 25.5)]
+
+
+def test_one_seed_has_no_pareto_front(collected, study):
+    one = ten_apart(collected.results[collected.results.seed != 1])
+    (axes,) = plot_flops(FigureData(DEMO, one, flops=by_setting(study, [1e9 * cost for cost in range(1, 10)]))).axes
+    assert front_of(axes) == []
+    assert "one seed" in axes.get_title()
 
 
 def test_the_pareto_front_of_a_metric_whose_smallest_value_leads(collected, study, monkeypatch):
     monkeypatch.setattr(
         "reports.figure_data.SHOWN_METRICS", [Metric("box_AP", "run", lower_is_better=True, label="error (pixels)")]
     )
-    costs = [2.0, 1.0, 4.0, 3.0, *[5.0] * 5]
-    (axes,) = plot_flops(FigureData(DEMO, collected.results, flops=by_setting(study, [1e9 * cost for cost in costs]))).axes
-    front = next(line for line in axes.lines if line.get_label() == "Pareto front")
-    assert [tuple(point) for point in front.get_xydata()] == [(1.0, 21.5), (2.0, 20.5)]
+    flops = by_setting(study, [1e9 * cost for cost in [2.0, 1.0, 4.0, 3.0, *[5.0] * 5]])
+    (axes,) = plot_flops(FigureData(DEMO, ten_apart(collected.results), flops=flops)).axes
+    assert front_of(axes) == [(1.0, 30.5), (2.0, 20.5)]
     assert axes.get_ylabel() == "error (pixels)"
 
 
