@@ -46,7 +46,7 @@ def said(made_reports, folder, heading, width=1200):
 
 
 def test_a_heading_sorts_its_column_and_the_baseline_stays_on_top(made_reports, tmp_path):
-    order = said(made_reports, tmp_path, "AP^bb")
+    order = said(made_reports, tmp_path, "APbb")
     assert order["before"] == order["none"] == NAMES
     assert order["descending"] == "PAFPN MC+GE+GP GE MC FPN GP MC+GE MC+GP GE+GP"
     assert order["ascending"] == "PAFPN GP FPN MC GE MC+GE+GP MC+GE MC+GP GE+GP"
