@@ -1,5 +1,6 @@
 """RoIAlign on the CPU: regions of a map, pooled to the same size by bilinear samples."""
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from kernels.cpu import unavailable_reason
 
 # Image, x1, y1, x2, y2.
 REGION_LENGTH = 5
+# Asked at every call of every level of a detector; the answer looks at a file.
+_reason_not_to = cache(unavailable_reason)
 
 
 def roi_align(
@@ -51,7 +54,7 @@ def roi_align(
         finite.
     """
     _check(features, regions, output_size)
-    reason = unavailable_reason(features.device.type)
+    reason = _reason_not_to(features.device.type)
     if reason:
         raise RuntimeError(f"roi_align: {reason}")
     regions = regions.detach().to(torch.promote_types(features.dtype, torch.float32))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from experiments.spec.metrics import METRICS
 from reports.figure_data import FigureData, shown_metrics
-from reports.figure_style import COLUMN_WIDTH, colour_of, wrapped
+from reports.figure_style import COLUMN_WIDTH, colour_of, figure_of_words, wrapped
 
 COLUMNS = 3
 PANEL_HEIGHT = 1.35
@@ -36,7 +36,7 @@ def plot_curves(data: FigureData) -> Figure:
     curves = data.history[data.history.metric == shown]
     rows = curves.drop_duplicates("row").set_index("row")
     if rows.empty:
-        return _nothing_trained()
+        return figure_of_words("no row has been trained")
     lines = math.ceil(len(rows) / COLUMNS)
     figure, panels = plt.subplots(
         lines,
@@ -49,7 +49,7 @@ def plot_curves(data: FigureData) -> Figure:
     )
     at = "iteration" if shown == "loss" else "epoch"
     for axes, (row, place) in zip(panels.flat, rows.iterrows(), strict=False):
-        _draw_panel(axes, curves, row, at, "black" if place["name"] in set(data.gains.against) else colour_of(place["setting"]))
+        _draw_panel(axes, curves, row, at, "black" if place["name"] in data.baselines else colour_of(place["setting"]))
         axes.set_title(textwrap.fill(wrapped(place["name"]), TITLE_LETTERS), fontsize=8)
     for axes in list(panels.flat)[len(rows) :]:
         axes.axis("off")
@@ -59,13 +59,6 @@ def plot_curves(data: FigureData) -> Figure:
     figure.supylabel("training loss" if shown == "loss" else f"validated {METRICS[shown].label}", fontsize=9)
     seeds = int(curves.seed.nunique())
     figure.suptitle(f"Scale {data.scale.name}, {seeds} seed{'s' * (seeds > 1)}, a line each; grey: the other rows", fontsize=9)
-    return figure
-
-
-def _nothing_trained() -> Figure:
-    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 1.2), layout="constrained")
-    axes.axis("off")
-    axes.text(0.5, 0.5, "no row has been trained", ha="center", va="center")
     return figure
 
 

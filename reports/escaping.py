@@ -87,10 +87,9 @@ def escape_tex_heading(text: str) -> str:
     text : str
         The heading.
     """
-    first, *raised = one_line(text).split("^")
-    words = (part.partition(" ") for part in raised)
+    first, raised = _superscripts(text)
     return escape_tex(first) + "".join(
-        rf"\textsuperscript{{{escape_tex(power)}}}{blank}{escape_tex(rest)}" for power, blank, rest in words
+        rf"\textsuperscript{{{escape_tex(power)}}}{blank}{escape_tex(rest)}" for power, blank, rest in raised
     )
 
 
@@ -102,11 +101,14 @@ def escape_html_heading(text: str) -> Markup:
     text : str
         The heading.
     """
+    first, raised = _superscripts(text)
+    return escape(first) + Markup("").join(Markup("<sup>{}</sup>{}{}").format(*words) for words in raised)
+
+
+def _superscripts(text: str) -> tuple[str, list[tuple[str, str, str]]]:
+    """What comes before the first caret; for each caret the word that it raises, the blank after it, and the rest."""
     first, *raised = one_line(text).split("^")
-    words = (part.partition(" ") for part in raised)
-    return escape(first) + Markup("").join(
-        Markup("<sup>{}</sup>{}{}").format(power, blank, rest) for power, blank, rest in words
-    )
+    return first, [part.partition(" ") for part in raised]
 
 
 def needs_unicode_engine(text: str) -> bool:

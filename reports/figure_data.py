@@ -36,6 +36,11 @@ class FigureData:
     frames_per_second: dict[str, float] = field(default_factory=dict)
     gains: pd.DataFrame = field(default_factory=no_gains)
 
+    @property
+    def baselines(self) -> set[str]:
+        """Labels of the rows that gains are over; they are black in every figure."""
+        return set(self.gains.against)
+
 
 def shown_metrics(results: pd.DataFrame) -> list[Metric]:
     """The metrics of a table that its figures show.

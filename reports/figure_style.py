@@ -54,6 +54,20 @@ def wrapped(name: str) -> str:
     return textwrap.fill(name, NAME_LETTERS, max_lines=NAME_LINES, placeholder=" …", break_on_hyphens=False)
 
 
+def figure_of_words(words: str) -> Figure:
+    """A figure that says why there is nothing to draw.
+
+    Parameters
+    ----------
+    words : str
+        The reason.
+    """
+    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 1.2), layout="constrained")
+    axes.axis("off")
+    axes.text(0.5, 0.5, words, ha="center", va="center")
+    return figure
+
+
 def save_figure(figure: Figure, output: Path, name: str) -> list[Path]:
     """Write a figure as PNG and SVG, and close it.
 

@@ -158,7 +158,7 @@ def _plot_against_cost(data: FigureData, costs: dict[str, float], label: str) ->
         axes.plot(front.cost, front["mean"], color="0.6", linewidth=1, zorder=0, label="Pareto front", drawstyle="steps-post")
     drawn: list[Artist] = []
     for point in points.itertuples():
-        look = {"color": _colour(point, front, data.gains), "marker": "o"} if is_named_beside else _marker(point.row)
+        look = {"color": _colour(point, front, data.baselines), "marker": "o"} if is_named_beside else _marker(point.row)
         (marker, *_) = axes.errorbar(
             point.cost,
             point.mean,
@@ -184,9 +184,9 @@ def _plot_against_cost(data: FigureData, costs: dict[str, float], label: str) ->
     return figure
 
 
-def _colour(point: Any, front: pd.DataFrame, gains: pd.DataFrame) -> str:
+def _colour(point: Any, front: pd.DataFrame, baselines: set[str]) -> str:
     """Black for a baseline, as everywhere; blue on the front; grey for the others."""
-    if point.name in set(gains.against):
+    if point.name in baselines:
         return "black"
     return PALETTE[0] if point.row in set(front.row) else "0.55"
 

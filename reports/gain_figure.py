@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from experiments.spec.metrics import Metric
 from reports.figure_data import FigureData, shown_metrics
-from reports.figure_style import COLUMN_WIDTH, LINE_HEIGHT, PALETTE, wrapped
+from reports.figure_style import COLUMN_WIDTH, LINE_HEIGHT, PALETTE, figure_of_words, wrapped
 
 TOLD_APART, NOT_TOLD_APART, PUBLISHED, SEED = PALETTE[0], "0.45", PALETTE[3], "0.55"
 # Half a unit of the last digit on either side of a difference of two numbers that are printed with one.
@@ -35,7 +35,7 @@ def plot_gains(data: FigureData) -> Figure:
     rows = data.results.dropna(subset=["seed", "measured"]).drop_duplicates("row").set_index("row").name
     shown = [metric for metric in tested if data.gains.gain[data.gains.metric == metric.name].notna().any()]
     if not shown:
-        return _nothing_to_compare()
+        return figure_of_words("no row and its baseline were both measured")
     names = _row_names(rows, data.gains.dropna(subset=["gain"]))
     height = 1.35 + sum(max(0.4, LINE_HEIGHT * len(name.splitlines())) for name in names)
     figure, panels = plt.subplots(
@@ -53,13 +53,6 @@ def _row_names(rows: pd.Series, compared: pd.DataFrame) -> list[str]:
     """Names of the rows; where baselines differ, each with its own."""
     over = dict(zip(compared.row, compared.against, strict=True)) if compared.against.nunique() > 1 else {}
     return [wrapped(name) + (f"\nover {wrapped(over[row])}" if row in over else "") for row, name in rows.items()]
-
-
-def _nothing_to_compare() -> Figure:
-    figure, axes = plt.subplots(figsize=(COLUMN_WIDTH, 1.2), layout="constrained")
-    axes.axis("off")
-    axes.text(0.5, 0.5, "no row and its baseline were both measured", ha="center", va="center")
-    return figure
 
 
 def _draw_panel(axes: Axes, metric: Metric, data: FigureData, places: dict[int, int]) -> None:

@@ -16,7 +16,6 @@ from experiments.files import write_text_atomically
 from experiments.paths import FIGURES, REPORTS
 from experiments.records.run_status import STATES, RunReader
 from experiments.spec.metrics import METRICS
-from experiments.spec.study import Table
 from experiments.workflow.grid import Grid
 from reports.cells import signed
 from reports.render import FORMATS
@@ -79,9 +78,10 @@ def make_index(grid: Grid) -> str:
     UserError
         If none has been made.
     """
-    gains, runs, cards = [], [], []
-    for report in grid.tables:
+    gains, runs, cards, not_made = [], [], [], []
+    for report, (study, key) in grid.tables.items():
         if not _is_made(grid, report):
+            not_made.append(study.tables[key].heading)
             continue
         of_report = read_tidy(_data(report, "_gains"))
         gains.append(of_report)
@@ -107,15 +107,11 @@ def make_index(grid: Grid) -> str:
         claims=all_gains.claim.dropna().value_counts().to_dict(),
         provenance=provenance,
         to_come=_to_come(cards, provenance),
-        not_made=[table.heading for report, table in _tables(grid) if report not in {card.report for card in cards}],
+        not_made=not_made,
         titles=FIGURE_TITLES,
         bibtex=list(dict.fromkeys(study.bibtex.strip() for study, _ in grid.tables.values() if study.bibtex)),
         written=datetime.now().astimezone().isoformat(timespec="minutes"),
     )
-
-
-def _tables(grid: Grid) -> list[tuple[str, Table]]:
-    return [(report, study.tables[key]) for report, (study, key) in grid.tables.items()]
 
 
 def _to_come(cards: list[Card], provenance: list[dict[str, Any]]) -> dict[str, Any]:
