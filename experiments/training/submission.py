@@ -26,6 +26,7 @@ from experiments.spec.metrics import BOX, TASKS
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import neck_types
 from experiments.training.checkpoints import newest_checkpoint, without_code
+from experiments.training.config_formatter import import_formatter
 from experiments.training.distributed import join_processes
 
 
@@ -62,6 +63,7 @@ def write_submission(run: Path, scale: Scale, output: Path, threads: int) -> lis
     with TemporaryDirectory() as folder:
         detections = Path(folder) / "detections"
         _point_to_test_set(config, scale, test_set, detections)
+        import_formatter()
         runner = Runner.from_cfg(config)
         runner.register_hook(
             _ProgressHook(f"run {config.run_id} on {test_set.name}", sys.__stderr__ or sys.stderr), priority="LOWEST"

@@ -38,6 +38,7 @@ from experiments.training.checkpoints import (
     set_aside_foreign_checkpoints,
     without_code,
 )
+from experiments.training.config_formatter import import_formatter
 from experiments.training.distributed import join_processes
 from experiments.training.hooks.interruption import CHECKPOINT
 from experiments.training.hooks.progress import ProgressHook
@@ -161,6 +162,7 @@ def _models(config: Config) -> list[str]:
 
 
 def _build(config: Config) -> Runner:
+    import_formatter()
     with build_errors_as_user_errors(f"run {config.run_id}"):
         return Runner.from_cfg(config)
 
