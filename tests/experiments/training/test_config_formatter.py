@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+# yapf comes with mmengine.
+pytestmark = pytest.mark.torch
 YAPF = "import yapf.yapflib.yapf_api"
 OURS = "from experiments.training.config_formatter import import_formatter; import_formatter()"
 
