@@ -9,10 +9,11 @@ import pytest
 from experiments.spec.metrics import Metric
 from experiments.spec.scale import load_scale
 from reports.collect import collect
+from reports.cost_figure import plot_flops, plot_latency
 from reports.curve_figure import OTHERS, plot_curves
 from reports.figure_data import FigureData
 from reports.figure_style import STYLE
-from reports.figures import plot_ap, plot_flops, plot_latency
+from reports.figures import plot_ap
 from reports.gain_figure import plot_gains
 from reports.gains import gains
 

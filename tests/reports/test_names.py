@@ -17,11 +17,12 @@ from markdown_it import MarkdownIt
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Study
 from reports.collect import HISTORY_COLUMNS, RESULT_COLUMNS, RUN_COLUMNS
+from reports.cost_figure import plot_flops
 from reports.curve_figure import plot_curves
 from reports.escaping import TEX, escape_tex, escape_tex_heading, needs_unicode_engine, one_line
 from reports.figure_data import FigureData
 from reports.figure_style import STYLE
-from reports.figures import plot_ap, plot_flops
+from reports.figures import plot_ap
 from reports.render import render
 from reports.tables import make_table
 from reports.tidy_files import read_tidy, write_tidy
