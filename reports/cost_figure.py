@@ -1,5 +1,6 @@
 """The main metric of every row against what its model costs."""
 
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from experiments.spec.metrics import METRICS
 from reports.figure_data import FigureData, shown_metrics
@@ -17,6 +19,8 @@ from reports.significance import LEVEL, Values, pooled_noise, t_interval
 
 # Rows up to which names stand beside their points; more have a legend.
 NAMED_BESIDE = 12
+# Of the axis of costs: letters in a line.
+LABEL_LETTERS = 64
 # Height of a line of such a name, of that of the axes.
 BESIDE_GAP = 0.055
 # Ratio of costs from which a linear axis would squeeze most of them together.
@@ -33,8 +37,8 @@ def plot_flops(data: FigureData) -> Figure:
     """
     unit, name = (1e9, "G") if min(data.flops.values()) >= 1e9 else (1e6, "M")
     height, width = data.scale.complexity_image
-    label = f"multiply-adds per {width} × {height} image ({name})"
-    return _plot_against_cost(data, {key: number / unit for key, number in data.flops.items()}, label)
+    counts = {key: number / unit for key, number in data.flops.items()}
+    return _plot_against_cost(data, counts, f"multiply-adds per {width} × {height} image", name)
 
 
 def plot_latency(data: FigureData) -> Figure:
@@ -47,16 +51,17 @@ def plot_latency(data: FigureData) -> Figure:
     """
     height, width = data.scale.complexity_image
     milliseconds = {key: 1000 / rate for key, rate in data.frames_per_second.items()}
-    return _plot_against_cost(data, milliseconds, f"time per {width} × {height} image (ms), batch 1")
+    return _plot_against_cost(data, milliseconds, f"time per {width} × {height} image at batch 1", "ms")
 
 
-def _plot_against_cost(data: FigureData, costs: dict[str, float], label: str) -> Figure:
+def _plot_against_cost(data: FigureData, costs: dict[str, float], quantity: str, unit: str) -> Figure:
     results = data.results
     main = next(iter(shown_metrics(results)), METRICS["box_AP"])
     accuracy = results[(results.metric == main.name) & results.seed.notna()]
     points = accuracy.groupby(["row", "name", "setting"], as_index=False).measured.agg(["mean", "std"])
     points["cost"] = points.setting.map(costs)
     points = points.dropna(subset=["mean"])
+    points, label = _relative(points, data.baselines, quantity, unit)
     names = {point.row: wrapped(point.name) for point in points.itertuples()}
     is_named_beside = len(names) <= NAMED_BESIDE
     size = (COLUMN_WIDTH, 3.8) if is_named_beside else _beside_legend(names.values())
@@ -66,23 +71,17 @@ def _plot_against_cost(data: FigureData, costs: dict[str, float], label: str) ->
     if len(front):
         # Steps: between two models there is none.
         axes.plot(front.cost, front["mean"], color="0.6", linewidth=1, zorder=0, label="Pareto front", drawstyle="steps-post")
-    drawn: list[Artist] = []
-    for point in points.itertuples():
-        look = {"color": _colour(point, front, data.baselines), "marker": "o"} if is_named_beside else _marker(point.row)
-        (marker, *_) = axes.errorbar(
-            point.cost,
-            point.mean,
-            yerr=None if pd.isna(point.std) else point.std,
-            capsize=3,
-            markersize=6 if is_named_beside else 8,
-            label=names[point.row],
-            linestyle="none",
-            color=look["color"],
-            marker=look["marker"],
-        )
-        drawn.append(marker)
+    looks = {
+        point.row: {"color": _colour(point, front, data.baselines), "marker": "o", "markersize": 6}
+        if is_named_beside
+        else {**_marker(point.row), "markersize": 8}
+        for point in points.itertuples()
+    }
+    drawn = _draw_points(axes, points, names, looks)
     if len(points) and points.cost.max() > SQUEEZED * points.cost.min():
         axes.set_xscale("log")
+        for set_formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            set_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     axes.set(
         xlabel=label, ylabel=main.label, title=f"{main.short_label} against cost, scale {data.scale.name}{_seeds(results)}"
     )
@@ -92,6 +91,31 @@ def _plot_against_cost(data: FigureData, costs: dict[str, float], label: str) ->
         lines = [axes.lines[0]] if len(front) else []
         _add_legend(figure, [*lines, *drawn], [*["Pareto front" for _ in lines], *names.values()])
     return figure
+
+
+def _draw_points(axes: Axes, points: pd.DataFrame, names: dict[int, str], looks: dict[int, dict[str, Any]]) -> list[Artist]:
+    drawn: list[Artist] = []
+    for point in points.itertuples():
+        deviation = None if pd.isna(point.std) else point.std
+        (marker, *_) = axes.errorbar(
+            point.cost, point.mean, yerr=deviation, capsize=3, label=names[point.row], linestyle="none", **looks[point.row]
+        )
+        drawn.append(marker)
+    return drawn
+
+
+def _relative(points: pd.DataFrame, baselines: set[str], quantity: str, unit: str) -> tuple[pd.DataFrame, str]:
+    """Costs in per cent of the baseline's, where all gains are over one, and the axis's label.
+
+    Most of a cost is that of the backbone and the heads, which rows share: an axis from 390 to 427 M makes
+    9 % look like a multiple.
+    """
+    of_baselines = points[points.name.isin(baselines)].dropna(subset=["cost"])
+    if of_baselines.cost.nunique() != 1:
+        return points, f"{quantity} ({unit})"
+    baseline = of_baselines.iloc[0]
+    label = f"{quantity} (% of {baseline['name']}'s {baseline.cost:.3g} {unit})"
+    return points.assign(cost=100 * points.cost / baseline.cost), textwrap.fill(label, LABEL_LETTERS)
 
 
 def _colour(point: Any, front: pd.DataFrame, baselines: set[str]) -> str:

@@ -151,6 +151,24 @@ def test_the_baseline_is_black_against_cost_too(collected, study):
     assert black == ["PAFPN"]
 
 
+def test_costs_are_relative_to_the_baseline_of_the_gains(collected, study):
+    costs = [1.5e9, 2e9, *[3e9] * 7]
+    flops, of_rows = by_setting(study, costs), gains(study.tables["table2"], DEMO, collected.results)
+    (axes,) = plot_flops(FigureData(DEMO, collected.results, flops=flops, gains=of_rows)).axes
+    places = {container.get_label(): container.lines[0].get_xdata()[0] for container in axes.containers}
+    assert (places["FPN"], places["PAFPN"], places["MC"]) == (75, 100, 150)
+    assert "% of PAFPN's 2 G" in axes.get_xlabel()
+
+
+def test_costs_are_absolute_where_gains_are_over_several_baselines(collected, study):
+    of_rows = gains(study.tables["table2"], DEMO, collected.results)
+    of_rows.loc[of_rows.index[0], "against"] = "FPN"
+    flops = by_setting(study, [1e9 * (1 + n / 9) for n in range(9)])
+    (axes,) = plot_flops(FigureData(DEMO, collected.results, flops=flops, gains=of_rows)).axes
+    assert "(G)" in axes.get_xlabel()
+    assert min(container.lines[0].get_xdata()[0] for container in axes.containers) == 1
+
+
 def test_names_beside_points_do_not_cover_one_another(collected, study):
     figure = plot_flops(FigureData(DEMO, collected.results, flops=by_setting(study, [1e9 * (1 + n / 99) for n in range(9)])))
     figure.canvas.draw()
