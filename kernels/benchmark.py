@@ -21,15 +21,13 @@ from tqdm import tqdm
 
 from kernels import deformable_aggregate, reassemble
 from kernels.backends import VARIABLE, backend_for
+from kernels.ratio_figure import plot_ratios
 from kernels.roi_align import roi_align
 
 KERNEL_SIZE = 5
 GROUPS = 16
 OFFSET_SCALE = 2.0
 MIB = 2**20
-# Okabe-Ito palette, safe for colour-blind readers, and a marker for each form.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#999999")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 # Constants of the C library's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
@@ -347,49 +345,6 @@ def _resident(key: str) -> int:
     return 1024 * int(next(line for line in lines if line.startswith(key)).split()[1])
 
 
-def plot(table: pd.DataFrame, path: Path) -> None:
-    """Draw the ratios of a table, one panel for each operator and pass.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Rows of `measure`.
-    path : Path
-        Image file to write.
-    """
-    import matplotlib.pyplot as plt
-
-    panels = list(table.groupby(["operator", "pass"], sort=False))
-    heights = [1 + rows[["shape", "batch"]].drop_duplicates().shape[0] for _, rows in panels]
-    figure, axes = plt.subplots(
-        len(panels),
-        figsize=(7.5, 0.8 + 0.42 * sum(heights)),
-        height_ratios=heights,
-        layout="constrained",
-        sharex=True,
-        squeeze=False,
-    )
-    styles = dict(zip(dict.fromkeys(table["against"]), zip(COLOURS, MARKERS, strict=True), strict=False))
-    for axis, ((operator, name), rows) in zip(axes[:, 0], panels, strict=True):
-        names = rows["shape"] + ", batch " + rows["batch"].astype(str)
-        cases = list(dict.fromkeys(names))
-        for form, of_form in rows.groupby("against", sort=False):
-            colour, marker = styles[form]
-            places = [cases.index(case) for case in names[of_form.index]]
-            axis.scatter(of_form["other / ours"], places, label=form, color=colour, marker=marker, s=32, alpha=0.85, zorder=3)
-        axis.set_yticks(range(len(cases)), cases, fontsize=7)
-        axis.set_ylim(len(cases) - 0.4, -0.6)
-        axis.set_xscale("log")
-        axis.xaxis.set_major_formatter("{x:g}×")
-        axis.axvline(1, color="0.3", linewidth=1)
-        axis.grid(axis="x", color="0.9")
-        axis.set_title(f"{operator}, {name}", fontsize=9)
-        axis.legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes[-1, 0].set_xlabel("time of the other form / our time; to the right of the line ours is faster", fontsize=8)
-    figure.savefig(path, dpi=200)
-    plt.close(figure)
-
-
 def main() -> None:
     """Measure the operators against other forms and print one table of ratios."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -421,7 +376,7 @@ def main() -> None:
     if arguments.csv:
         table.to_csv(arguments.csv, index=False)
     if arguments.plot:
-        plot(table, arguments.plot)
+        plot_ratios(table, arguments.plot)
 
 
 def _backend_name(device: str) -> str:

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 
-import pandas as pd
 import pytest
 import torch
 
@@ -55,12 +54,6 @@ def test_every_other_form_and_the_copy_have_a_row(case):
 def test_the_copy_moves_the_bytes_of_all_inputs_and_results(case):
     (copied,) = benchmark._copy_of_as_many_bytes(case, "forward")()
     assert 2 * copied.numel() * 4 == 4 * (16 * 400 + 25 * 1600 + 16 * 1600)
-
-
-def test_ratios_are_drawn(case, tmp_path):
-    rows = [row for name in benchmark.PASSES for row in benchmark.measure(case, name, repetitions=1)]
-    benchmark.plot(pd.DataFrame(rows), tmp_path / "ratios.png")
-    assert (tmp_path / "ratios.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
