@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 # Okabe-Ito palette, safe for colour-blind readers, and a marker for each form.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#999999")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 WIDTH, LINE_HEIGHT = 6.4, 0.3
 
 
@@ -27,7 +27,7 @@ def plot_ratios(table: pd.DataFrame, path: Path) -> None:
     """
     operators, passes = (list(dict.fromkeys(table[column])) for column in ("operator", "pass"))
     table = table.assign(case=table["shape"].map(_typeset) + "\nbatch " + table["batch"].astype(str))
-    heights = [1 + table[table.operator == operator].case.nunique() for operator in operators]
+    heights = [1.4 + table[table.operator == operator].case.nunique() for operator in operators]
     figure, panels = plt.subplots(
         len(operators),
         len(passes),
@@ -38,11 +38,11 @@ def plot_ratios(table: pd.DataFrame, path: Path) -> None:
         sharey="row",
         squeeze=False,
     )
-    looks = dict(zip(dict.fromkeys(table.against), zip(COLOURS, MARKERS, strict=True), strict=False))
+    looks = {form: _look(number) for number, form in enumerate(dict.fromkeys(table.against))}
     for operator, line in zip(operators, panels, strict=True):
         of_operator = table[table.operator == operator]
         for name, axes in zip(passes, line, strict=True):
-            axes.set_title(f"{operator}, {name}", fontsize=8)
+            axes.set_title(f"{operator}\n{name}", fontsize=8)
             _draw(axes, of_operator[of_operator["pass"] == name], looks)
         cases = list(dict.fromkeys(of_operator.case))
         line[0].set_yticks(range(len(cases)), cases, fontsize=6.5)
@@ -52,6 +52,11 @@ def plot_ratios(table: pd.DataFrame, path: Path) -> None:
     figure.supxlabel("time of the other form / our time; to the right of the line ours is faster", fontsize=8)
     figure.savefig(path, dpi=200)
     plt.close(figure)
+
+
+def _look(number: int) -> tuple[str, str]:
+    """A colour and a marker, together of its own for each of 40 forms."""
+    return COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
 
 
 def _typeset(shape: str) -> str:
