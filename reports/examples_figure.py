@@ -86,8 +86,7 @@ def rows_to_compare(table: Table, results: pd.DataFrame) -> tuple[int, int]:
         if missing := [labels[index] for index in (baseline, row) if index not in measured]:
             raise UserError(f"compare: row {missing[0]!r} has not run at this scale with these seeds")
         return baseline, row
-    for row in reversed(range(len(labels))):
-        found = table.baseline_of(row)
+    for row, found in reversed(list(enumerate(table.baselines))):
         if row in measured and found in measured and found is not None:
             return found, row
     raise UserError("no row and its baseline have both run at this scale with these seeds")

@@ -71,10 +71,11 @@ def _gains_in(
 ) -> list[dict[str, object]]:
     samples, replicates = _samples(table, results), _replicates(results, metric, drawn)
     noise = pooled_noise(samples)
+    baselines = table.baselines
     pairs = [
         (row, baseline)
-        for row in range(len(table.rows))
-        if (baseline := table.baseline_of(row)) is not None and len(samples[row]) and len(samples[baseline])
+        for row, baseline in enumerate(baselines)
+        if baseline is not None and len(samples[row]) and len(samples[baseline])
     ]
     compared = _compared(table, pairs, samples, replicates, noise)
     lines = []
@@ -82,7 +83,7 @@ def _gains_in(
         if not len(samples[row]) or (row not in compared and of_row.published.get(metric) is None):
             continue
         gain = compared.get(row, {})
-        claimed = table.published_gain(metric, row)
+        claimed = table.published_gain(metric, row, baselines[row])
         gain_published = nan if claimed is None else claimed
         verdict = _verdict(table, scale, metric, row, samples[row], noise, gain_published)
         lines.append(

@@ -206,7 +206,7 @@ def _classes(table: Table, classes: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def _shared_baseline(table: Table) -> list[int]:
     """Index of the row that all gains are over, if there is one; it stays on top when rows are sorted."""
-    baselines = {table.baseline_of(row) for row in range(len(table.rows))} - {None}
+    baselines = set(table.baselines) - {None}
     return [row for row in baselines if row is not None] if len(baselines) == 1 else []
 
 

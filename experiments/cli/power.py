@@ -181,8 +181,8 @@ class PowerPlanner:
 
 def _published_gains(table: Table, metric: str) -> Iterator[tuple[int, int, float]]:
     """Row, baseline and published gain, where both rows can be run and were published."""
-    for index, row in enumerate(table.rows):
-        baseline, gain = table.baseline_of(index), table.published_gain(metric, index)
+    for index, (row, baseline) in enumerate(zip(table.rows, table.baselines, strict=True)):
+        gain = table.published_gain(metric, index, baseline)
         if gain is not None and baseline is not None and row.setting and table.rows[baseline].setting:
             yield index, baseline, gain
 

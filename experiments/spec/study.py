@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from math import isfinite
 from typing import Any, Self
@@ -254,15 +255,15 @@ class Table(StrictModel):
 
     @model_validator(mode="after")
     def _baselines_exist(self) -> Self:
-        labels = [row.label for row in self.rows]
+        count = Counter(row.label for row in self.rows)
         for own, against in [("", self.against), *((row.label, row.against) for row in self.rows)]:
-            others = [label for label in labels if labels.count(label) == 1 and label != own]
-            if against is not None and against not in others:
+            if against is not None and (count[against] != 1 or against == own):
                 place = f"row {own!r}: against" if own else "against"
+                others = [label for label, times in count.items() if times == 1 and label != own]
                 raise ValueError(f"{place} is {against!r}; allowed: another row, {', '.join(others)}")
         for label in self.compare or ():
-            if labels.count(label) != 1:
-                raise ValueError(f"compare names {label!r}; allowed: two of {', '.join(labels)}")
+            if count[label] != 1:
+                raise ValueError(f"compare names {label!r}; allowed: two of {', '.join(count)}")
         return self
 
     @model_validator(mode="after")
@@ -277,17 +278,16 @@ class Table(StrictModel):
         """The title after what the paper calls the table."""
         return f"{self.printed_as}. {self.title}" if self.printed_as else self.title
 
-    def published_gain(self, metric: str, row: int) -> float | None:
+    def published_gain(self, metric: str, row: int, baseline: int | None) -> float | None:
         """Published number of a row minus that of its baseline; None where one was not published.
 
         Parameters
         ----------
         metric : str
             One of the columns.
-        row : int
-            Index of the row.
+        row, baseline : int
+            Indices of the rows; None for a row without a baseline.
         """
-        baseline = self.baseline_of(row)
         if baseline is None:
             return None
         ours, theirs = (self.rows[index].published.get(metric) for index in (row, baseline))
@@ -304,19 +304,17 @@ class Table(StrictModel):
         links = neck_links(row.setting.neck) if row.setting else []
         return [any(options.items() <= link.items() for link in links) for options in self.marks.values()]
 
-    def baseline_of(self, row: int) -> int | None:
-        """Index of the row that a row's gain is over; None where there is none.
-
-        Parameters
-        ----------
-        row : int
-            Index of the row.
-        """
-        against = self.rows[row].against or self.against
-        if against is None and not any(row.against for row in self.rows):
-            against = next((row.label for row in self.rows if row.setting), None)
-        found = [index for index, other in enumerate(self.rows) if other.label == against and index != row]
-        return found[0] if found else None
+    @property
+    def baselines(self) -> list[int | None]:
+        """For each row the index of the row that its gain is over; None where there is none."""
+        of_all = self.against
+        if of_all is None and not any(row.against for row in self.rows):
+            of_all = next((row.label for row in self.rows if row.setting), None)
+        places: dict[str | None, list[int]] = defaultdict(list)
+        for index, row in enumerate(self.rows):
+            places[row.label].append(index)
+        wanted = [places.get(row.against or of_all, []) for row in self.rows]
+        return [next((place for place in found if place != index), None) for index, found in enumerate(wanted)]
 
     @property
     def settings(self) -> list[Setting]:

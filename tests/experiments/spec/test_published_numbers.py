@@ -47,7 +47,7 @@ def test_the_title_of_a_papers_table_names_data_set_and_schedule(name):
 def test_gains_are_over_the_papers_own_baselines():
     def pairs(name):
         table = TABLES[name]
-        found = ((row.label, table.baseline_of(index)) for index, row in enumerate(table.rows))
+        found = ((row.label, baseline) for row, baseline in zip(table.rows, table.baselines, strict=True))
         return {label: None if baseline is None else table.rows[baseline].label for label, baseline in found}
 
     for key in ("table2", "table4"):
