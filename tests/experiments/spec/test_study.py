@@ -1,5 +1,6 @@
 """Studies as data: what the A²-FPN study contains, and what wrong ones are told."""
 
+import sys
 from datetime import date
 
 import pytest
@@ -8,7 +9,7 @@ import yaml
 from experiments.errors import UserError
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
-from experiments.spec.study import load_study
+from experiments.spec.study import Table, load_study
 from experiments.spec.yaml_models import load_yaml
 
 VALID = {
@@ -270,6 +271,30 @@ def test_equal_rows_of_a_study_are_published_with_equal_numbers():
                 numbers = {m: v for m, v in row.published.items() if m in ("box_AP", "mask_AP")}
                 if row.setting and numbers:
                     assert published.setdefault(row.setting.model_dump_json(), numbers) == numbers, (name, row.label)
+
+
+def calls_of(function):
+    """How many functions are called, those written in C among them."""
+    calls = []
+    sys.setprofile(lambda _, event, __: calls.append(event) if event in ("call", "c_call") else None)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return len(calls)
+
+
+@pytest.mark.parametrize("against", [None, "row 0"], ids=["nothing", "a row"])
+def test_checking_a_table_takes_work_in_proportion_to_its_rows(against, write_study):
+    small = write_study().tables["table1"]
+    (first,) = small.rows
+
+    def check(count):
+        rows = [first.replace(name=[f"row {number}"], against=against if number else None) for number in range(count)]
+        table = Table.model_validate({"title": "t", "columns": small.columns, "rows": rows})
+        assert table.baselines == [None, *[0] * (count - 1)]
+
+    assert calls_of(lambda: check(400)) < 6 * calls_of(lambda: check(100))
 
 
 def test_a_row_that_cannot_run_has_a_reason_in_the_place_of_its_setting(write_study):
