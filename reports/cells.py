@@ -127,7 +127,10 @@ def value_cells(
     published_leader = getattr(published, lead)()
     best = _best(shown, samples, metric, len(rows))
     of_metric = gains[gains.metric == metric].set_index("row")
-    most_seeds = int(numbers["count"].fillna(0).max())
+    counts = numbers["count"].fillna(0).astype(int)
+    most_seeds = int(counts.max())
+    # If no row can run, published numbers may come from different datasets: mark no best.
+    marks_published = any(row.setting for row in table.rows)
 
     def missing(row: int) -> str:
         if table.rows[row].unavailable:
@@ -137,7 +140,7 @@ def value_cells(
     def cell(row: int) -> Cell:
         verdict, is_assumed = _verdict_of(of_metric, row)
         is_compared = scale.paper_setting and known.origin in ("run", "server") and not table.rows[row].source
-        count = int(numbers["count"].fillna(0)[row])
+        count = int(counts[row])
         return Cell(
             value=None if isnan(means[row]) else float(means[row]),
             measured=_text(shown[row], measured_format),
@@ -149,8 +152,7 @@ def value_cells(
             is_assumed=is_assumed,
             missing=missing(row),
             best=best[row],
-            # If no row can run, published numbers may come from different datasets: mark no best.
-            published_best=bool(table.settings) and published[row] == published_leader,
+            published_best=marks_published and published[row] == published_leader,
         )
 
     return list(map(cell, rows))

@@ -28,6 +28,8 @@ from experiments.workflow.grid import Grid
 SIZES = (100, 300, 1000, 3000, 10_000)
 # Limits at 10,000 runs on an idle machine: seconds, and GiB of memory.
 LIMITS = {"dry run": (30, 2), "dry run, all trained": (30, 2), "collect": (60, 2), "plan": (10, 2), "status": (10, 2)}
+# Exponent of growth above which a command is said to grow faster than the grid.
+LINEAR = 1.3
 # A separate program, because a forked process inherits the peak memory of its parent.
 METER = """
 import json, resource, subprocess, sys, time
@@ -171,14 +173,19 @@ def growth(table: pd.DataFrame) -> pd.Series:
 
 
 def over_limits(table: pd.DataFrame) -> list[str]:
-    """A sentence for each command that took more than `LIMITS` at 10,000 runs.
+    """A sentence for each command that took more than `LIMITS` at 10,000 runs, or grows faster than the grid.
 
     Parameters
     ----------
     table : DataFrame
         Columns shape, runs, command, seconds, processor_seconds, gibibytes.
     """
-    return [
+    steep = [
+        f"{command}, {shape}: its time grows with the runs to the power of {exponent:.2f}; allowed up to {LINEAR}"
+        for (shape, command), exponent in growth(table).items()
+        if exponent > LINEAR
+    ]
+    return steep + [
         f"{line.command}, {line.shape}: {value:.1f} {unit} are more than {limit}"
         for line in table[table.runs == SIZES[-1]].itertuples()
         for value, limit, unit in zip((line.seconds, line.gibibytes), LIMITS.get(line.command, ()), ("s", "GiB"), strict=False)

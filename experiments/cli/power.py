@@ -106,12 +106,16 @@ class PowerPlanner:
         """
         for report in self._grid.tables:
             table = self._grid.table(report)
+            rows_that_run = len(table.settings)
             for metric in self._tested(table):
-                for row, against, gain in _published_gains(table, metric):
-                    deviation, is_measured = self.deviation(report, metric)
+                claimed = list(_published_gains(table, metric))
+                if not claimed:
+                    continue
+                deviation, is_measured = self.deviation(report, metric)
+                for row, against, gain in claimed:
                     settings = [table.rows[index].setting for index in (row, against)]
                     runs = [Run(setting, self._grid.scale, 0) for setting in settings if setting]
-                    seeds = seeds_needed(gain, deviation, len(table.settings)) if gain else None
+                    seeds = seeds_needed(gain, deviation, rows_that_run) if gain else None
                     yield Claim(
                         report,
                         table.rows[row].label,
