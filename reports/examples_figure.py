@@ -137,7 +137,8 @@ def draw_examples(truth: COCO, images: Path, rows: Sequence[ComparedRow], exampl
         layout=ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02),
     )
     for axes in panels.flat:
-        axes.set(xticks=[], yticks=[])
+        # From the top, so that titles stand in one line whatever the pictures' shapes.
+        axes.set(xticks=[], yticks=[], anchor="N")
         axes.grid(visible=False)
     seen: set[str] = set()
     for (title, image), of_column in zip(columns, panels.T, strict=True):
