@@ -14,11 +14,15 @@ from matplotlib.ticker import LogFormatter
 
 from experiments.spec.metrics import METRICS
 from reports.figure_data import FigureData, shown_metrics
-from reports.figure_style import COLUMN_WIDTH, LINE_HEIGHT, MARKERS, PALETTE, wrapped
+from reports.figure_style import COLUMN_WIDTH, LINE_HEIGHT, MARKERS, PALETTE, SETTING_COLOURS, wrapped
 from reports.significance import LEVEL, Values, pooled_noise, t_interval
 
 # Rows up to which names stand beside their points; more have a legend.
 NAMED_BESIDE = 12
+# Of a title beside a legend: letters in a line.
+TITLE_LETTERS = 40
+# Of rows that a legend names.
+COLOURS = [*SETTING_COLOURS, "#882255"]
 # Of the axis of costs: letters in a line.
 LABEL_LETTERS = 64
 # Height of a line of such a name, of that of the axes.
@@ -74,7 +78,7 @@ def _plot_against_cost(data: FigureData, costs: dict[str, float], quantity: str,
     looks = {
         point.row: {"color": _colour(point, front, data.baselines), "marker": "o", "markersize": 6}
         if is_named_beside
-        else {**_marker(point.row), "markersize": 8}
+        else {**_marker(point, data.baselines), "markersize": 8}
         for point in points.itertuples()
     }
     drawn = _draw_points(axes, points, names, looks)
@@ -82,9 +86,9 @@ def _plot_against_cost(data: FigureData, costs: dict[str, float], quantity: str,
         axes.set_xscale("log")
         for set_formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
             set_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
-    axes.set(
-        xlabel=label, ylabel=main.label, title=f"{main.short_label} against cost, scale {data.scale.name}{_seeds(results)}"
-    )
+    axes.set(xlabel=label, ylabel=main.label)
+    title = f"{main.short_label} against cost, scale {data.scale.name}{_seeds(results)}"
+    axes.set_title(title if is_named_beside else textwrap.fill(title, TITLE_LETTERS), fontsize=11, loc="left")
     if is_named_beside:
         _name_beside(axes, points, names)
     else:
@@ -179,7 +183,7 @@ def _add_legend(figure: Figure, handles: list[Artist], labels: list[str]) -> Non
     figure.legend(handles, labels, loc="outside right upper")
 
 
-def _marker(row: int) -> dict[str, Any]:
-    """A look of its own for each of 80 rows."""
-    colour, turn = PALETTE[row % len(PALETTE)], row // len(PALETTE)
-    return {"color": colour, "marker": MARKERS[(row + turn) % len(MARKERS)]}
+def _marker(point: Any, baselines: set[str]) -> dict[str, Any]:
+    """A look of its own for each of 80 rows; black for a baseline alone."""
+    colour, turn = COLOURS[point.row % len(COLOURS)], point.row // len(COLOURS)
+    return {"color": "black" if point.name in baselines else colour, "marker": MARKERS[(point.row + turn) % len(MARKERS)]}

@@ -256,6 +256,10 @@ def test_sixty_rows_and_long_names_fit_and_are_told_apart():
     names = [f"row {number}" for number in range(60)] + ["a very long name " * 12]
     for figure in figures(study_of(names)):
         page = figure.bbox
+        titles = [title for axes in figure.axes for title in (axes.title, axes._left_title) if title.get_text()]
+        for title in (title.get_window_extent() for title in titles):
+            assert page.x0 <= title.x0 <= title.x1 <= page.x1
+            assert not any(title.overlaps(legend.get_window_extent()) for legend in figure.legends)
         for legend in figure.legends:
             box = legend.get_window_extent()
             assert page.y0 <= box.y0 <= box.y1 <= page.y1
