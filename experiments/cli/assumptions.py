@@ -20,7 +20,7 @@ GPU_SOURCE = (
     " and 2 images per GPU; mmdetection's of 2018 gives 0.690 s, 4.6 TFLOP/s"
 )
 CPU_SOURCE = (
-    "fitted to FPN on cores of an AMD EPYC: 0.62 s for a step of 8 images at scale demo, 25 minutes for a run at tiny_coco"
+    "fitted to FPN on cores of an AMD EPYC: 0.15 s for a step of 8 images at scale demo, 9 minutes for a run at tiny_coco"
 )
 
 

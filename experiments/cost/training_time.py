@@ -28,8 +28,8 @@ FLOPS_PER_MULTIPLY_ADD = 3 * 2
 # Evaluation time per image, as a share of training time (forward pass only).
 SHARE_OF_EVALUATION = 1 / 3
 GPU_RATE = 7.0e12
-CPU_RATE = 2.0e10
-CPU_SECONDS_PER_IMAGE = 0.05
+CPU_RATE = 5.4e10
+CPU_SECONDS_PER_IMAGE = 0.01
 # Mask R-CNN R-50-FPN, width 256.
 FALLBACK_FLOPS, FALLBACK_IMAGE, FALLBACK_WIDTH = 267e9, 832 * 1280, 256
 

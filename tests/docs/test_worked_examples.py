@@ -52,6 +52,7 @@ def test_the_neck_of_the_documentation_is_trained(project):
         assert re.search(rf"^\| {row} \| [*\d.]+ \|", report, re.MULTILINE), report
 
 
+@pytest.mark.slow
 def test_the_task_of_the_documentation_gives_a_table_figures_and_costs(project):
     write_files(project, ROOT / "docs/own_task.md")
     scale = project / "experiments/scales/distances.yaml"
