@@ -19,14 +19,12 @@ from reports.significance import LEVEL, Values, pooled_noise, t_interval
 
 # Rows up to which names stand beside their points; more have a legend.
 NAMED_BESIDE = 12
-# Of a title beside a legend: letters in a line.
-TITLE_LETTERS = 40
-# Of rows that a legend names.
-COLOURS = [*SETTING_COLOURS, "#882255"]
-# Of the axis of costs: letters in a line.
-LABEL_LETTERS = 64
 # Height of a line of such a name, of that of the axes.
 BESIDE_GAP = 0.055
+# Of rows that a legend names.
+COLOURS = [*SETTING_COLOURS, "#882255"]
+# Letters in a line: of a title beside a legend, and of the label of the axis of costs.
+TITLE_LETTERS, LABEL_LETTERS = 40, 64
 # Ratio of costs from which a linear axis would squeeze most of them together.
 SQUEEZED = 3
 
@@ -75,10 +73,10 @@ def _plot_against_cost(data: FigureData, costs: dict[str, float], quantity: str,
     if len(front):
         # Steps: between two models there is none.
         axes.plot(front.cost, front["mean"], color="0.6", linewidth=1, zorder=0, label="Pareto front", drawstyle="steps-post")
+    on_front, baselines = set(front.row), data.baselines
     looks = {
-        point.row: {"color": _colour(point, front, data.baselines), "marker": "o", "markersize": 6}
-        if is_named_beside
-        else {**_marker(point, data.baselines), "markersize": 8}
+        point.row: (_look_beside(point.row in on_front) if is_named_beside else _look_of_row(point.row))
+        | ({"color": "black"} if point.name in baselines else {})
         for point in points.itertuples()
     }
     drawn = _draw_points(axes, points, names, looks)
@@ -111,8 +109,8 @@ def _draw_points(axes: Axes, points: pd.DataFrame, names: dict[int, str], looks:
 def _relative(points: pd.DataFrame, baselines: set[str], quantity: str, unit: str) -> tuple[pd.DataFrame, str]:
     """Costs in per cent of the baseline's, where all gains are over one, and the axis's label.
 
-    Most of a cost is that of the backbone and the heads, which rows share: an axis from 390 to 427 M makes
-    9 % look like a multiple.
+    Most of a cost is that of the backbone and the heads, which rows share: an axis from 390 to 427 M makes 9 % look like a
+    multiple.
     """
     of_baselines = points[points.name.isin(baselines)].dropna(subset=["cost"])
     if of_baselines.cost.nunique() != 1:
@@ -122,11 +120,15 @@ def _relative(points: pd.DataFrame, baselines: set[str], quantity: str, unit: st
     return points.assign(cost=100 * points.cost / baseline.cost), textwrap.fill(label, LABEL_LETTERS)
 
 
-def _colour(point: Any, front: pd.DataFrame, baselines: set[str]) -> str:
-    """Black for a baseline, as everywhere; blue on the front; grey for the others."""
-    if point.name in baselines:
-        return "black"
-    return PALETTE[0] if point.row in set(front.row) else "0.55"
+def _look_beside(is_on_front: bool) -> dict[str, Any]:
+    """Blue on the front, grey for the others."""
+    return {"color": PALETTE[0] if is_on_front else "0.55", "marker": "o", "markersize": 6}
+
+
+def _look_of_row(row: int) -> dict[str, Any]:
+    """A look of its own for each of 80 rows."""
+    colour, turn = COLOURS[row % len(COLOURS)], row // len(COLOURS)
+    return {"color": colour, "marker": MARKERS[(row + turn) % len(MARKERS)], "markersize": 8}
 
 
 def _seeds(results: pd.DataFrame) -> str:
@@ -181,9 +183,3 @@ def _beside_legend(names: Iterable[str]) -> tuple[float, float]:
 def _add_legend(figure: Figure, handles: list[Artist], labels: list[str]) -> None:
     """A legend of everything given: by itself, matplotlib leaves out what begins with an underscore."""
     figure.legend(handles, labels, loc="outside right upper")
-
-
-def _marker(point: Any, baselines: set[str]) -> dict[str, Any]:
-    """A look of its own for each of 80 rows; black for a baseline alone."""
-    colour, turn = COLOURS[point.row % len(COLOURS)], point.row // len(COLOURS)
-    return {"color": "black" if point.name in baselines else colour, "marker": MARKERS[(point.row + turn) % len(MARKERS)]}
