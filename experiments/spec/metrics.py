@@ -83,6 +83,11 @@ def _average_precisions(kind: str) -> tuple[Metric, ...]:
 
 
 BOX, MASK = _average_precisions("box"), _average_precisions("mask")
+SEMANTIC = (
+    Metric("mIoU", "run", is_tested=True, label="mIoU (%)"),
+    Metric("mean_accuracy", "run"),
+    Metric("pixel_accuracy", "run"),
+)
 # Losses that a neck adds of its own; a curve that is compared with other necks' leaves them out.
 AUXILIARY_LOSSES = ("loss_orthogonal",)
 
@@ -90,7 +95,10 @@ AUXILIARY_LOSSES = ("loss_orthogonal",)
 TASKS: dict[str, tuple[Metric, ...]] = {
     "detection": BOX,
     "instance_segmentation": (*BOX, *MASK),
+    "semantic_segmentation": SEMANTIC,
 }
+# Tasks that learn from a label for each pixel.
+FROM_LABEL_MAPS = ("semantic_segmentation",)
 
 _TABLE = [
     *dict.fromkeys(metric for metrics in TASKS.values() for metric in metrics),
@@ -104,7 +112,7 @@ _TABLE = [
     Metric("fps_ratio", "cost", decimals=3),
     Metric("training_memory", "cost", 2**30, decimals=2, lower_is_better=True),
     # Published in papers; nothing here measures them yet.
-    *(Metric(name, "paper") for name in ("PQ", "PQ_things", "PQ_stuff", "mIoU", "mIoU_multi_scale")),
+    *(Metric(name, "paper") for name in ("PQ", "PQ_things", "PQ_stuff", "mIoU_multi_scale")),
     *(Metric(name, "paper") for name in ("iIoU", "category_IoU", "category_iIoU", "accuracy", "quoted_fps")),
     *(Metric(name, "paper", lower_is_better=True) for name in ("top1_error", "top1_error_best_epoch", "top1_error_last_epoch")),
     *(Metric(name, "paper", lower_is_better=True) for name in ("quoted_parameters", "quoted_flops", "quoted_memory")),
