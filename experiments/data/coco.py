@@ -52,14 +52,16 @@ def identify(dataset: Dataset, folder: Path, expected: Mapping[Any, ExpectedSpli
         If annotations or images are wrong.
     """
     classes = None if dataset.classes == "annotations" else dataset.classes or list(COCO_CLASSES)
-    train = read_split(folder, dataset.train_annotations, dataset.train_images, classes, expected.get("train"), masks)
+    files = dataset.objects
+    assert files is not None, "of this format"
+    train = read_split(folder, files.train_annotations, files.train_images, classes, expected.get("train"), masks)
     classes_of_val = classes or train.classes
     measurable: Masks = "any" if masks else None
-    val = read_split(folder, dataset.val_annotations, dataset.val_images, classes_of_val, expected.get("val"), measurable)
+    val = read_split(folder, files.val_annotations, files.val_images, classes_of_val, expected.get("val"), measurable)
     findings = [train.findings, val.findings]
     raise_if_wrong(findings)
-    of_train = check_images(train.sizes, f"checking {dataset.train_images}", train.findings)
-    of_val = check_images(val.sizes, f"checking {dataset.val_images}", val.findings)
+    of_train = check_images(train.sizes, f"checking {files.train_images}", train.findings)
+    of_val = check_images(val.sizes, f"checking {files.val_images}", val.findings)
     files_in_both(of_train, of_val, val.findings)
     raise_if_wrong(findings)
     identity = DatasetIdentity(train=train.identity, val=val.identity, classes=None if classes else train.classes)

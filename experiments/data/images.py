@@ -57,17 +57,21 @@ class Picture:
     digest: bytes = b""
 
 
-def check_images(sizes: Mapping[Path, tuple[int, int]], description: str, findings: Findings) -> dict[bytes, Path]:
+def check_images(
+    sizes: Mapping[Path, tuple[int, int]], description: str, findings: Findings, said_by: str = "width and height"
+) -> dict[bytes, Path]:
     """Check the files of the images, with a progress bar.
 
     Parameters
     ----------
     sizes : dict
-        File to the width and height that the annotations say.
+        File to the width and height that it must have.
     description : str
         Words before the progress bar.
     findings : Findings
         Receives faults and notices.
+    said_by : str
+        Where that width and height come from.
 
     Returns
     -------
@@ -77,7 +81,7 @@ def check_images(sizes: Mapping[Path, tuple[int, int]], description: str, findin
     pictures = dict(zip(sizes, in_threads(read_picture, sizes, description, "image"), strict=True))
     faults = [(file, picture.fault) for file, picture in pictures.items() if picture.fault]
     findings.refuse(faults, lambda wrong: f"image {wrong[0]} {wrong[1]}")
-    _check_sizes(sizes, pictures, findings)
+    _check_sizes(sizes, pictures, findings, said_by)
     _check_damage({file: picture.damage for file, picture in pictures.items() if picture.damage}, len(sizes), findings)
     hashed = [(picture.digest, file) for file, picture in pictures.items() if picture.digest]
     files = dict(hashed)
@@ -101,14 +105,16 @@ def in_threads(read: Callable[[Path], Content], files: Collection[Path], descrip
         yield from tqdm(threads.map(read, files), total=len(files), desc=description, mininterval=2, unit=unit)
 
 
-def _check_sizes(sizes: Mapping[Path, tuple[int, int]], pictures: Mapping[Path, Picture], findings: Findings) -> None:
+def _check_sizes(
+    sizes: Mapping[Path, tuple[int, int]], pictures: Mapping[Path, Picture], findings: Findings, said_by: str
+) -> None:
     wrong = [(file, picture.size) for file, picture in pictures.items() if picture.size and picture.size != sizes[file]]
 
     def sentence(found: tuple[Path, tuple[int, int]]) -> str:
         file, (width, height) = found
         turned = ", width and height exchanged" if sizes[file] == (height, width) else ""
         return (
-            f"image {file}: width and height: are {sizes[file][0]} × {sizes[file][1]}{turned}; allowed: the size of its pixels,"
+            f"image {file}: {said_by}: are {sizes[file][0]} × {sizes[file][1]}{turned}; allowed: the size of its pixels,"
             f" turned as its EXIF orientation says, {width} × {height}"
         )
 

@@ -33,14 +33,16 @@ def check_stuff_maps(dataset: Dataset, data_root: Path | None) -> dict[str, Any]
         If the folder or a map is missing, or a file is no map of labels.
     """
     data_root = check_root(data_root)
-    folder = data_root / dataset.train_stuff_maps
+    assert dataset.objects is not None, "only detectors of objects learn from them"
+    files = dataset.objects
+    folder = data_root / files.train_stuff_maps
     remedy = (
         "HTC's semantic branch learns from the maps in stuffthingmaps_trainval2017.zip of COCO-Stuff:"
         f" unpack it, so that the maps of the training images lie in {folder}"
     )
     if not folder.is_dir():
         raise UserError(f"stuff maps: the folder {folder} does not exist; {remedy}")
-    path = data_root / dataset.train_annotations
+    path = data_root / files.train_annotations
     content, _ = read_json(path)
     try:
         names = [Path(image["file_name"]).with_suffix(".png") for image in content["images"]]
@@ -53,7 +55,7 @@ def check_stuff_maps(dataset: Dataset, data_root: Path | None) -> dict[str, Any]
     maps = [folder / name for name in names]
     for _ in in_threads(lambda path: _check_labels(path, remedy), maps, "checking stuff maps", "map"):
         pass
-    return {"folder": dataset.train_stuff_maps, "stuff_maps": len(names)}
+    return {"folder": files.train_stuff_maps, "stuff_maps": len(names)}
 
 
 def _check_labels(path: Path, remedy: str) -> None:

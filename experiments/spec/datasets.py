@@ -3,11 +3,60 @@
 The format of kind ``<kind>`` is prepared by ``experiments/data/<kind>.py``.
 """
 
-from typing import Annotated, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
-from experiments.spec.yaml_models import StrictModel, left_out_of_identity
+from experiments.spec.yaml_models import PrintedText, StrictModel, left_out_of_identity
+
+# What drawn images show beside shapes, by the labels after those of the shapes.
+BESIDE_SHAPES = ("background", "clutter")
+
+
+@dataclass(frozen=True)
+class ObjectFiles:
+    """Annotations of objects in COCO's format, and their images; paths are relative to the dataset's folder.
+
+    Attributes
+    ----------
+    train_annotations, val_annotations : str
+        Files.
+    train_images, val_images, train_stuff_maps : str
+        Folders.
+    """
+
+    train_annotations: str
+    train_images: str
+    train_stuff_maps: str
+    val_annotations: str
+    val_images: str
+
+
+@dataclass(frozen=True)
+class LabelMaps:
+    """A label for each pixel of each image, as PNG; paths are relative to the dataset's folder.
+
+    Attributes
+    ----------
+    train_images, train_maps, val_images, val_maps : str
+        Folders.
+    image_ending, map_ending : str
+        What stands behind the name that an image and its map share.
+    classes : list of str
+        Names of the classes by their labels, from 0.
+    ignored : int
+        Label of pixels that are neither learned from nor measured.
+    """
+
+    train_images: str
+    train_maps: str
+    val_images: str
+    val_maps: str
+    image_ending: str
+    map_ending: str
+    classes: list[str]
+    ignored: int = 255
 
 
 class SyntheticDataset(StrictModel):
@@ -28,6 +77,25 @@ class SyntheticDataset(StrictModel):
     train_stuff_maps: ClassVar[str] = "stuffthingmaps/train/"
     val_annotations: ClassVar[str] = "annotations/val.json"
     val_images: ClassVar[str] = "val/"
+
+    @property
+    def objects(self) -> ObjectFiles | None:
+        """The shapes."""
+        return ObjectFiles(
+            self.train_annotations, self.train_images, self.train_stuff_maps, self.val_annotations, self.val_images
+        )
+
+    @property
+    def measures_training_images(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def label_maps(self) -> LabelMaps | None:
+        """Shapes, background and clutter."""
+        maps = "stuffthingmaps/train/", "stuffthingmaps/val/"
+        classes = [*self.classes, *BESIDE_SHAPES]
+        return LabelMaps(self.train_images, maps[0], self.val_images, maps[1], ".png", ".png", classes)
 
     @property
     def image_counts(self) -> tuple[int, int] | None:
@@ -66,6 +134,23 @@ class CocoDataset(StrictModel):
     classes: list[str] | Literal["annotations"] | None = left_out_of_identity(None)
 
     @property
+    def objects(self) -> ObjectFiles | None:
+        """All of it."""
+        return ObjectFiles(
+            self.train_annotations, self.train_images, self.train_stuff_maps, self.val_annotations, self.val_images
+        )
+
+    @property
+    def label_maps(self) -> LabelMaps | None:
+        """None: its annotations are those of objects."""
+        return None
+
+    @property
+    def measures_training_images(self) -> bool:
+        """Whether the test is on the images of the training."""
+        return self.val_annotations == self.train_annotations
+
+    @property
     def image_counts(self) -> tuple[int, int] | None:
         """Numbers of training and validation images, if the settings say them."""
         return None
@@ -74,6 +159,69 @@ class CocoDataset(StrictModel):
     def description(self) -> str:
         """What a reader of a table should know."""
         return f"trained on {self.train_annotations}, measured on {self.val_annotations}"
+
+
+class LabelMapDataset(StrictModel):
+    """A folder of images and of label maps, chosen by `data_root` in the configuration; paths are relative to it.
+
+    Each image has a PNG with a label for each pixel, of the same name but for its ending, in the same subfolder.
+
+    Attributes
+    ----------
+    classes : list of str
+        Names of the classes by their labels, from 0.
+    image_ending, map_ending : str
+        What stands behind the name that an image and its map share, such as ``_leftImg8bit.png``.
+    ignored : int
+        Label of pixels that are neither learned from nor measured.
+    """
+
+    is_drawn: ClassVar[bool] = False
+
+    kind: Literal["label_maps"]
+    classes: list[PrintedText] = Field(min_length=2, max_length=255)
+    train_images: str
+    train_maps: str
+    val_images: str
+    val_maps: str
+    image_ending: str = Field(".jpg", pattern=r"^[A-Za-z0-9_-]*\.[A-Za-z0-9]+$")
+    map_ending: str = Field(".png", pattern=r"^[A-Za-z0-9_-]*\.png$")
+    ignored: int = Field(255, ge=0, le=255)
+
+    @model_validator(mode="after")
+    def _ignored_label_is_no_class(self) -> Self:
+        if self.ignored < len(self.classes):
+            raise ValueError(
+                f"ignored is {self.ignored}, the label of class {self.classes[self.ignored]!r}; allowed: {len(self.classes)} to"
+                " 255"
+            )
+        return self
+
+    @property
+    def objects(self) -> ObjectFiles | None:
+        """None: its annotations are labels of pixels."""
+        return None
+
+    @property
+    def label_maps(self) -> LabelMaps | None:
+        """All of it."""
+        folders = self.train_images, self.train_maps, self.val_images, self.val_maps
+        return LabelMaps(*folders, self.image_ending, self.map_ending, self.classes, self.ignored)
+
+    @property
+    def measures_training_images(self) -> bool:
+        """Whether the test is on the images of the training."""
+        return self.val_images == self.train_images
+
+    @property
+    def image_counts(self) -> tuple[int, int] | None:
+        """Numbers of training and validation images, if the settings say them."""
+        return None
+
+    @property
+    def description(self) -> str:
+        """What a reader of a table should know."""
+        return f"trained on {self.train_images}, measured on {self.val_images}, {len(self.classes)} classes"
 
 
 class ExpectedSplit(StrictModel):
@@ -91,7 +239,7 @@ class ExpectedSplit(StrictModel):
     annotations_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
 
 
-Dataset = Annotated[SyntheticDataset | CocoDataset, Field(discriminator="kind")]
+Dataset = Annotated[SyntheticDataset | CocoDataset | LabelMapDataset, Field(discriminator="kind")]
 
 
 class TestSet(StrictModel):

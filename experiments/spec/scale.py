@@ -1,7 +1,7 @@
 """A scale: the dataset, image size, model width and length of training at which a study is run."""
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
@@ -9,11 +9,12 @@ from experiments.errors import UserError
 from experiments.paths import DATASETS, SCALES
 from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.dataset_identity import read_identity
-from experiments.spec.datasets import Dataset, ExpectedSplit, TestSet
+from experiments.spec.datasets import Dataset, ExpectedSplit, LabelMaps, ObjectFiles, TestSet
 from experiments.spec.fingerprint import task_file
-from experiments.spec.metrics import TASKS
+from experiments.spec.metrics import FROM_LABEL_MAPS, TASKS
 from experiments.spec.yaml_models import StrictModel, left_out_of_identity, load_yaml, validate
 
+Files = TypeVar("Files")
 # A scale that inherits from the paper's setting is no longer the paper's setting.
 NOT_INHERITED = ("paper_setting",)
 # Keys that describe one dataset and are dropped when `dataset` is replaced.
@@ -31,6 +32,8 @@ class Detector(StrictModel):
         Whether training needs the objects' masks.
     stuff_maps : bool
         Whether training needs a map of stuff and things for each image, COCO-Stuff's.
+    num_outs : int or None
+        Number of the neck's levels, where the model reads another number than the scale's other models.
     """
 
     base: str
@@ -38,6 +41,7 @@ class Detector(StrictModel):
     task: str | None = left_out_of_identity(None)
     masks: bool = left_out_of_identity(True)
     stuff_maps: bool = left_out_of_identity(False)
+    num_outs: PositiveInt | None = left_out_of_identity(None)
 
     @field_validator("task")
     @classmethod
@@ -205,6 +209,26 @@ class Scale(StrictModel):
     resources: Resources = Resources()
 
     @property
+    def offered_detectors(self) -> dict[str, Detector]:
+        """The detectors that can learn from the dataset; a scale inherits others too."""
+        maps, objects = self.dataset.label_maps is not None, self.dataset.objects is not None
+        return {
+            name: detector
+            for name, detector in self.detectors.items()
+            if (maps if detector.task_name in FROM_LABEL_MAPS else objects)
+        }
+
+    @property
+    def label_maps(self) -> LabelMaps:
+        """The label maps of the dataset, for tasks that learn from them."""
+        return _there(self.dataset.label_maps)
+
+    @property
+    def objects(self) -> ObjectFiles:
+        """The annotations of objects of the dataset, for tasks that learn from them."""
+        return _there(self.dataset.objects)
+
+    @property
     def data_folder(self) -> str:
         """Where the dataset is drawn or linked, relative to the project, with a trailing slash."""
         return f"{DATASETS}/{self.name}/"
@@ -239,6 +263,11 @@ class Scale(StrictModel):
         if classes is None:
             raise UserError(f"{self.dataset_file} holds no classes: delete it and run snakemake {self.dataset_file}")
         return classes
+
+
+def _there(files: Files | None) -> Files:
+    assert files is not None, "detectors that cannot learn from the dataset are not offered"
+    return files
 
 
 def load_scale(name: str) -> Scale:

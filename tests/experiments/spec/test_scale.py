@@ -34,6 +34,7 @@ def write(tmp_path, monkeypatch):
     folder.mkdir()
     for path in Path("experiments/scales").glob("*.yaml"):
         (folder / path.name).write_text(path.read_text())
+    (tmp_path / "experiments/tasks").symlink_to(Path("experiments/tasks").resolve())
     monkeypatch.chdir(tmp_path)
     return lambda name, content: (folder / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
