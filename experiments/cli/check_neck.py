@@ -86,7 +86,7 @@ def _setting(scale: Scale, arguments: Namespace) -> Setting:
     return validate(
         {
             "neck": links,
-            "detector": arguments.detector or next(iter(scale.detectors)),
+            "detector": arguments.detector or next(iter(scale.offered_detectors)),
             "backbone": arguments.backbone or next(iter(scale.backbones)),
             "schedule": next(iter(scale.schedules)),
         },

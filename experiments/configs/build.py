@@ -1,15 +1,17 @@
 """A run as an mmengine config and as a model, for everything but its training."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from mmdet.registry import MODELS
 from mmengine.config import Config, ConfigDict
+from mmengine.registry import DefaultScope, Registry
 from torch import nn
 
-from experiments.configs.write import config_text, neck_config
+from experiments.configs.write import config_text, framework, neck_config
 from experiments.errors import build_errors_as_user_errors
 from experiments.spec.run import Run
 from experiments.spec.study import neck_links
@@ -48,8 +50,9 @@ def build_model(run: Run, extra_classes: int = 0) -> nn.Module:
     model.backbone.init_cfg = None
     for head in _roi_head_configs(model):
         head.num_classes += extra_classes
-    with build_errors_as_user_errors(f"neck {run.setting.neck}, backbone {run.setting.backbone}, scale {run.scale.name}"):
-        return MODELS.build(model)
+    place = f"neck {run.setting.neck}, backbone {run.setting.backbone}, scale {run.scale.name}"
+    with build_errors_as_user_errors(place), _models_of(run) as models:
+        return models.build(model)
 
 
 def build_neck(run: Run) -> None:
@@ -67,10 +70,18 @@ def build_neck(run: Run) -> None:
     """
     config = neck_config(run)
     links = [{key: value for key, value in link.items() if key != "_delete_"} for link in neck_links(config)]
-    with build_errors_as_user_errors(f"neck {run.setting.neck}, scale {run.scale.name}"), torch.device("meta"):
+    place = f"neck {run.setting.neck}, scale {run.scale.name}"
+    with build_errors_as_user_errors(place), torch.device("meta"), _models_of(run) as models:
         import_module("necks")  # registers them
         for link in links:
-            MODELS.build(link)
+            models.build(link)
+
+
+@contextmanager
+def _models_of(run: Run) -> Iterator[Registry]:
+    """The models of the library that a run's config inherits from, in which parts of models are then looked up."""
+    with DefaultScope.overwrite_default_scope(framework(run)):
+        yield import_module(f"{framework(run)}.registry").MODELS
 
 
 def _roi_head_configs(model: ConfigDict) -> list[ConfigDict]:

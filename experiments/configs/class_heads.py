@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from experiments.configs.base_configs import base_expression
 from experiments.configs.python_source import to_python
 from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.run import Run
@@ -23,17 +24,17 @@ def sized_by_classes(model: dict[str, Any], run: Run, heads: Sequence[str]) -> d
         Keys of the heads with an output for each class; those of proposals and of stuff have their own numbers.
     """
     classes = len(run.scale.classes)
-    if classes == len(COCO_CLASSES) and "'num_classes'" not in repr(model):
+    base = run.scale.detectors[run.setting.detector].base
+    if classes == len(COCO_CLASSES) and "'num_classes'" not in repr(model) and base.startswith("mmdet::"):
         return model  # mmdetection's own sizes fit
     # Reading the detector's whole config takes a second, so only datasets with other classes pay for it.
     from mmengine.config import Config
 
     with TemporaryDirectory() as folder:
         path = Path(folder) / "base.py"
-        base = run.scale.detectors[run.setting.detector].base
-        path.write_text(f"_base_ = [{base!r}]\nmodel = {to_python(model)}\n", encoding="utf-8")
+        path.write_text(f"_base_ = [{base_expression(base)}]\nmodel = {to_python(model)}\n", encoding="utf-8")
         whole = Config.fromfile(path).model.to_dict()
-    return _merged(model, _resized(whole, classes, heads))
+    return merged(model, _resized(whole, classes, heads))
 
 
 def _resized(model: dict[str, Any], classes: int, heads: Sequence[str]) -> dict[str, Any]:
@@ -47,6 +48,13 @@ def _resized(model: dict[str, Any], classes: int, heads: Sequence[str]) -> dict[
     return changes
 
 
-def _merged(value: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def merged(value: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Changes over values, mapping by mapping; anything else replaces a value as a whole.
+
+    Parameters
+    ----------
+    value, changes : dict
+        A config, and what another says.
+    """
     both = {key for key in changes.keys() & value.keys() if isinstance(changes[key], dict) and isinstance(value[key], dict)}
-    return value | changes | {key: _merged(value[key], changes[key]) for key in both}
+    return value | changes | {key: merged(value[key], changes[key]) for key in both}

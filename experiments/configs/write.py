@@ -1,4 +1,4 @@
-"""Run -> config file: a readable mmengine config that inherits mmdet's own."""
+"""Run -> config file: a readable mmengine config that inherits mmdet's or mmseg's own."""
 
 import argparse
 import json
@@ -7,11 +7,12 @@ from typing import Any
 
 import jinja2
 
-from experiments.configs.class_heads import sized_by_classes
+from experiments.configs.base_configs import base_expression
+from experiments.configs.class_heads import merged, sized_by_classes
 from experiments.configs.python_source import to_python
 from experiments.errors import report_user_errors
 from experiments.files import write_text_atomically
-from experiments.spec.neck_catalog import neck_options
+from experiments.spec.neck_catalog import NECKS, neck_options, own_models
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale, Schedule, load_scale
 from experiments.spec.study import Setting
@@ -38,7 +39,8 @@ def config_text(run: Run) -> str:
     return environment.get_template("config.py.j2").render(
         run=run,
         title=f"{' + '.join(run.setting.neck_types)} in {run.setting.detector}, {run.setting.backbone}, {run.setting.schedule}",
-        base=run.scale.detectors[run.setting.detector].base,
+        base=base_expression(run.scale.detectors[run.setting.detector].base),
+        framework=framework(run),
         sections=_sections(run),
     )
 
@@ -65,6 +67,7 @@ def _sections(run: Run) -> list[tuple[str, dict[str, Any]]]:
             "The schedule.",
             {
                 "train_cfg": {
+                    **({"_delete_": True} if _is_by_iterations(run) else {}),
                     "type": "InterruptibleTrainLoop",
                     "max_epochs": schedule.epochs,
                     "val_interval": scale.validation_interval or schedule.epochs,
@@ -79,9 +82,10 @@ def _sections(run: Run) -> list[tuple[str, dict[str, Any]]]:
         ),
         (
             "What is saved and checked on the way.",
-            {"default_hooks": {"checkpoint": {"max_keep_ckpts": 2}}, "custom_hooks": _hooks(run)},
+            {"default_hooks": _default_hooks(run), "custom_hooks": _hooks(run)},
         ),
         *_processes_section(scale),
+        *([("The log counts epochs.", {"log_processor": {"by_epoch": True}})] if _is_by_iterations(run) else []),
         ("What else the scale and the schedule set.", _others(scale, schedule)),
     ]
 
@@ -89,6 +93,17 @@ def _sections(run: Run) -> list[tuple[str, dict[str, Any]]]:
 def _processes(run: Run) -> str:
     count = max(1, run.scale.resources.gpus)
     return f"{count} {'process' if count == 1 else 'processes'} x {run.batch_size} images"
+
+
+def _is_by_iterations(run: Run) -> bool:
+    """Whether the detector's own config counts iterations, as all of mmsegmentation's do, where the scale counts epochs."""
+    return framework(run) == "mmseg"
+
+
+def _default_hooks(run: Run) -> dict[str, Any]:
+    if not _is_by_iterations(run):
+        return {"checkpoint": {"max_keep_ckpts": 2}}
+    return {"checkpoint": {"by_epoch": True, "interval": 1, "max_keep_ckpts": 2}, "logger": {"log_metric_by_epoch": True}}
 
 
 def _hooks(run: Run) -> list[dict[str, Any]]:
@@ -129,10 +144,21 @@ def _others(scale: Scale, schedule: Schedule) -> dict[str, Any]:
 def _model(run: Run, task: Task) -> dict[str, Any]:
     scale = run.scale
     backbone = scale.backbones[run.setting.backbone]
-    model = {"backbone": backbone.config, "neck": neck_config(run), **scale.detectors[run.setting.detector].config}
+    model = merged({"backbone": backbone.config, "neck": neck_config(run)}, scale.detectors[run.setting.detector].config)
     if backbone.data_preprocessor:
         model["data_preprocessor"] = {**model.get("data_preprocessor", {}), **backbone.data_preprocessor}
     return model if scale.dataset.is_drawn else sized_by_classes(model, run, task.class_heads)
+
+
+def framework(run: Run) -> str:
+    """The library that a run's model comes from, and in whose registry its parts are looked up: mmdet or mmseg.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    """
+    return run.scale.detectors[run.setting.detector].base.partition("::")[0]
 
 
 def neck_config(run: Run) -> dict[str, Any] | list[dict[str, Any]]:
@@ -144,12 +170,21 @@ def neck_config(run: Run) -> dict[str, Any] | list[dict[str, Any]]:
         The run.
     """
     scale, neck = run.scale, run.setting.neck
-    widths: dict[str, Any] = {"out_channels": scale.out_channels, "num_outs": scale.num_outs}
+    widths: dict[str, Any] = {"out_channels": scale.out_channels, "num_outs": run.num_outs}
     first = {"in_channels": scale.backbones[run.setting.backbone].in_channels, **widths}
     if isinstance(neck, dict):
-        return {"_delete_": True, **neck, **first}
+        return {"_delete_": True, **neck, "type": _found_everywhere(neck["type"], run), **first}
     given = [first, *({"in_channels": scale.out_channels, **widths} for _ in neck[1:])]
-    return [{**link, **_accepted(link["type"], widths)} for link, widths in zip(neck, given, strict=True)]
+    return [
+        {**link, "type": _found_everywhere(link["type"], run), **_accepted(link["type"], widths)}
+        for link, widths in zip(neck, given, strict=True)
+    ]
+
+
+def _found_everywhere(neck: str, run: Run) -> str:
+    """The name of a neck as the run's library finds it: mmsegmentation has others of the same names."""
+    is_own = neck in own_models(NECKS)
+    return neck if is_own or framework(run) == "mmdet" else f"mmdet.{neck}"
 
 
 def _accepted(neck: str, widths: dict[str, Any]) -> dict[str, Any]:
@@ -161,7 +196,8 @@ def _accepted(neck: str, widths: dict[str, Any]) -> dict[str, Any]:
 def _train_dataloader(run: Run, task: Task) -> dict[str, Any]:
     # Persistent workers would keep the previous epoch's seed, so they are started anew for every epoch.
     seeded = {"persistent_workers": False, "worker_init_fn": {"type": "seed_worker"}} if run.scale.resources.workers else {}
-    return {"batch_size": run.batch_size, **_workers(run.scale), **seeded, "dataset": task.train_dataset(run)}
+    by_epoch = {"sampler": {"type": "DefaultSampler", "shuffle": True}} if _is_by_iterations(run) else {}
+    return {"batch_size": run.batch_size, **_workers(run.scale), **seeded, **by_epoch, "dataset": task.train_dataset(run)}
 
 
 def _measurement(run: Run, task: Task) -> dict[str, Any]:

@@ -129,9 +129,14 @@ class TrainingTimeEstimator:
                 return COCO_IMAGES_WITH_OBJECTS, val, f"{path}, without the images of train2017 that have no objects"
             return train, val, f"{path}, images without objects among them"
         root = Path(self.grid.configuration.data_root or ".")
-        small = [_images_with_objects(root / name) for name in (dataset.train_annotations, dataset.val_annotations)]
-        if small[0] is not None and small[1] is not None:
-            return small[0], small[1], f"the annotations in {root}, those with objects"
+        if dataset.objects:
+            files = dataset.objects.train_annotations, dataset.objects.val_annotations
+            small = [_images_with_objects(root / name) for name in files]
+            if small[0] is not None and small[1] is not None:
+                return small[0], small[1], f"the annotations in {root}, those with objects"
+        if maps := dataset.label_maps:
+            counts = [len(list((root / folder).rglob("*.png"))) for folder in (maps.train_maps, maps.val_maps)]
+            return counts[0], counts[1], f"the label maps in {root}"
         return COCO_IMAGES_WITH_OBJECTS, COCO_VAL_IMAGES, "COCO 2017's, train2017 without those that have no objects"
 
     @property

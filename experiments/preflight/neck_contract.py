@@ -145,10 +145,10 @@ def neck_in_words(run: Run) -> str:
 
 
 def _fault_of_form(levels: object, run: Run) -> str | None:
-    wanted = f"wanted a tuple of {run.scale.num_outs} maps"
+    wanted = f"wanted a tuple of {run.num_outs} maps"
     if not isinstance(levels, tuple | list):
         return f"found {'nothing' if levels is None else type(levels).__name__} in the place of its levels; {wanted}"
-    if len(levels) != run.scale.num_outs:
+    if len(levels) != run.num_outs:
         return f"found {len(levels)} levels; {wanted}"
     for number, level in enumerate(levels, start=1):
         if not isinstance(level, Tensor) or level.ndim != 4:

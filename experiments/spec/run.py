@@ -37,8 +37,13 @@ class Run:
     seed: int
 
     def __post_init__(self) -> None:
-        for kind in ("detector", "backbone", "schedule"):
-            name, offered = getattr(self.setting, kind), getattr(self.scale, f"{kind}s")
+        scale = self.scale
+        for kind, offered in (
+            ("detector", scale.offered_detectors),
+            ("backbone", scale.backbones),
+            ("schedule", scale.schedules),
+        ):
+            name = getattr(self.setting, kind)
             if name not in offered:
                 raise UserError(f"{kind} {name!r} is not offered by scale {self.scale.name}; allowed: {', '.join(offered)}")
 
@@ -99,6 +104,11 @@ class Run:
     def task(self) -> str:
         """Name of the task, a key of `TASKS`."""
         return self.scale.detectors[self.setting.detector].task_name
+
+    @property
+    def num_outs(self) -> int:
+        """Number of the neck's levels: the detector's, or else the scale's."""
+        return self.scale.detectors[self.setting.detector].num_outs or self.scale.num_outs
 
     @property
     def models(self) -> list[str]:

@@ -158,7 +158,8 @@ def _training_time(runner: Runner) -> dict[str, float | None]:
 
 
 def _models(config: Config) -> list[str]:
-    return [*neck_types(config.model.neck), config.model.backbone.type]
+    # The config's own name of a neck may say in which library it is found.
+    return [*neck_types(config.run_spec.neck), config.model.backbone.type]
 
 
 def _build(config: Config) -> Runner:

@@ -62,7 +62,7 @@ class ProgressHook(Hook):
         loss = runner.message_hub.get_info("history")[-1]["loss"]
         left = self._write(runner, done, runner.iter, loss)
         print(
-            f"run {runner.cfg.run_id} {' + '.join(neck_types(runner.cfg.model.neck))}: epoch {done}/{runner.max_epochs},"
+            f"run {runner.cfg.run_id} {' + '.join(neck_types(runner.cfg.run_spec.neck))}: epoch {done}/{runner.max_epochs},"
             f" loss {loss:.3f}, {left / 60:.1f} min left",
             file=self.stream,
             flush=True,
