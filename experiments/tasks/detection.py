@@ -45,9 +45,9 @@ class ObjectDetection:
             {"type": "RandomFlip", "prob": 0.5},
             {"type": "PackDetInputs"},
         ]
-        dataset = _split(run, scale.dataset.train_annotations, scale.dataset.train_images, pipeline)
+        dataset = _split(run, scale.objects.train_annotations, scale.objects.train_images, pipeline)
         if detector.stuff_maps:
-            dataset["data_prefix"]["seg"] = scale.dataset.train_stuff_maps
+            dataset["data_prefix"]["seg"] = scale.objects.train_stuff_maps
         return dataset
 
     def test_dataset(self, run: Run) -> dict[str, Any]:
@@ -57,11 +57,11 @@ class ObjectDetection:
             test_resize(run),
             {"type": "PackDetInputs", "meta_keys": ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")},
         ]
-        return _split(run, run.scale.dataset.val_annotations, run.scale.dataset.val_images, pipeline)
+        return _split(run, run.scale.objects.val_annotations, run.scale.objects.val_images, pipeline)
 
     def evaluator(self, run: Run) -> dict[str, Any]:
         """The same numbers as mmdetection's CocoMetric, about five times faster."""
-        return {"type": "FasterCocoMetric", "ann_file": run.scale.data_folder + run.scale.dataset.val_annotations}
+        return {"type": "FasterCocoMetric", "ann_file": run.scale.data_folder + run.scale.objects.val_annotations}
 
     def validation_metrics(self, logged: Mapping[str, float]) -> dict[str, float]:
         """Average precisions in percent."""

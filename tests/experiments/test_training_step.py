@@ -5,17 +5,17 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from mmdet.registry import MODELS
 from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, DefaultScope
 
-from experiments.configs.write import config_text
+from experiments.configs.write import config_text, framework
 from experiments.paths import STUDIES
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Setting, load_study
-from experiments.tasks.detector_precision import cast_heads_to_float32
+from experiments.tasks.task import load_task
 from necks.auxiliary_loss_hook import add_auxiliary_losses
 
 NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml"))
@@ -38,24 +38,31 @@ def necks_in_detectors():
     return [pytest.param(setting, id=f"{setting.detector}-{json.dumps(setting.neck)}") for setting in chosen]
 
 
-def train_one_step(setting, tmp_path, precision="float32"):
-    """Train a detector of the demo scale on two random images; return it, its losses and the parameters of before."""
-    path = tmp_path / "config.py"
-    path.write_text(config_text(Run(setting, DEMO, seed=0)))
-    config = Config.fromfile(path)
-    torch.manual_seed(0)
-    model = MODELS.build(config.model)
-    model.init_weights()
-    model.train()
-    add_auxiliary_losses(model)
-    cast_heads_to_float32(model)
-    wrapper = build_optim_wrapper(model, config.optim_wrapper)
-    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+def random_objects(setting):
+    """Two random images with boxes, and with what else the detector learns from."""
     detector = DEMO.detectors[setting.detector]
-    data = demo_mm_inputs(
+    return demo_mm_inputs(
         2, [[3, 96, 96]] * 2, num_items=[2, 3], num_classes=6, with_mask=detector.masks, with_semantic=detector.stuff_maps,
         use_box_type=False,
     )  # fmt: skip
+
+
+def train_one_step(setting, tmp_path, precision="float32"):
+    """Train a detector of the demo scale on two random images; return it, its losses and the parameters of before."""
+    path = tmp_path / "config.py"
+    run = Run(setting, DEMO, seed=0)
+    path.write_text(config_text(run))
+    config, task = Config.fromfile(path), load_task(run.task)
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope(framework(run)):
+        model = MODELS.build(config.model)
+    model.init_weights()
+    model.train()
+    add_auxiliary_losses(model)
+    task.return_float32(model)
+    wrapper = build_optim_wrapper(model, config.optim_wrapper)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    data = task.random_batch(run, model, "cpu") if framework(run) == "mmseg" else random_objects(setting)
     with PRECISIONS[precision]():
         losses = model.train_step(data, wrapper)
     return model, losses, before

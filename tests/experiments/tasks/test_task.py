@@ -10,7 +10,7 @@ from experiments.spec.study import Setting
 from experiments.tasks.task import Task, load_task
 
 PROVIDED = sorted(name for name in vars(Task) if not name.startswith("_"))
-LOGGED = {"coco/bbox_mAP": 0.25, "coco/segm_mAP": 0.125, "coco/bbox_mAP_50": 0.5}
+LOGGED = {"coco/bbox_mAP": 0.25, "coco/segm_mAP": 0.125, "coco/bbox_mAP_50": 0.5, "mIoU": 33.3, "mAcc": 44.4, "aAcc": 55.5}
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -21,7 +21,12 @@ def test_every_task_has_a_file_and_all_that_a_task_provides(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("detection", {"box_AP": 25.0}), ("instance_segmentation", {"box_AP": 25.0, "mask_AP": 12.5})]
+    ("name", "expected"),
+    [
+        ("detection", {"box_AP": 25.0}),
+        ("instance_segmentation", {"box_AP": 25.0, "mask_AP": 12.5}),
+        ("semantic_segmentation", {"mIoU": 33.3, "mean_accuracy": 44.4, "pixel_accuracy": 55.5}),
+    ],
 )
 def test_validations_are_reported_in_percent_under_the_names_of_the_tables(name, expected):
     found = load_task(name).validation_metrics(LOGGED)
@@ -59,5 +64,7 @@ def test_a_task_without_a_file_is_refused(tmp_path, monkeypatch):
 
 
 def test_an_unknown_task_is_refused():
-    with pytest.raises(ValueError, match="unknown task 'depth'; allowed: detection, instance_segmentation"):
+    with pytest.raises(
+        ValueError, match="unknown task 'depth'; allowed: detection, instance_segmentation, semantic_segmentation"
+    ):
         Detector(base="mmdet::a.py", task="depth")

@@ -1,0 +1,122 @@
+"""Label maps -> areas of every class -> intersection over union, at full precision."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+# Numbers of pixels, or sums of them on resamples.
+Areas = NDArray[np.integer] | NDArray[np.floating]
+# Rows of an array of areas: where prediction and truth agree, all that was predicted, all that is true.
+COMMON, PREDICTED, TRUE = range(3)
+
+
+def areas_of_image(predicted: NDArray[np.integer], truth: NDArray[np.integer], classes: int, ignored: int) -> NDArray[np.int64]:
+    """Pixels of each class in one image, as mmsegmentation's IoUMetric counts them.
+
+    Parameters
+    ----------
+    predicted, truth : array
+        Labels (H, W).
+    classes : int
+        Number of classes K.
+    ignored : int
+        Label of pixels in the truth that do not count, whatever is predicted there.
+
+    Returns
+    -------
+    array
+        (3, K): common, predicted, true.
+    """
+    counts = truth != ignored
+    predicted, truth = predicted[counts], truth[counts]
+    parts = (predicted[predicted == truth], predicted, truth)
+    return np.stack([np.bincount(part, minlength=classes)[:classes] for part in parts])
+
+
+def read_areas(
+    predictions: Path, truths: Path, endings: tuple[str, str], classes: int, ignored: int
+) -> dict[str, NDArray[np.int64]]:
+    """The areas of all images for which label maps were predicted.
+
+    Parameters
+    ----------
+    predictions : Path
+        Folder of predicted label maps, PNG, each with the name of its image.
+    truths : Path
+        Folder of the true ones, in subfolders or not.
+    endings : (str, str)
+        What stands behind the name that an image and its true map share.
+    classes, ignored
+        As for `areas_of_image`.
+
+    Returns
+    -------
+    dict
+        Name of the image without its ending to its areas (3, K), in the order of the names.
+    """
+    image_ending, map_ending = endings
+    # Predictions are PNG, whatever the images are.
+    tail = image_ending.rpartition(".")[0]
+    maps = {path.name.removesuffix(map_ending) + tail: path for path in truths.rglob(f"*{map_ending}")}
+    return {
+        path.stem: areas_of_image(read_labels(path), read_labels(maps[path.stem]), classes, ignored)
+        for path in sorted(predictions.glob("*.png"))
+    }
+
+
+def read_labels(path: Path) -> NDArray[np.integer]:
+    """The labels (H, W) of a grey PNG.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def intersections_over_union(areas: Areas) -> NDArray[np.float64]:
+    """Intersection over union of each class.
+
+    Parameters
+    ----------
+    areas : array
+        (..., 3, K), sums over images.
+
+    Returns
+    -------
+    array
+        (..., K) in percent; NaN for classes that are neither predicted nor true.
+    """
+    union = areas[..., PREDICTED, :] + areas[..., TRUE, :] - areas[..., COMMON, :]
+    return _percent(areas[..., COMMON, :], union)
+
+
+def summarize(areas: Areas) -> dict[str, NDArray[np.float64]]:
+    """The metrics of semantic segmentation in percent.
+
+    Parameters
+    ----------
+    areas : array
+        (..., 3, K), sums over images.
+
+    Returns
+    -------
+    dict
+        mIoU and mean_accuracy, means over classes that occur, and pixel_accuracy; each (...,). NaN where nothing counts.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
+        mean_iou = np.nanmean(intersections_over_union(areas), axis=-1)
+        mean_accuracy = np.nanmean(_percent(areas[..., COMMON, :], areas[..., TRUE, :]), axis=-1)
+    pixel_accuracy = _percent(areas[..., COMMON, :].sum(axis=-1), areas[..., TRUE, :].sum(axis=-1))
+    return {"mIoU": mean_iou, "mean_accuracy": mean_accuracy, "pixel_accuracy": pixel_accuracy}
+
+
+def _percent(part: Areas, whole: Areas) -> NDArray[np.float64]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(whole > 0, 100 * part / whole, np.nan)

@@ -1,0 +1,123 @@
+"""Semantic segmentation: a class for every pixel, judged by the mean intersection over union."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.spec.run import Run
+from experiments.tasks.images import test_resize, training_resize
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from torch import Tensor, nn
+
+    from experiments.tasks.task import Breakdown, LevelReader, Task
+
+# Names as mmsegmentation logs them.
+LOGGED = {"mIoU": "mIoU", "mean_accuracy": "mAcc", "pixel_accuracy": "aAcc"}
+# Folder of the predicted label maps.
+PREDICTIONS = "label_maps"
+
+
+class SemanticSegmentation:
+    """Labelling pixels, with mmsegmentation's segmentors."""
+
+    imports: tuple[str, ...] = ()
+    class_heads: tuple[str, ...] = ("decode_head", "auxiliary_head")
+
+    def train_dataset(self, run: Run) -> dict[str, Any]:
+        """Images and label maps, resized and flipped at random."""
+        steps = [{"type": "LoadAnnotations"}, training_resize(run), {"type": "RandomFlip", "prob": 0.5}]
+        maps = run.scale.label_maps
+        return _split(run, maps.train_images, maps.train_maps, steps)
+
+    def test_dataset(self, run: Run) -> dict[str, Any]:
+        """Images in the scale's size, with label maps in their own."""
+        steps = [test_resize(run), {"type": "LoadAnnotations"}]
+        maps = run.scale.label_maps
+        return _split(run, maps.val_images, maps.val_maps, steps)
+
+    def evaluator(self, run: Run) -> dict[str, Any]:
+        """mmsegmentation's metric."""
+        return {"_delete_": True, "type": "IoUMetric", "iou_metrics": ["mIoU"], "ignore_index": run.scale.label_maps.ignored}
+
+    def validation_metrics(self, logged: Mapping[str, float]) -> dict[str, float]:
+        """In percent, rounded to two digits as mmsegmentation logs them."""
+        return {metric: logged[name] for metric, name in LOGGED.items() if name in logged}
+
+    def keep_predictions(self, config: "Config", folder: Path) -> None:
+        """Let the test write label maps: mmsegmentation's own numbers are rounded."""
+        config.test_evaluator.update(output_dir=str(folder / PREDICTIONS))
+
+    def measure(self, config: "Config", logged: Mapping[str, float], folder: Path) -> dict[str, float | None]:
+        """The metrics over all images together."""
+        import numpy as np
+
+        from experiments.tasks.class_areas import summarize
+
+        found = summarize(np.sum(list(_areas(config, folder).values()), axis=0))
+        return {name: None if np.isnan(value) else float(value) for name, value in found.items()}
+
+    def breakdown(self, config: "Config", folder: Path) -> "Breakdown":
+        """Label maps, the metrics on resamples of the images, and the intersection over union of each class."""
+        from experiments.tasks.breakdowns.semantic_segmentation import break_down
+
+        classes = list(config.test_dataloader.dataset.metainfo.classes)
+        return break_down(_areas(config, folder), classes, folder / PREDICTIONS, folder / "predictions.json")
+
+    def return_float32(self, model: "nn.Module") -> None:
+        """Return logits in float32, in which the loss is computed."""
+        from experiments.tasks.segmentor_precision import cast_heads_to_float32
+
+        cast_heads_to_float32(model)
+
+    def run_every_layer(self, model: "nn.Module", image: "Tensor") -> None:
+        """Backbone, neck and decode head."""
+        from experiments.tasks.costs.segmentor import run_every_layer
+
+        run_every_layer(model, image)
+
+    def level_readers(self, model: "nn.Module") -> "list[LevelReader]":
+        """The decode head, where it names strides."""
+        from experiments.tasks.costs.segmentor import level_readers
+
+        return level_readers(model)
+
+    def predict(self, model: "nn.Module", image: "Tensor") -> None:
+        """The whole segmentor, up to a label for each pixel."""
+        from experiments.tasks.costs.segmentor import predict
+
+        predict(model, image)
+
+    def random_batch(self, run: Run, model: "nn.Module", device: str) -> dict[str, Any]:
+        """Images with a random label for each pixel."""
+        from experiments.tasks.costs.segmentor import random_batch
+
+        return random_batch(run, model, device)
+
+
+def _areas(config: "Config", folder: Path) -> dict[str, Any]:
+    from experiments.tasks.class_areas import read_areas
+
+    dataset = config.test_dataloader.dataset
+    truths = Path(dataset.data_root) / dataset.data_prefix.seg_map_path
+    endings = dataset.img_suffix, dataset.seg_map_suffix
+    return read_areas(folder / PREDICTIONS, truths, endings, len(dataset.metainfo.classes), config.test_evaluator.ignore_index)
+
+
+def _split(run: Run, images: str, maps: str, steps: list[dict[str, Any]]) -> dict[str, Any]:
+    labels = run.scale.label_maps
+    return {
+        "_delete_": True,
+        "type": "BaseSegDataset",
+        "data_root": run.scale.data_folder,
+        "data_prefix": {"img_path": images, "seg_map_path": maps},
+        "img_suffix": labels.image_ending,
+        "seg_map_suffix": labels.map_ending,
+        "ignore_index": labels.ignored,
+        "metainfo": {"classes": labels.classes},
+        "pipeline": [{"type": "LoadImageFromFile"}, *steps, {"type": "PackSegInputs"}],
+    }
+
+
+TASK: "Task" = SemanticSegmentation()
