@@ -16,6 +16,7 @@ from experiments.records.server_results import answer_file, read_answer
 from experiments.spec.dataset_identity import DatasetIdentity, read_identity
 from experiments.spec.fingerprint import are_current
 from experiments.spec.metrics import AUXILIARY_LOSSES, COMPLEXITY, METRICS
+from experiments.spec.offered_rows import table_at
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Row, Table, load_study
@@ -233,10 +234,11 @@ def main() -> None:
     parser.add_argument("--gains", required=True, type=Path)
     parser.add_argument("--classes", required=True, type=Path)
     arguments = parser.parse_args()
-    table = load_study(arguments.study).tables[arguments.table].only_rows(arguments.rows)
+    scale = load_scale(arguments.scale)
+    table = table_at(load_study(arguments.study).tables[arguments.table].only_rows(arguments.rows), scale)
     costs, dataset = _read_costs(arguments.counts, arguments.speeds), _read_dataset(arguments.dataset)
     collected = collect(table, arguments.scale, arguments.seeds, costs, dataset)
-    write_tidy(arguments.gains, gains(table, load_scale(arguments.scale), collected.results))
+    write_tidy(arguments.gains, gains(table, scale, collected.results))
     write_tidy(arguments.results, collected.results)
     write_tidy(arguments.history, collected.history)
     write_tidy(arguments.runs, collected.runs)

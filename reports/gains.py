@@ -139,7 +139,7 @@ def _samples(table: Table, results: pd.DataFrame) -> list[Values]:
 
 def _read_replicates(scale: Scale, results: pd.DataFrame, metrics: Sequence[str]) -> dict[str, dict[str, Values]]:
     """Run to its metrics on each resample. Where a scale measures its training images, other images say nothing about them."""
-    if scale.dataset.val_annotations == scale.dataset.train_annotations:
+    if scale.dataset.measures_training_images:
         return {}
     runs = results.dropna(subset=["measured"]).run.unique()
     return {run: read_replicates(run_folder(run) / BOOTSTRAP_FILE, metrics) or {} for run in runs}

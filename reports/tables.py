@@ -15,6 +15,7 @@ from experiments.errors import report_user_errors
 from experiments.files import write_text_atomically
 from experiments.records.cost_files import Speeds, read_costs
 from experiments.spec.metrics import METRICS
+from experiments.spec.offered_rows import study_at
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import Study, Table, load_study
 from reports.cells import Cell, GainCell, gain_cells, value_cells
@@ -305,7 +306,8 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="without extension")
     arguments = parser.parse_args()
     speed = read_costs(arguments.speeds[0], Speeds) if arguments.speeds else None
-    whole, scale = load_study(arguments.study), load_scale(arguments.scale)
+    scale = load_scale(arguments.scale)
+    whole = study_at(load_study(arguments.study), scale)
     study = whole.only_rows(arguments.rows)
     all_rows = len(whole.tables[arguments.table].rows)
     results, provenance = read_tidy(arguments.results), read_tidy(arguments.runs)

@@ -12,6 +12,7 @@ from experiments.errors import UserError
 from experiments.paths import CONFIGURATION, FORMER_SERVER_RESULTS, SERVER_RESULTS, STUDIES, run_folder
 from experiments.records.server_results import read_answer
 from experiments.spec.configuration import Configuration
+from experiments.spec.offered_rows import study_at
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import Study, Table, load_study
@@ -41,7 +42,7 @@ class Grid:
         self.scale: Scale = load_scale(self.configuration.scale)
         studies = [load_study(name) for name in self.configuration.studies]
         self._check_rows(studies)
-        self.studies: list[Study] = [study.only_rows(self.configuration.rows) for study in studies]
+        self.studies: list[Study] = [study_at(study.only_rows(self.configuration.rows), self.scale) for study in studies]
         if not self.scale.dataset.is_drawn and self.configuration.data_root is None:
             raise UserError(f"{CONFIGURATION}: data_root: scale {self.scale.name} needs the folder of its dataset")
         if len(self.tables) < sum(len(study.tables) for study in self.studies):
@@ -83,7 +84,7 @@ class Grid:
 
     @cached_property
     def _runs_of_all_studies(self) -> set[str]:
-        studies = [load_study(path.stem) for path in STUDIES.glob("*.yaml")]
+        studies = [study_at(load_study(path.stem), self.scale) for path in STUDIES.glob("*.yaml")]
         settings = [setting for study in studies for table in study.tables.values() for setting in table.settings]
         return {Run(setting, self.scale, seed).id for setting in settings for seed in self.configuration.seeds}
 

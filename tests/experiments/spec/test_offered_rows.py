@@ -1,0 +1,37 @@
+"""Rows whose detector another scale has are unavailable here, with the reason; a detector that none has is refused."""
+
+import pytest
+
+from experiments.errors import UserError
+from experiments.spec.datasets import LabelMapDataset
+from experiments.spec.offered_rows import study_at, table_at
+from experiments.spec.run import Run
+from experiments.spec.scale import load_scale
+from experiments.spec.study import load_study
+
+DEMO = load_scale("demo")
+FOLDERS = {f"{split}_{kind}": f"{kind}/{split}/" for split in ("train", "val") for kind in ("images", "maps")}
+LABELLED = DEMO.replace(name="labelled", dataset=LabelMapDataset(kind="label_maps", classes=["a", "b"], **FOLDERS))
+
+
+def test_rows_that_the_scale_offers_stay():
+    study = load_study("a2fpn")
+    assert study_at(study, DEMO) == study
+
+
+def test_rows_of_other_scales_say_which_have_them():
+    table = table_at(load_study("a2fpn").tables["table2"], LABELLED)
+    assert {row.setting for row in table.rows} == {None}
+    assert table.rows[0].unavailable == "scale labelled has no mask_rcnn; coco, demo, quick, tiny_coco have"
+    assert table.settings == []
+
+
+def test_a_detector_that_no_scale_has_is_refused_where_its_run_is_made():
+    table = load_study("a2fpn").tables["table2"]
+    row = table.rows[0]
+    misspelt = table.model_copy(
+        update={"rows": [row.model_copy(update={"setting": row.setting.model_copy(update={"detector": "mask_rcn"})})]}
+    )
+    assert table_at(misspelt, DEMO) == misspelt
+    with pytest.raises(UserError, match="detector 'mask_rcn' is not offered by scale demo"):
+        Run(misspelt.rows[0].setting, DEMO, seed=0)
