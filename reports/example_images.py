@@ -21,6 +21,7 @@ LEAST_OBJECTS = 3
 IMAGES_OF_A_GROUP = 3
 SAME = 1e-9
 Entry = dict[str, Any]
+ImageId = int | str
 
 
 @dataclass(frozen=True)
@@ -34,24 +35,27 @@ class Examples:
     gains : dict
         Image to gain.
     better, worse, same : float
-        Shares of the images with at least `LEAST_OBJECTS` objects.
+        Shares of the images with at least `LEAST_OBJECTS` objects or classes.
     images : int
         Their number.
+    counted : str
+        Of what they have so many.
     """
 
-    groups: dict[str, list[int]]
-    gains: dict[int, float]
+    groups: dict[str, list[ImageId]]
+    gains: dict[ImageId, float]
     better: float
     worse: float
     same: float
     images: int
+    counted: str = "objects"
 
     @property
     def caption(self) -> str:
         """How many images gain and lose, without which the greatest gains are cherries."""
         return (
             f"better on {self.better:.0%}, worse on {self.worse:.0%}, same on {self.same:.0%} of {self.images} images with at"
-            f" least {LEAST_OBJECTS} objects"
+            f" least {LEAST_OBJECTS} {self.counted}"
         )
 
 
@@ -68,9 +72,30 @@ def read_predictions(path: Path) -> list[Entry]:
     UserError
         If the run has kept none.
     """
+    return [entry for entry in read_kept(path, "score") if entry["score"] >= LEAST_SCORE]
+
+
+def read_kept(path: Path, key: str) -> list[Entry]:
+    """All entries of a file of predictions.
+
+    Parameters
+    ----------
+    path : Path
+        ``runs/<id>/predictions.json.gz``.
+    key : str
+        What each entry must have.
+
+    Raises
+    ------
+    UserError
+        If the run has kept none, or the file is damaged.
+    """
     try:
         with gzip.open(path) as file:
-            return [entry for entry in json.load(file) if entry["score"] >= LEAST_SCORE]
+            entries: list[Entry] = json.load(file)
+        for entry in entries:
+            entry[key]
+        return entries
     except FileNotFoundError:
         raise UserError(
             f"{path}: is missing: the run was trained before predictions were kept, or at a scale with keep_predictions: false;"
@@ -127,26 +152,30 @@ def objects_of_images(truth: COCO) -> NDArray[np.int64]:
     return np.array(list(of_image.values()))
 
 
-def choose_images(images: Sequence[int], gains: NDArray[np.float64], objects: NDArray[np.int64]) -> Examples:
+def choose_images(
+    images: Sequence[ImageId], gains: NDArray[np.float64], objects: NDArray[np.int64], counted: str = "objects"
+) -> Examples:
     """The images of greatest gain, of greatest loss, and some that nobody chose.
 
     Parameters
     ----------
-    images : sequence of int
+    images : sequence of int or str
         Their ids, sorted.
     gains : array
         (I,) score of the row minus score of its baseline.
     objects : array
-        (I,) number of objects.
+        (I,) number of objects, or of classes.
+    counted : str
+        Which of them.
 
     Raises
     ------
     UserError
-        If no image has enough objects.
+        If no image has enough of them.
     """
     shown = [index for index in range(len(images)) if objects[index] >= LEAST_OBJECTS]
     if not shown:
-        raise UserError(f"no image has {LEAST_OBJECTS} objects, so that none says much of a row")
+        raise UserError(f"no image has {LEAST_OBJECTS} {counted}, so that none says much of a row")
     rising = sorted(shown, key=lambda index: (gains[index], images[index]))
     best, worst = rising[::-1][:IMAGES_OF_A_GROUP], rising[:IMAGES_OF_A_GROUP]
     others = [index for index in shown if index not in {*best, *worst}]
@@ -162,6 +191,7 @@ def choose_images(images: Sequence[int], gains: NDArray[np.float64], objects: ND
         worse=float((of_shown < -SAME).mean()),
         same=float((np.abs(of_shown) <= SAME).mean()),
         images=len(shown),
+        counted=counted,
     )
 
 

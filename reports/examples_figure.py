@@ -1,8 +1,9 @@
 """Two rows of a table on images: objects, baseline, row; the images are chosen by rule, and the caption counts all."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from numpy.typing import NDArray
 from experiments.errors import UserError, report_user_errors
 from experiments.paths import run_folder
 from experiments.records.details import PREDICTIONS_FILE
-from experiments.spec.metrics import METRICS
+from experiments.spec.metrics import FROM_LABEL_MAPS, METRICS
+from experiments.spec.run import Run
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import Table, load_study
-from reports.example_images import LEAST_SCORE, Entry, Examples, compare_images, read_predictions
+from reports.example_images import LEAST_SCORE, Entry, Examples, ImageId, compare_images, read_predictions
 from reports.figure_style import COLUMN_WIDTH, PALETTE, STYLE, save_figure
 from reports.kept import keep_copies
+from reports.label_examples import LABELS_READ, compare_label_maps, draw_labels, read_label_maps, read_truth
 from reports.tidy_files import read_tidy
 
 matplotlib.use("Agg")
@@ -37,7 +40,7 @@ FOUND_AT = 0.5
 LARGEST = 480
 WRONG, MISSED = "#d00000", "white"
 HOW_TO_READ = (
-    f"Score from {LEAST_SCORE:g}. Filled: found (IoU from 0.5, right class), in the colour of its object. Dashed red: no such"
+    f"Score from {LEAST_SCORE:g}. Filled: found (IoU from 0.5, right class), in the colour of its object.\nDashed red: no such"
     " object. Dotted white: missed. Numbers: gain in F, mean over IoU 0.5 to 0.95 and the seeds"
 )
 
@@ -50,8 +53,8 @@ class ComparedRow:
     ----------
     name : str
         Its label.
-    predictions : list of list of dict
-        Of each seed.
+    predictions : list
+        Of each seed: detections, or label maps by image.
     shown : int
         Index of the seed that is drawn, the one of middle average precision.
     seed : int
@@ -59,7 +62,7 @@ class ComparedRow:
     """
 
     name: str
-    predictions: list[list[Entry]]
+    predictions: list[Any]
     shown: int
     seed: int
 
@@ -92,7 +95,7 @@ def rows_to_compare(table: Table, results: pd.DataFrame) -> tuple[int, int]:
     raise UserError("no row and its baseline have both run at this scale with these seeds")
 
 
-def read_row(table: Table, row: int, results: pd.DataFrame) -> ComparedRow:
+def read_row(table: Table, row: int, results: pd.DataFrame, read: Callable[[Path], Any]) -> ComparedRow:
     """The predictions of a row's runs.
 
     Parameters
@@ -103,29 +106,39 @@ def read_row(table: Table, row: int, results: pd.DataFrame) -> ComparedRow:
         Index of the row.
     results : DataFrame
         Results from `reports.collect`.
+    read : callable
+        Reads what a run has kept.
     """
     metric = next((name for name in table.columns if METRICS[name].is_tested), next(iter(table.columns)))
     of_row = results[(results.row == row) & (results.metric == metric)].dropna(subset=["measured"])
     ordered = of_row.sort_values(["measured", "seed"])
     middle = ordered.iloc[(len(ordered) - 1) // 2]
     runs = list(of_row.run)
-    predictions = [read_predictions(run_folder(run) / PREDICTIONS_FILE) for run in runs]
+    predictions = [read(run_folder(run) / PREDICTIONS_FILE) for run in runs]
     return ComparedRow(table.rows[row].label, predictions, runs.index(middle.run), int(middle.seed))
 
 
-def draw_examples(truth: COCO, images: Path, rows: Sequence[ComparedRow], examples: Examples) -> Figure:
+def draw_examples(
+    rows: Sequence[ComparedRow],
+    examples: Examples,
+    heading: str,
+    how_to_read: str,
+    draw_column: Callable[[ImageId, NDArray[Any]], None],
+) -> Figure:
     """Draw the chosen images.
 
     Parameters
     ----------
-    truth : COCO
-        The objects.
-    images : Path
-        Folder of the images.
     rows : sequence of ComparedRow
         Baseline and row.
     examples : Examples
         The images.
+    heading : str
+        What the first line of pictures shows.
+    how_to_read : str
+        What colours and lines mean.
+    draw_column : callable
+        Draws an image into the panels of its column: the truth, the baseline, the row.
     """
     columns = [(title, image) for title, chosen in examples.groups.items() for image in chosen]
     size = COLUMN_WIDTH / len(columns)
@@ -142,22 +155,17 @@ def draw_examples(truth: COCO, images: Path, rows: Sequence[ComparedRow], exampl
         axes.grid(visible=False)
     seen: set[str] = set()
     for (title, image), of_column in zip(columns, panels.T, strict=True):
-        heading = title if title not in seen else ""
+        group = title if title not in seen else ""
         seen.add(title)
-        of_column[0].set_title(f"{heading}\n{examples.gains[image]:+.2f}".replace("-", "−"), fontsize=7, loc="left")
-        _draw_column(truth, images, rows, image, of_column)
-    for axes, name in zip(panels[:, 0], ["objects", *(f"{row.name}\nseed {row.seed}" for row in rows)], strict=True):
+        of_column[0].set_title(f"{group}\n{examples.gains[image]:+.2f}".replace("-", "−"), fontsize=7, loc="left")
+        draw_column(image, of_column)
+    for axes, name in zip(panels[:, 0], [heading, *(f"{row.name}\nseed {row.seed}" for row in rows)], strict=True):
         axes.set_ylabel(name, fontsize=7)
-    figure.supxlabel(f"{rows[1].name} over {rows[0].name}: {examples.caption}.\n{_in_lines(HOW_TO_READ)}.", fontsize=6.5)
+    figure.supxlabel(f"{rows[1].name} over {rows[0].name}: {examples.caption}.\n{how_to_read}.", fontsize=6.5)
     return figure
 
 
-def _in_lines(text: str) -> str:
-    half = text.index(". Dashed") + 1
-    return text[:half] + "\n" + text[half + 1 :]
-
-
-def _draw_column(truth: COCO, images: Path, rows: Sequence[ComparedRow], image: int, panels: NDArray[Any]) -> None:
+def _draw_column(truth: COCO, images: Path, rows: Sequence[ComparedRow], image: ImageId, panels: NDArray[Any]) -> None:
     objects = [entry for entry in truth.imgToAnns[image] if not entry.get("iscrowd")]
     masks = [_mask(truth, entry) for entry in objects]
     picture = _picture(images / truth.imgs[image]["file_name"], truth.imgs[image])
@@ -249,11 +257,45 @@ def plot_examples(table: Table, scale: Scale, results: pd.DataFrame) -> Figure:
         The scale of the runs.
     results : DataFrame
         Results from `reports.collect`.
+
+    Raises
+    ------
+    UserError
+        If a row has not run, or the two rows are of different tasks.
     """
-    rows = [read_row(table, row, results) for row in rows_to_compare(table, results)]
-    truth = COCO(Path(scale.data_folder) / scale.dataset.val_annotations)
+    compared = rows_to_compare(table, results)
+    settings = [setting for row in compared if (setting := table.rows[row].setting)]
+    tasks = {Run(setting, scale, seed=0).task for setting in settings}
+    if len(tasks) > 1:
+        raise UserError(f"compare: the rows have different tasks, {' and '.join(sorted(tasks))}; allowed: two of one task")
+    if tasks <= set(FROM_LABEL_MAPS):
+        return _plot_label_maps([read_row(table, row, results, read_label_maps) for row in compared], scale)
+    return _plot_objects([read_row(table, row, results, read_predictions) for row in compared], scale)
+
+
+def _plot_objects(rows: Sequence[ComparedRow], scale: Scale) -> Figure:
+    truth = COCO(Path(scale.data_folder) / scale.objects.val_annotations)
     examples = compare_images(truth, {row.name: row.predictions for row in rows}, scale.object_sizes)
-    return draw_examples(truth, Path(scale.data_folder) / scale.dataset.val_images, rows, examples)
+    images = Path(scale.data_folder) / scale.objects.val_images
+    return draw_examples(rows, examples, "objects", HOW_TO_READ, partial(_draw_column, truth, images, rows))
+
+
+def _plot_label_maps(rows: Sequence[ComparedRow], scale: Scale) -> Figure:
+    folder, maps = Path(scale.data_folder), scale.label_maps
+    truth = read_truth(folder / maps.val_maps, rows[0].predictions[0], (maps.image_ending, maps.map_ending))
+    examples = compare_label_maps(truth, [row.predictions for row in rows], len(maps.classes), maps.ignored)
+
+    def draw_column(image: ImageId, panels: NDArray[Any]) -> None:
+        labels = truth[str(image)]
+        predicted = [row.predictions[row.shown][str(image)] for row in rows]
+        draw_labels(_picture_of(folder / maps.val_images, str(image), labels.shape), labels, predicted, maps.ignored, panels)
+
+    return draw_examples(rows, examples, "labels", LABELS_READ, draw_column)
+
+
+def _picture_of(folder: Path, stem: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    found = next(iter(sorted(folder.rglob(f"{stem}.*"))), folder / stem)
+    return _picture(found, {"height": shape[0], "width": shape[1]})
 
 
 def main() -> None:
