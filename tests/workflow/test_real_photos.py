@@ -1,8 +1,13 @@
 """Training on real photos at full width: the proof that the data path is right."""
 
 import json
+import re
+from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from pycocotools.coco import COCO
 
 
 @pytest.mark.slow
@@ -16,20 +21,67 @@ def test_training_lowers_the_loss_and_finds_more_than_an_untrained_model(project
     tenth = len(losses) // 10
     assert sum(losses[-tenth:]) < 0.8 * sum(losses[:tenth])
 
-    # The same config without an epoch of training.
-    config = path.with_name("config.py")
+    before = metrics_of_untrained(project, path.with_name("config.py"), "tiny_coco")
+    assert trained["metrics"]["box_AP"] > before["box_AP"]
+    assert trained["metrics"]["mask_AP"] > before["mask_AP"]
+
+
+def metrics_of_untrained(project, config, scale):
+    """The metrics of the same config without an epoch of training."""
     text = config.read_text()
     untrained = project / "untrained"
     untrained.mkdir()
-    assert "max_epochs=" in text
-    (untrained / "config.py").write_text(
-        text + f"\ntrain_cfg = dict(max_epochs=0)\nwork_dir = {str(untrained / 'checkpoints')!r}\n"
-    )
+    assert re.search(r"^train_cfg = .*max_epochs=", text, re.MULTILINE)
+    without = re.sub(r"^(train_cfg = .*max_epochs=)\d+", r"\g<1>0", text, flags=re.MULTILINE)
+    (untrained / "config.py").write_text(f"{without}\nwork_dir = {str(untrained / 'checkpoints')!r}\n")
     measured = project.python(
-        "-m", "experiments.training.train", "--dataset", "datasets/tiny_coco.json", "--log-file", "untrained/log",
+        "-m", "experiments.training.train", "--dataset", f"datasets/{scale}.json", "--log-file", "untrained/log",
         "untrained/config.py", "untrained/metrics.json",
     )  # fmt: skip
     assert measured.returncode == 0, measured.stderr
-    before = json.loads((untrained / "metrics.json").read_text())["metrics"]
-    assert trained["metrics"]["box_AP"] > before["box_AP"]
-    assert trained["metrics"]["mask_AP"] > before["mask_AP"]
+    return json.loads((untrained / "metrics.json").read_text())["metrics"]
+
+
+LABELLED = """\
+base: demo
+title: photos, things labelled
+image_scale: [128, 128]
+dataset:
+  kind: label_maps
+  classes: {classes}
+  train_images: images/
+  train_maps: maps/
+  val_images: images/
+  val_maps: maps/
+schedules:
+  1x: {{epochs: 40}}
+"""
+
+
+def write_label_maps(photos, folder):
+    """Label maps of things, the rest background, from the masks of objects; overlapping ones in the order of the file."""
+    truth = COCO(photos / "annotations/instances_train2017.json")
+    labels = {category: label for label, category in enumerate(sorted(truth.cats))}
+    (folder / "maps").mkdir(parents=True)
+    (folder / "images").symlink_to(photos / "train2017")
+    for identifier, image in truth.imgs.items():
+        drawn = np.full((image["height"], image["width"]), len(labels), np.uint8)
+        for entry in truth.imgToAnns[identifier]:
+            drawn[truth.annToMask(entry) > 0] = labels[entry["category_id"]]
+        Image.fromarray(drawn).save(folder / "maps" / Path(image["file_name"]).with_suffix(".png"))
+    return [truth.cats[category]["name"] for category in labels] + ["background"]
+
+
+@pytest.mark.slow
+def test_photos_are_labelled_better_than_by_an_untrained_model(project, tiny_coco, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("labelled")
+    classes = write_label_maps(tiny_coco, folder)
+    (project / "experiments/scales/labelled.yaml").write_text(LABELLED.format(classes=json.dumps(classes)))
+    project.configure(scale="labelled", data_root=str(folder), studies=["segmented"], rows=["FPN"])
+    made = project.snakemake("reports/segmented_table1.md", "reports/figures/segmented_table1_ap.png")
+    assert made.returncode == 0, made.stderr
+    (path,) = project.folder.glob("runs/*/metrics.json")
+    trained = json.loads(path.read_text())["metrics"]
+    before = metrics_of_untrained(project, path.with_name("config.py"), "labelled")
+    assert trained["mIoU"] > 2 * before["mIoU"]
+    assert trained["pixel_accuracy"] > before["pixel_accuracy"]

@@ -1,0 +1,112 @@
+"""Semantic segmentation from drawn label maps to a table, with mmsegmentation's models and tools."""
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+
+import mmseg
+import numpy as np
+import pytest
+from mmengine.config import Config
+from PIL import Image
+from pycocotools import mask as mask_api
+
+from experiments.bootstrap.resamples import read_replicates
+from experiments.data.prepare import prepare_dataset
+from tests.conftest import SHAPES
+
+
+@pytest.fixture(scope="module")
+def trained(shared_project):
+    shared_project.configure(studies=["segmented"])
+    result = shared_project.snakemake("reports/segmented_table1.md")
+    assert result.returncode == 0, result.stderr
+    return shared_project
+
+
+def finished_runs(project):
+    return sorted((project / "runs").glob("*/metrics.json"))
+
+
+def test_a_table_of_segmentation_is_trained_and_written(trained):
+    report = (trained / "reports/segmented_table1.md").read_text()
+    assert re.search(r"\| FaPN \|.*\d", report)
+    assert len(finished_runs(trained)) == 2
+
+
+def test_metrics_resamples_and_predictions_say_the_same(trained):
+    for path in finished_runs(trained):
+        metrics = json.loads(path.read_text())
+        for name, values in read_replicates(path.with_name("bootstrap.npz")).items():
+            assert values[0] == pytest.approx(metrics["metrics"][name], rel=1e-9)
+        hits = pixels = 0
+        entries = json.loads(gzip.decompress(path.with_name("predictions.json.gz").read_bytes()))
+        truths = Config.fromfile(path.with_name("config.py")).test_dataloader.dataset
+        folder = trained / truths.data_root / truths.data_prefix.seg_map_path
+        for entry in entries:
+            mask = mask_api.decode(entry["segmentation"]).astype(bool)
+            truth = np.asarray(Image.open(folder / f"{entry['image']}.png"))
+            hits += int((truth[mask] == entry["label"]).sum())
+            pixels += int((truth[mask] != truths.ignore_index).sum())
+        assert 100 * hits / pixels == pytest.approx(metrics["metrics"]["pixel_accuracy"], rel=1e-12)
+
+
+def test_mmsegmentations_own_tools_train_and_test_a_generated_config(trained):
+    path = finished_runs(trained)[0]
+    tools = os.path.join(os.path.dirname(mmseg.__file__), ".mim", "tools")
+    config, checkpoint = path.with_name("config.py"), path.with_name("checkpoints") / "epoch_3.pth"
+    shared = {"cwd": trained.folder, "env": trained.environment, "text": True, "capture_output": True, "check": False}
+    trains = [
+        sys.executable,
+        f"{tools}/train.py",
+        str(config),
+        "--work-dir",
+        "others",
+        "--cfg-options",
+        "train_cfg.max_epochs=1",
+    ]
+    result = subprocess.run(trains, **shared, timeout=300)
+    assert result.returncode == 0, result.stderr
+    tests = [sys.executable, f"{tools}/test.py", str(config), str(checkpoint), "--work-dir", "others"]
+    result = subprocess.run(tests, **shared, timeout=300)
+    assert result.returncode == 0, result.stderr
+    logged = float(re.findall(r"mIoU: ([0-9.]+)", result.stdout + result.stderr)[-1])
+    assert logged == pytest.approx(json.loads(path.read_text())["metrics"]["mIoU"], abs=0.0051)
+
+
+SCALE = """\
+base: instant
+title: streets
+dataset:
+  kind: label_maps
+  classes: [disc, star, cross, crescent, triangle, square, ground, scratches]
+  train_images: train/
+  train_maps: stuffthingmaps/train/
+  val_images: val/
+  val_maps: stuffthingmaps/val/
+  image_ending: .png
+"""
+
+
+def test_a_folder_of_ones_own_is_trained_and_measured(project, tmp_path_factory):
+    photos = tmp_path_factory.mktemp("photos")
+    prepare_dataset(SHAPES, photos, None)
+    (project / "experiments/scales/streets.yaml").write_text(SCALE)
+    assert len(SCALE.splitlines()) <= 15
+    project.configure(scale="streets", data_root=str(photos), studies=["segmented", "two_necks"], rows=["FPN"])
+    made = project.snakemake("reports/segmented_table1.md", "reports/two_necks_table1.md")
+    assert made.returncode == 0, made.stderr
+    (path,) = finished_runs(project)
+    assert json.loads(path.read_text())["metrics"]["mIoU"] > 0
+    assert r"scale streets has no mask\_rcnn; " in (project / "reports/two_necks_table1.md").read_text()
+
+    Image.fromarray(np.full((64, 64), 8, np.uint8)).save(photos / "stuffthingmaps/val/000000.png")
+    (project / "datasets/streets.json").unlink()
+    path.unlink()
+    refused = project.snakemake(str(path.relative_to(project.folder)))
+    text = refused.stdout + refused.stderr
+    assert "label map 000000.png has the label 8; allowed: 0 to 7 for disc to scratches, and 255, ignored" in text
+    assert not path.exists()
