@@ -17,14 +17,22 @@ from numpy.typing import NDArray
 from experiments.errors import UserError, report_user_errors
 from experiments.paths import run_folder
 from experiments.records.details import PREDICTIONS_FILE
-from experiments.spec.metrics import FROM_LABEL_MAPS, METRICS
+from experiments.spec.metrics import LEARNS_FROM, METRICS
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import Table, load_study
+from experiments.tasks.segments import read_segments
 from reports.example_images import LEAST_SCORE, Entry, Examples, ImageId, compare_images, read_predictions
 from reports.figure_style import COLUMN_WIDTH, PALETTE, STYLE, save_figure
 from reports.kept import keep_copies
 from reports.label_examples import LABELS_READ, compare_label_maps, draw_labels, read_label_maps, read_truth
+from reports.panoptic_examples import (
+    SEGMENTS_READ,
+    compare_segmentations,
+    draw_segments,
+    read_segmentations,
+    read_true_segmentations,
+)
 from reports.tidy_files import read_tidy
 
 matplotlib.use("Agg")
@@ -54,7 +62,7 @@ class ComparedRow:
     name : str
         Its label.
     predictions : list
-        Of each seed: detections, or label maps by image.
+        Of each seed: detections, or label maps or segments by image.
     shown : int
         Index of the seed that is drawn, the one of middle average precision.
     seed : int
@@ -268,9 +276,8 @@ def plot_examples(table: Table, scale: Scale, results: pd.DataFrame) -> Figure:
     tasks = {Run(setting, scale, seed=0).task for setting in settings}
     if len(tasks) > 1:
         raise UserError(f"compare: the rows have different tasks, {' and '.join(sorted(tasks))}; allowed: two of one task")
-    if tasks <= set(FROM_LABEL_MAPS):
-        return _plot_label_maps([read_row(table, row, results, read_label_maps) for row in compared], scale)
-    return _plot_objects([read_row(table, row, results, read_predictions) for row in compared], scale)
+    read, plot = KINDS[LEARNS_FROM.get(tasks.pop(), "objects")]
+    return plot([read_row(table, row, results, read) for row in compared], scale)
 
 
 def _plot_objects(rows: Sequence[ComparedRow], scale: Scale) -> Figure:
@@ -291,6 +298,29 @@ def _plot_label_maps(rows: Sequence[ComparedRow], scale: Scale) -> Figure:
         draw_labels(_picture_of(folder / maps.val_images, str(image), labels.shape), labels, predicted, maps.ignored, panels)
 
     return draw_examples(rows, examples, "labels", LABELS_READ, draw_column)
+
+
+def _plot_segments(rows: Sequence[ComparedRow], scale: Scale) -> Figure:
+    folder, files = Path(scale.data_folder), scale.panoptic
+    classes = [*files.things, *files.stuff]
+    truth = read_true_segmentations(read_segments(folder / files.val_annotations, classes), folder / files.val_maps)
+    images = COCO(folder / scale.objects.val_annotations).imgs
+    examples = compare_segmentations(truth, [row.predictions for row in rows], len(classes))
+
+    def draw_column(image: ImageId, panels: NDArray[Any]) -> None:
+        number = int(image)
+        picture = _picture(folder / scale.objects.val_images / images[number]["file_name"], images[number])
+        draw_segments(picture, truth[number], [row.predictions[row.shown].get(number) for row in rows], panels)
+
+    return draw_examples(rows, examples, "segments", SEGMENTS_READ, draw_column)
+
+
+# What a task learns from -> how its predictions are read and drawn.
+KINDS: dict[str, tuple[Callable[[Path], Any], Callable[[Sequence[ComparedRow], Scale], Figure]]] = {
+    "objects": (read_predictions, _plot_objects),
+    "label_maps": (read_label_maps, _plot_label_maps),
+    "panoptic": (read_segmentations, _plot_segments),
+}
 
 
 def _picture_of(folder: Path, stem: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:

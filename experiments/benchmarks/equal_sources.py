@@ -30,7 +30,7 @@ tasks = [()]
 if Path("experiments/tasks").exists():
     from experiments.spec.metrics import TASKS
     tasks = [(task,) for task in TASKS]
-models = ["", *own_models(Path("necks")), *own_models(Path("necks/backbones"))]
+models = ["", *own_models(Path("necks")), *own_models(Path("necks/backbones")), *own_models(Path("necks/heads"))]
 found = {model: {} for model in models}
 for model in models:
     for task in tasks:

@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.configs.base_configs import base_expression
 from experiments.configs.python_source import to_python
-from experiments.spec.coco_classes import COCO_CLASSES
+from experiments.spec.coco_classes import COCO_CLASSES, COCO_STUFF
 from experiments.spec.run import Run
 
 
@@ -24,8 +24,15 @@ def sized_by_classes(model: dict[str, Any], run: Run, heads: Sequence[str]) -> d
         Keys of the heads with an output for each class; those of proposals and of stuff have their own numbers.
     """
     classes = len(run.scale.classes)
+    panoptic = run.scale.dataset.panoptic
+    numbers = {
+        "num_classes": classes,
+        "num_things_classes": classes,
+        "num_stuff_classes": len(panoptic.stuff) if panoptic else 0,
+    }
     base = run.scale.detectors[run.setting.detector].base
-    if classes == len(COCO_CLASSES) and "'num_classes'" not in repr(model) and base.startswith("mmdet::"):
+    fits = classes == len(COCO_CLASSES) and numbers["num_stuff_classes"] in (0, len(COCO_STUFF))
+    if fits and not any(f"'{key}'" in repr(model) for key in numbers) and base.startswith("mmdet::"):
         return model  # mmdetection's own sizes fit
     # Reading the detector's whole config takes a second, so only datasets with other classes pay for it.
     from mmengine.config import Config
@@ -34,18 +41,24 @@ def sized_by_classes(model: dict[str, Any], run: Run, heads: Sequence[str]) -> d
         path = Path(folder) / "base.py"
         path.write_text(f"_base_ = [{base_expression(base)}]\nmodel = {to_python(model)}\n", encoding="utf-8")
         whole = Config.fromfile(path).model.to_dict()
-    return merged(model, _resized(whole, classes, heads))
+    return merged(model, _resized(whole, numbers, heads))
 
 
-def _resized(model: dict[str, Any], classes: int, heads: Sequence[str]) -> dict[str, Any]:
+def _resized(model: dict[str, Any], numbers: dict[str, int], heads: Sequence[str]) -> dict[str, Any]:
     """What changes in a model; a list, such as the heads of a cascade's stages, is replaced as a whole."""
-    changes: dict[str, Any] = {"roi_head": _resized(model["roi_head"], classes, heads)} if "roi_head" in model else {}
+    changes: dict[str, Any] = {"roi_head": _resized(model["roi_head"], numbers, heads)} if "roi_head" in model else {}
     for name in heads:
         if isinstance(model.get(name), dict):
-            changes[name] = {"num_classes": classes}
+            changes[name] = _sizes(model[name], numbers)
         elif name in model:
-            changes[name] = [{**stage, "num_classes": classes} for stage in model[name]]
+            changes[name] = [{**stage, **_sizes(stage, numbers)} for stage in model[name]]
     return changes
+
+
+def _sizes(head: dict[str, Any], numbers: dict[str, int]) -> dict[str, int]:
+    """Things and stuff where a head counts them apart, else classes."""
+    of_panoptic = {key: number for key, number in numbers.items() if key in head and key != "num_classes"}
+    return of_panoptic or {"num_classes": numbers["num_classes"]}
 
 
 def merged(value: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from experiments.configs.class_heads import merged, sized_by_classes
 from experiments.configs.python_source import to_python
 from experiments.errors import report_user_errors
 from experiments.files import write_text_atomically
-from experiments.spec.neck_catalog import NECKS, neck_options, own_models
+from experiments.spec.neck_catalog import HEADS, NECKS, neck_options, own_heads, own_models
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale, Schedule, load_scale
 from experiments.spec.study import Setting
@@ -52,7 +52,10 @@ def _sections(run: Run) -> list[tuple[str, dict[str, Any]]]:
         (
             "The run.",
             {
-                "custom_imports": {"imports": [*CUSTOM_IMPORTS, *task.imports], "allow_failed_imports": False},
+                "custom_imports": {
+                    "imports": [*CUSTOM_IMPORTS, *_head_modules(run), *task.imports],
+                    "allow_failed_imports": False,
+                },
                 "run_id": run.id,
                 "task": run.task,
                 "run_spec": run.spec,
@@ -88,6 +91,12 @@ def _sections(run: Run) -> list[tuple[str, dict[str, Any]]]:
         *([("The log counts epochs.", {"log_processor": {"by_epoch": True}})] if _is_by_iterations(run) else []),
         ("What else the scale and the schedule set.", _others(scale, schedule)),
     ]
+
+
+def _head_modules(run: Run) -> list[str]:
+    """Modules of this project's heads that the scale's detector names."""
+    heads = own_heads(run.scale.detectors[run.setting.detector].config)
+    return list(dict.fromkeys(".".join(own_models(HEADS)[head].with_suffix("").parts) for head in heads))
 
 
 def _processes(run: Run) -> str:

@@ -14,6 +14,7 @@ from experiments.data.findings import Findings, raise_if_wrong
 from experiments.data.folders import link_folder
 from experiments.data.images import check_images, files_in_both
 from experiments.data.masks import Masks, is_encoded, lacks_mask
+from experiments.data.panoptic_maps import SegmentFiles, check_segments
 from experiments.errors import UserError
 from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.dataset_identity import CheckedDataset, DatasetIdentity, SplitCheck, SplitIdentity
@@ -64,12 +65,37 @@ def identify(dataset: Dataset, folder: Path, expected: Mapping[Any, ExpectedSpli
     of_val = check_images(val.sizes, f"checking {files.val_images}", val.findings)
     files_in_both(of_train, of_val, val.findings)
     raise_if_wrong(findings)
-    identity = DatasetIdentity(train=train.identity, val=val.identity, classes=None if classes else train.classes)
+    identities = _with_segments(dataset, folder, train, val)
+    identity = DatasetIdentity(train=identities[0], val=identities[1], classes=None if classes else train.classes)
     checks = {
         name: SplitCheck(without_mask=split.without_mask, encoded_masks=split.encoded_masks, notices=split.findings.notices)
         for name, split in (("train", train), ("val", val))
     }
     return CheckedDataset(identity=identity, checks=checks)
+
+
+def _with_segments(dataset: Dataset, folder: Path, train: "Split", val: "Split") -> list[SplitIdentity]:
+    """The identities of both splits; with panoptic annotations these are checked, and part of them."""
+    panoptic = dataset.panoptic
+    if panoptic is None:
+        return [train.identity, val.identity]
+    identities, all_found = [], []
+    for split, file, maps in (
+        (train, panoptic.train_annotations, panoptic.train_maps),
+        (val, panoptic.val_annotations, panoptic.val_maps),
+    ):
+        content, digest = read_json(folder / file)
+        found = Findings(folder / file)
+        of_split = SegmentFiles(folder / maps, split.images, panoptic.things, panoptic.stuff)
+        segments, of_maps = check_segments(content, of_split, found)
+        all_found.append(found)
+        split.findings.notices.extend(found.notices)
+        both = hashlib.sha256(f"{split.identity.annotations_sha256} {digest} {of_maps}".encode()).hexdigest()
+        counted = split.identity.annotations + segments
+        identities.append(split.identity.model_copy(update={"annotations_sha256": both, "annotations": counted}))
+    raise_if_wrong(all_found)
+    # What is drawn is drawn from the same settings, whether or not its segments are written too.
+    return [train.identity, val.identity] if dataset.is_drawn else identities
 
 
 @dataclass(frozen=True)
@@ -84,6 +110,8 @@ class Split:
         Names of its categories, in their order.
     sizes : dict
         File of each image to its annotated width and height.
+    images : dict
+        Id of each image to its file's name, width and height.
     without_mask, encoded_masks : int
         Objects without a mask, and with a run-length encoded one.
     findings : Findings
@@ -93,6 +121,7 @@ class Split:
     identity: SplitIdentity
     classes: list[str]
     sizes: dict[Path, tuple[int, int]]
+    images: dict[Any, tuple[str, int, int]]
     without_mask: int
     encoded_masks: int
     findings: Findings
@@ -128,7 +157,7 @@ def read_split(
     with without_garbage_collection():
         without_mask = check_annotations(content, names if classes is None else classes, findings)
     if not findings.is_right:
-        return Split(SplitIdentity(annotations_sha256=digest, images=0, annotations=0), names, {}, 0, 0, findings)
+        return Split(SplitIdentity(annotations_sha256=digest, images=0, annotations=0), names, {}, {}, 0, 0, findings)
     if masks and without_mask:
         count = len(content["annotations"])
         findings.refuse(
@@ -151,7 +180,8 @@ def read_split(
     if expected:
         _check_complete(path, folder / images, identity, expected)
     sizes = {folder / images / image["file_name"]: (image["width"], image["height"]) for image in content["images"]}
-    return Split(identity, names, sizes, without_mask, len(encoded), findings)
+    images_by_id = {image["id"]: (image["file_name"], image["width"], image["height"]) for image in content["images"]}
+    return Split(identity, names, sizes, images_by_id, without_mask, len(encoded), findings)
 
 
 def read_json(path: Path) -> tuple[Any, str]:

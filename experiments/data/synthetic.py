@@ -12,7 +12,8 @@ from experiments.data.coco import identify
 from experiments.data.folders import remove_folder
 from experiments.data.masks import Masks
 from experiments.spec.dataset_identity import CheckedDataset
-from experiments.spec.datasets import ExpectedSplit, SyntheticDataset
+from experiments.spec.datasets import BESIDE_SHAPES, ExpectedSplit, SyntheticDataset
+from experiments.tasks.segments import id_to_rgb
 
 SUBPIXEL_BITS = 4
 MIN_VISIBLE = 0.3
@@ -69,16 +70,18 @@ def write_synthetic_dataset(folder: Path, settings: SyntheticDataset) -> None:
     ----------
     folder : Path
         Receives ``annotations/{train,val}.json``, the PNG images in ``train/`` and ``val/``, and in ``stuffthingmaps/`` a PNG
-        for each image with a label for each pixel: the classes from 0, then background, then clutter, or 255, ignored.
+        for each image with a label for each pixel: the classes from 0, then background, then clutter, or 255, ignored; the
+        same as segments in ``annotations/panoptic_{train,val}.json`` and ``panoptic/``.
     settings : SyntheticDataset
         Image size in pixels, numbers of images, objects per image, seed. Equal settings give equal bytes.
     """
     for stream, (split, number) in enumerate((("train", settings.train_count), ("val", settings.val_count))):
-        maps = folder / "stuffthingmaps" / split
-        for place in (folder / split, maps):
+        maps, panoptic = folder / "stuffthingmaps" / split, folder / "panoptic" / split
+        for place in (folder / split, maps, panoptic):
             place.mkdir(parents=True, exist_ok=True)
         images: list[dict] = []
         annotations: list[dict] = []
+        segments: list[dict] = []
         for index in range(number):
             generator = np.random.default_rng([settings.seed, stream, index])
             picture, objects, labels = _draw_scene(generator, settings)
@@ -88,13 +91,38 @@ def write_synthetic_dataset(folder: Path, settings: SyntheticDataset) -> None:
             images.append({"id": index, "file_name": name, "width": settings.image_size, "height": settings.image_size})
             for category, mask in objects:
                 annotations.append(_annotation(len(annotations) + 1, index, category, mask))
-        _write_annotations(folder / "annotations" / f"{split}.json", settings.classes, images, annotations)
+            identifiers, of_image = _segments(objects, labels, len(settings.classes))
+            _write_image(panoptic / name, id_to_rgb(identifiers)[..., ::-1])
+            segments.append({"image_id": index, "file_name": name, "segments_info": of_image})
+        _write_annotations(folder / "annotations" / f"{split}.json", images, annotations, _categories(settings.classes))
+        categories = [*_categories(settings.classes, isthing=1), *_categories(BESIDE_SHAPES, len(settings.classes), isthing=0)]
+        _write_annotations(folder / "annotations" / f"panoptic_{split}.json", images, segments, categories)
 
 
-def _write_annotations(path: Path, classes: Sequence[str], images: list[dict], annotations: list[dict]) -> None:
-    categories = [{"id": i, "name": name, "supercategory": "shape"} for i, name in enumerate(classes, start=1)]
+def _write_annotations(path: Path, images: list[dict], annotations: list[dict], categories: list[dict]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+
+
+def _categories(names: Sequence[str], before: int = 0, **others: int) -> list[dict]:
+    return [
+        {"id": number, "name": name, "supercategory": "shape", **others} for number, name in enumerate(names, start=before + 1)
+    ]
+
+
+def _segments(objects: list[tuple[int, np.ndarray]], labels: np.ndarray, things: int) -> tuple[np.ndarray, list[dict]]:
+    """Ids of segments (H, W), 0 where there is none, and the segments: the objects, then background and clutter."""
+    masks = [(category, mask.astype(bool)) for category, mask in objects]
+    masks += [(things + 1 + number, labels == things + number) for number in range(len(BESIDE_SHAPES))]
+    identifiers = np.zeros(labels.shape, np.int32)
+    segments = []
+    for identifier, (category, mask) in enumerate(masks, start=1):
+        if mask.any():
+            identifiers[mask] = identifier
+            box = mask_utils.toBbox(mask_utils.encode(np.asfortranarray(mask, np.uint8))).tolist()
+            sizes = {"bbox": box, "area": int(mask.sum())}
+            segments.append({"id": identifier, "category_id": category, **sizes, "iscrowd": 0})
+    return identifiers, segments
 
 
 def _write_image(path: Path, pixels: np.ndarray) -> None:

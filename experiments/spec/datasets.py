@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from experiments.spec.coco_classes import COCO_CLASSES, COCO_STUFF
 from experiments.spec.yaml_models import PrintedText, StrictModel, left_out_of_identity
 
 # What drawn images show beside shapes, by the labels after those of the shapes.
@@ -59,6 +60,30 @@ class LabelMaps:
     ignored: int = 255
 
 
+@dataclass(frozen=True)
+class PanopticFiles:
+    """Segments in COCO's panoptic format: a file of them, and for each image a PNG with the ids of its segments.
+
+    Paths are relative to the dataset's folder.
+
+    Attributes
+    ----------
+    train_annotations, val_annotations : str
+        Files.
+    train_maps, val_maps : str
+        Folders.
+    things, stuff : list of str
+        Names of the classes by their labels, from 0; things come first.
+    """
+
+    train_annotations: str
+    train_maps: str
+    val_annotations: str
+    val_maps: str
+    things: list[str]
+    stuff: list[str]
+
+
 class SyntheticDataset(StrictModel):
     """Drawn shapes in COCO format; see `experiments.data.synthetic`."""
 
@@ -98,6 +123,12 @@ class SyntheticDataset(StrictModel):
         return LabelMaps(self.train_images, maps[0], self.val_images, maps[1], ".png", ".png", classes)
 
     @property
+    def panoptic(self) -> PanopticFiles | None:
+        """Shapes are things, background and clutter are stuff."""
+        files = "annotations/panoptic_train.json", "panoptic/train/", "annotations/panoptic_val.json", "panoptic/val/"
+        return PanopticFiles(*files, list(self.classes), list(BESIDE_SHAPES))
+
+    @property
     def image_counts(self) -> tuple[int, int] | None:
         """Numbers of training and validation images, if the settings say them."""
         return self.train_count, self.val_count
@@ -111,6 +142,22 @@ class SyntheticDataset(StrictModel):
         )
 
 
+class Segments(StrictModel):
+    """Where a dataset in COCO's format has its panoptic annotations; paths are relative to its folder.
+
+    Attributes
+    ----------
+    stuff : list of str or None
+        Names of the classes of stuff in the order of the files; None: COCO's 53. Those of things are the dataset's classes.
+    """
+
+    train_annotations: str
+    train_maps: str
+    val_annotations: str
+    val_maps: str
+    stuff: list[PrintedText] | None = None
+
+
 class CocoDataset(StrictModel):
     """A folder in COCO format, chosen by `data_root` in the configuration; paths are relative to it.
 
@@ -120,6 +167,8 @@ class CocoDataset(StrictModel):
         Names of the classes in the order of the annotation files, or 'annotations' to take them from there. None: COCO's 80.
     train_stuff_maps : str
         Folder of the maps of stuff and things, for detectors that need them.
+    segments : Segments or None
+        Its panoptic annotations, for panoptic segmentation.
     """
 
     is_drawn: ClassVar[bool] = False
@@ -132,6 +181,22 @@ class CocoDataset(StrictModel):
     train_stuff_maps: str = left_out_of_identity("stuffthingmaps/train2017/")
 
     classes: list[str] | Literal["annotations"] | None = left_out_of_identity(None)
+    segments: Segments | None = left_out_of_identity(None)
+
+    @model_validator(mode="after")
+    def _segments_have_named_classes(self) -> Self:
+        if self.segments and self.classes == "annotations":
+            raise ValueError("classes: found 'annotations' beside segments; allowed there: the names of the things, or none")
+        return self
+
+    @property
+    def panoptic(self) -> PanopticFiles | None:
+        """The panoptic annotations that it names."""
+        named = self.segments
+        if named is None or self.classes == "annotations":
+            return None
+        things, stuff = list(self.classes or COCO_CLASSES), list(named.stuff or COCO_STUFF)
+        return PanopticFiles(named.train_annotations, named.train_maps, named.val_annotations, named.val_maps, things, stuff)
 
     @property
     def objects(self) -> ObjectFiles | None:
@@ -200,6 +265,11 @@ class LabelMapDataset(StrictModel):
     @property
     def objects(self) -> ObjectFiles | None:
         """None: its annotations are labels of pixels."""
+        return None
+
+    @property
+    def panoptic(self) -> PanopticFiles | None:
+        """None: as for objects."""
         return None
 
     @property

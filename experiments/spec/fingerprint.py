@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from experiments.spec.neck_catalog import BACKBONES, NECKS, own_models, parse, registers
+from experiments.spec.neck_catalog import BACKBONES, HEADS, NECKS, own_models, parse, registers
 
 # Folders whose modules decide results. Other modules (spec, files, errors) act only through the run's id and config.
 DECIDING = ("necks", "kernels", "experiments/training", "experiments/configs", "experiments/tasks")
@@ -29,6 +29,7 @@ KERNELS = Path("kernels")
 KERNEL_SUFFIXES = (".py", ".cpp", ".h")
 # Recorded hash -> hashes of today's sources that compute the same, as shown by `compare_commits`.
 EQUAL_SOURCES = Path(__file__).parent / "equal_sources.json"
+INITS = tuple(folder / "__init__.py" for folder in (NECKS, BACKBONES, HEADS))
 DIGITS = 16
 # Older records hold the first digits of the SHA-256 of a file's bytes.
 BYTE_HASH_DIGITS = 12
@@ -46,7 +47,7 @@ def fingerprints(models: Sequence[str], task: str) -> dict[str, str]:
     Parameters
     ----------
     models : sequence of str
-        Registered names of the run's neck, or necks, and backbone.
+        Registered names of the run's neck, or necks, backbone and heads.
     task : str
         Name of the run's task.
     """
@@ -64,7 +65,7 @@ def are_current(recorded: dict[str, str], models: Sequence[str], task: str) -> b
     recorded : dict
         Path to hash, as in ``metrics.json``.
     models : sequence of str
-        Registered names of the run's neck, or necks, and backbone.
+        Registered names of the run's neck, or necks, backbone and heads.
     task : str
         Name of the run's task.
     """
@@ -103,7 +104,7 @@ def deciding_sources(models: Sequence[str], task: str) -> list[Path]:
     Parameters
     ----------
     models : sequence of str
-        Registered names of the run's neck, or necks, and backbone; none of mmdet's has files here.
+        Registered names of the run's neck, or necks, backbone and heads; none of mmdet's has files here.
     task : str
         Name of the run's task.
     """
@@ -128,14 +129,14 @@ def task_file(task: str) -> Path:
 
 
 def model_sources(models: Sequence[str]) -> list[Path]:
-    """Source files of necks and backbones, relative to the project.
+    """Source files of necks, backbones and heads, relative to the project.
 
     Parameters
     ----------
     models : sequence of str
         Registered names; none of mmdet's has files here.
     """
-    own = own_models(NECKS) | own_models(BACKBONES)
+    own = own_models(NECKS) | own_models(BACKBONES) | own_models(HEADS)
     return sorted(_reached([own[model] for model in models if model in own]))
 
 
@@ -204,7 +205,7 @@ def _imported_files(path: Path, folders: tuple[str, ...]) -> list[Path]:
     if folders == DECIDING:
         inside = [file for file in inside if not any(file.is_relative_to(folder) for folder in NOT_DECIDING)]
     # The packages' own __init__ import every neck; a run depends on its neck alone.
-    return [file for file in inside if file.is_file() and file not in (NECKS / "__init__.py", BACKBONES / "__init__.py")]
+    return [file for file in inside if file.is_file() and file not in INITS]
 
 
 @cache

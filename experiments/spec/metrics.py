@@ -88,6 +88,10 @@ SEMANTIC = (
     Metric("mean_accuracy", "run"),
     Metric("pixel_accuracy", "run"),
 )
+PANOPTIC = (
+    Metric("PQ", "run", is_tested=True, label="PQ (%)"),
+    *(Metric(name, "run") for name in ("SQ", "RQ", "PQ_things", "PQ_stuff")),
+)
 # Losses that a neck adds of its own; a curve that is compared with other necks' leaves them out.
 AUXILIARY_LOSSES = ("loss_orthogonal",)
 
@@ -96,9 +100,11 @@ TASKS: dict[str, tuple[Metric, ...]] = {
     "detection": BOX,
     "instance_segmentation": (*BOX, *MASK),
     "semantic_segmentation": SEMANTIC,
+    # mIoU is that of the stuff, with all things as one class, before instances are laid over it.
+    "panoptic_segmentation": (*PANOPTIC, SEMANTIC[0], *BOX, *MASK),
 }
-# Tasks that learn from a label for each pixel.
-FROM_LABEL_MAPS = ("semantic_segmentation",)
+# What a dataset must have for a task to learn from, where it is not objects: a property of the datasets.
+LEARNS_FROM = {"semantic_segmentation": "label_maps", "panoptic_segmentation": "panoptic"}
 
 _TABLE = [
     *dict.fromkeys(metric for metrics in TASKS.values() for metric in metrics),
@@ -112,8 +118,10 @@ _TABLE = [
     Metric("fps_ratio", "cost", decimals=3),
     Metric("training_memory", "cost", 2**30, decimals=2, lower_is_better=True),
     # Published in papers; nothing here measures them yet.
-    *(Metric(name, "paper") for name in ("PQ", "PQ_things", "PQ_stuff", "mIoU_multi_scale")),
-    *(Metric(name, "paper") for name in ("iIoU", "category_IoU", "category_iIoU", "accuracy", "quoted_fps")),
+    *(
+        Metric(name, "paper")
+        for name in ("mIoU_multi_scale", "iIoU", "category_IoU", "category_iIoU", "accuracy", "quoted_fps")
+    ),
     *(Metric(name, "paper", lower_is_better=True) for name in ("top1_error", "top1_error_best_epoch", "top1_error_last_epoch")),
     *(Metric(name, "paper", lower_is_better=True) for name in ("quoted_parameters", "quoted_flops", "quoted_memory")),
 ]

@@ -1,6 +1,7 @@
-"""Which necks and backbones exist and which options they take, read from their source text without importing torch."""
+"""Which necks, backbones and heads exist and which options they take, read from their source text without importing torch."""
 
 import ast
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from experiments.errors import UserError
 
 NECKS = Path("necks")
 BACKBONES = Path("necks/backbones")
+HEADS = Path("necks/heads")
 
 
 def known_necks() -> list[str]:
@@ -101,7 +103,7 @@ def own_models(folder: Path) -> dict[str, Path]:
     Parameters
     ----------
     folder : Path
-        `NECKS` or `BACKBONES`; folders inside it are not searched.
+        `NECKS`, `BACKBONES` or `HEADS`; folders inside it are not searched.
     """
     return {
         node.name: path
@@ -109,6 +111,24 @@ def own_models(folder: Path) -> dict[str, Path]:
         for node in parse(path).body
         if isinstance(node, ast.ClassDef) and registers(node, "MODELS")
     }
+
+
+def own_heads(config: object) -> list[str]:
+    """Registered names of this project's heads that a model's config names, in their order.
+
+    Parameters
+    ----------
+    config : object
+        The config, or a part of it.
+    """
+    if isinstance(config, Mapping):
+        named = [config["type"].rpartition(".")[2]] if isinstance(config.get("type"), str) else []
+        found = [*named, *(name for part in config.values() for name in own_heads(part))]
+    elif isinstance(config, list | tuple):
+        found = [name for part in config for name in own_heads(part)]
+    else:
+        return []
+    return [name for name in dict.fromkeys(found) if name in own_models(HEADS)]
 
 
 def registers(definition: ast.ClassDef | ast.FunctionDef, registry: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from experiments.errors import UserError
 from experiments.paths import metrics_file, run_folder
+from experiments.spec.neck_catalog import own_heads
 from experiments.spec.scale import Scale
 from experiments.spec.study import Setting, neck_links
 
@@ -112,9 +113,10 @@ class Run:
 
     @property
     def models(self) -> list[str]:
-        """Registered names of the neck and, if the scale names one, of the backbone."""
+        """Registered names of the neck, of the backbone, if the scale names one, and of this project's heads."""
         backbone = self.scale.backbones[self.setting.backbone].config.get("type")
-        return [*self.setting.neck_types, *([backbone] if backbone else [])]
+        heads = own_heads(self.scale.detectors[self.setting.detector].config)
+        return [*self.setting.neck_types, *([backbone] if backbone else []), *heads]
 
     @property
     def may_name_weights(self) -> bool:

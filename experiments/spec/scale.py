@@ -9,9 +9,9 @@ from experiments.errors import UserError
 from experiments.paths import DATASETS, SCALES
 from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.dataset_identity import read_identity
-from experiments.spec.datasets import Dataset, ExpectedSplit, LabelMaps, ObjectFiles, TestSet
+from experiments.spec.datasets import Dataset, ExpectedSplit, LabelMaps, ObjectFiles, PanopticFiles, TestSet
 from experiments.spec.fingerprint import task_file
-from experiments.spec.metrics import FROM_LABEL_MAPS, TASKS
+from experiments.spec.metrics import LEARNS_FROM, TASKS
 from experiments.spec.yaml_models import StrictModel, left_out_of_identity, load_yaml, validate
 
 Files = TypeVar("Files")
@@ -211,11 +211,10 @@ class Scale(StrictModel):
     @property
     def offered_detectors(self) -> dict[str, Detector]:
         """The detectors that can learn from the dataset; a scale inherits others too."""
-        maps, objects = self.dataset.label_maps is not None, self.dataset.objects is not None
         return {
             name: detector
             for name, detector in self.detectors.items()
-            if (maps if detector.task_name in FROM_LABEL_MAPS else objects)
+            if getattr(self.dataset, LEARNS_FROM.get(detector.task_name, "objects")) is not None
         }
 
     @property
@@ -227,6 +226,11 @@ class Scale(StrictModel):
     def objects(self) -> ObjectFiles:
         """The annotations of objects of the dataset, for tasks that learn from them."""
         return _there(self.dataset.objects)
+
+    @property
+    def panoptic(self) -> PanopticFiles:
+        """The panoptic annotations of the dataset, for tasks that learn from them."""
+        return _there(self.dataset.panoptic)
 
     @property
     def data_folder(self) -> str:

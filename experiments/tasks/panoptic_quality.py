@@ -2,32 +2,15 @@
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Id of pixels that belong to no segment.
-VOID = 0
+from experiments.tasks.segments import VOID, Segment
+
 MATCHED_ABOVE = 0.5
 # Rows of an array of counts: sum of the IoU of matches, matches, segments that are predicted alone, and true ones alone.
 OVERLAP, MATCHED, PREDICTED_ALONE, TRUE_ALONE = range(4)
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A segment of a panoptic map.
-
-    Attributes
-    ----------
-    label : int
-        Its class, from 0.
-    is_crowd : bool
-        Whether it stands for a crowd, which is neither found nor missed.
-    """
-
-    label: int
-    is_crowd: bool = False
 
 
 def counts_of_image(

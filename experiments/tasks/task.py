@@ -87,7 +87,7 @@ class Task(Protocol):
             The run.
         """
 
-    def evaluator(self, run: Run) -> dict[str, Any]:
+    def evaluator(self, run: Run) -> dict[str, Any] | list[dict[str, Any]]:
         """Config of the metric, for validation and test.
 
         Parameters

@@ -28,6 +28,7 @@ from experiments.records.progress_file import Progress
 from experiments.records.run_state import raise_if_failed_for_good, record_exit, run_lock, write_progress
 from experiments.spec.dataset_identity import DatasetIdentity, read_identity
 from experiments.spec.fingerprint import fingerprints
+from experiments.spec.neck_catalog import own_heads
 from experiments.spec.run import scaled_learning_rate
 from experiments.spec.study import neck_types
 from experiments.tasks.task import Breakdown, load_task
@@ -159,7 +160,8 @@ def _training_time(runner: Runner) -> dict[str, float | None]:
 
 def _models(config: Config) -> list[str]:
     # The config's own name of a neck may say in which library it is found.
-    return [*neck_types(config.run_spec.neck), config.model.backbone.type]
+    heads = own_heads(config.run_spec.detector.config)
+    return [*neck_types(config.run_spec.neck), config.model.backbone.type, *heads]
 
 
 def _build(config: Config) -> Runner:

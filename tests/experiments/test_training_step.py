@@ -12,6 +12,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from experiments.configs.write import config_text, framework
 from experiments.paths import STUDIES
+from experiments.spec.metrics import LEARNS_FROM
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Setting, load_study
@@ -62,7 +63,8 @@ def train_one_step(setting, tmp_path, precision="float32"):
     task.return_float32(model)
     wrapper = build_optim_wrapper(model, config.optim_wrapper)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    data = task.random_batch(run, model, "cpu") if framework(run) == "mmseg" else random_objects(setting)
+    from_objects = run.task not in LEARNS_FROM
+    data = random_objects(setting) if from_objects else task.random_batch(run, model, "cpu")
     with PRECISIONS[precision]():
         losses = model.train_step(data, wrapper)
     return model, losses, before

@@ -85,6 +85,7 @@ def test_a_report_called_as_the_page_is_refused(tmp_path, monkeypatch, made_repo
     shutil.copytree(made_reports / "experiments/scales", tmp_path / "experiments/scales")
     shutil.copytree(made_reports / "experiments/studies", tmp_path / "experiments/studies")
     (tmp_path / "necks").symlink_to(made_reports / "necks")
+    (tmp_path / "experiments/tasks").symlink_to(made_reports / "experiments/tasks")
     study = tmp_path / "experiments/studies/necks.yaml"
     study.write_text(study.read_text().replace("\n  necks:\n", "\n  index:\n"))
     monkeypatch.chdir(tmp_path)

@@ -1,5 +1,6 @@
 """Detectors of one or two stages and cascades: what is counted and timed, and a random batch to train on."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -25,7 +26,21 @@ def run_every_layer(detector: nn.Module, image: Tensor) -> None:
     image : Tensor
         (1, 3, H, W). Pooled regions are empty tensors, so that it works on the meta device.
     """
-    levels = detector.extract_feat(image)
+    run_heads(detector, detector.extract_feat(image), image)
+
+
+def run_heads(detector: nn.Module, levels: Sequence[Tensor], image: Tensor) -> None:
+    """Run all heads, on as many RoIs as the test settings allow.
+
+    Parameters
+    ----------
+    detector : nn.Module
+        An mmdet detector.
+    levels : sequence of Tensor
+        Output of its neck.
+    image : Tensor
+        (1, 3, H, W).
+    """
     dense_head(detector)(levels)
     if getattr(getattr(detector, "roi_head", None), "with_semantic", False):
         detector.roi_head.semantic_head(levels)
@@ -52,9 +67,23 @@ def predict(detector: nn.Module, image: Tensor) -> None:
     image : Tensor
         (1, 3, H, W).
     """
+    predict_from(detector, detector.extract_feat(image), image)
+
+
+def predict_from(detector: nn.Module, levels: Sequence[Tensor], image: Tensor) -> None:
+    """Run all that comes after the neck; see `predict`.
+
+    Parameters
+    ----------
+    detector : nn.Module
+        An mmdet detector.
+    levels : sequence of Tensor
+        Output of its neck.
+    image : Tensor
+        (1, 3, H, W).
+    """
     height, width = image.shape[2:]
     metas = [{"img_shape": (height, width), "scale_factor": (1.0, 1.0)}]
-    levels = detector.extract_feat(image)
     head = dense_head(detector)
     head.predict_by_feat(*head(levels), batch_img_metas=metas)
     for extractor, roi_head, count in roi_heads(detector):

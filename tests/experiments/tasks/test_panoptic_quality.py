@@ -1,11 +1,16 @@
 """Panoptic quality equals an independent count with masks, on void, crowds, absent classes and split segments."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from PIL import Image
 
-from experiments.tasks.panoptic_quality import VOID, Segment, counts_of_image, qualities, summarize
+from experiments.tasks.panoptic_quality import counts_of_image, qualities, summarize
+from experiments.tasks.segments import VOID, Segment, id_to_rgb
 
 CLASSES = 3
 ids = st.integers(0, 4)
@@ -89,3 +94,42 @@ def test_sums_over_images_have_the_shape_of_the_resamples():
     together = summarize(counts, things=1)
     for number in range(5):
         assert together["PQ"][number] == pytest.approx(summarize(counts[number], things=1)["PQ"], nan_ok=True)
+
+
+@given(grids, labels, grids, labels, crowds)
+def test_qualities_equal_those_of_panopticapi(predicted, our_labels, truth, true_labels, are_crowds):
+    api = pytest.importorskip(
+        "panopticapi.evaluation", reason="panopticapi allows no numpy 2; unpack its wheel and put its folder into PYTHONPATH"
+    )
+    maps = np.array(predicted).reshape(4, 6), np.array(truth).reshape(4, 6)
+    ids = [set(np.unique(found).tolist()) - {VOID} for found in maps]
+    segments = {key: Segment(label) for key, label in enumerate(our_labels, start=1) if key in ids[0]}
+    true_segments = {
+        key: Segment(label, crowd)
+        for key, (label, crowd) in enumerate(zip(true_labels, are_crowds, strict=True), start=1)
+        if key in ids[1]
+    }
+    assume(set(segments) == ids[0] and set(true_segments) == ids[1] and segments and true_segments)
+    counts = counts_of_image(maps[0], segments, maps[1], true_segments, CLASSES)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        entries = []
+        for kind, identifiers, found in zip(("ours", "true"), maps, (segments, true_segments), strict=True):
+            (folder / kind).mkdir()
+            Image.fromarray(id_to_rgb(identifiers)).save(folder / kind / "0.png")
+            of_image = [
+                {"id": key, "category_id": one.label, "iscrowd": int(one.is_crowd), "area": int((identifiers == key).sum())}
+                for key, one in found.items()
+            ]
+            entries.append({"image_id": 0, "file_name": "0.png", "segments_info": of_image})
+        categories = {label: {"isthing": int(label < 2)} for label in range(CLASSES)}
+        statistics = api.pq_compute_single_core(0, [entries[::-1]], folder / "true", folder / "ours", categories)
+    for label in range(CLASSES):
+        theirs = statistics[label]
+        assert counts[:, label].tolist() == pytest.approx([theirs.iou, theirs.tp, theirs.fp, theirs.fn])
+    if any(statistics[label].tp + statistics[label].fp + statistics[label].fn for label in range(CLASSES)):
+        average, _ = statistics.pq_average(categories, isthing=None)
+        found = summarize(counts, things=2)
+        assert [float(found[key]) for key in ("PQ", "SQ", "RQ")] == pytest.approx(
+            [100 * average[key] for key in ("pq", "sq", "rq")]
+        )
