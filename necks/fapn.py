@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import partial
-from math import gcd
 
 import torch
 import torch.nn.functional as F
@@ -12,12 +11,11 @@ from mmengine.model import BaseModule, caffe2_xavier_init, constant_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from necks.layers.group_norm import with_groups
 from necks.layers.levels import append_pooled_levels, top_down, upsample_like
 from necks.layers.modulated_deform_conv import modulated_deform_conv
 from necks.layers.options import check_choice, check_num_outs
 
-# Of a group normalisation, as Detectron2 has it.
-GROUPS = 32
 EXTRA_LEVELS = ("pool", "conv_c5", "conv_p5")
 
 
@@ -90,7 +88,7 @@ class FaPN(BaseModule):
         self.num_outs = num_outs
         self.extra_levels = extra_levels
         self.start_level = start_level
-        norm_cfg = _with_groups(norm_cfg, out_channels)
+        norm_cfg = with_groups(norm_cfg, out_channels)
         lateral_conv = FeatureSelection if use_fsm else partial(nn.Conv2d, kernel_size=1)
         output_conv = partial(ConvModule, out_channels, out_channels, 3, padding=1, norm_cfg=norm_cfg, act_cfg=None)
 
@@ -142,14 +140,88 @@ class FaPN(BaseModule):
                 constant_init(alignment.sampling_conv, 0)
 
 
-def _with_groups(norm_cfg: dict | None, channels: int) -> dict | None:
-    if norm_cfg is None or norm_cfg["type"] != "GN":
-        return norm_cfg
-    return {"num_groups": gcd(GROUPS, channels), **norm_cfg}
-
-
 def _merge(alignment: nn.Module, upper: Tensor, lateral: Tensor) -> Tensor:
     return alignment(upsample_like(upper, lateral, mode="bilinear"), lateral) + lateral
+
+
+@MODELS.register_module()
+class FaPNDecoder(BaseModule):
+    """FaPN's pyramid inside of MaskFormer, which is another than its neck: alignment without selection, shared normalisations.
+
+    Of each level one normalisation stands after the convolution of the offset features and after that of the output, as in the
+    published MaskFormer variant.
+
+    Parameters
+    ----------
+    in_channels : sequence of int
+        Channels of the backbone's levels, finest first.
+    out_channels : int
+        Channels of every output, a multiple of `deform_groups`.
+    num_outs : int
+        Number of outputs, that of the inputs.
+    deform_groups : int
+        Groups of channels that the alignment moves together.
+    offset_feat_scale : float
+        Factor of the upper map where offsets are predicted, and only there.
+    norm_cfg : dict, optional
+        Normalisation, GN by default, of 32 groups or as many of them as divide the width.
+    init_cfg : dict, optional
+        mmengine's initialisation; by default Caffe2's Xavier and a zero offset branch.
+
+    Raises
+    ------
+    ValueError
+        If an option has a value that is not allowed.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        out_channels: int,
+        num_outs: int,
+        deform_groups: int = 8,
+        offset_feat_scale: float = 2.0,
+        norm_cfg: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        check_choice("FaPNDecoder", "num_outs", num_outs, (len(in_channels),))
+        norm = with_groups(norm_cfg or {"type": "GN"}, out_channels)
+        options = {"norm_cfg": norm, "bias": False}
+        below = list(in_channels[:-1])
+        self.top_conv = ConvModule(in_channels[-1], out_channels, 3, padding=1, **options)
+        self.lateral_convs = nn.ModuleList(ConvModule(width, out_channels, 1, act_cfg=None, **options) for width in below)
+        self.alignments = nn.ModuleList(FeatureAlignment(out_channels, deform_groups, offset_feat_scale, norm) for _ in below)
+        self.output_convs = nn.ModuleList(ConvModule(out_channels, out_channels, 3, padding=1, **options) for _ in below)
+        for conv, alignment in zip(self.output_convs, self.alignments, strict=True):
+            setattr(conv, conv.norm_name, alignment.offset_feature_conv.norm)
+        self._initialise()
+
+    def init_weights(self) -> None:
+        """Initialise as `init_cfg` says, or as the original does."""
+        super().init_weights()
+        if self.init_cfg is None:
+            self._initialise()
+
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Map the backbone's levels (N, C_i, H_i, W_i) to as many (N, C_out, H_i, W_i), finest first."""
+        laterals = [conv(features) for conv, features in zip(self.lateral_convs, inputs[:-1], strict=True)]
+        steps = [nn.ModuleList(pair) for pair in zip(self.alignments, self.output_convs, strict=True)]
+        return tuple(top_down([*laterals, self.top_conv(inputs[-1])], steps, _merge_and_convolve))
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                caffe2_xavier_init(module)
+            elif isinstance(module, ModulatedDeformConv2d):
+                module.init_weights()
+        for alignment in self.alignments:
+            constant_init(alignment.sampling_conv, 0)
+
+
+def _merge_and_convolve(step: nn.Module, upper: Tensor, lateral: Tensor) -> Tensor:
+    alignment, conv = step
+    return conv(_merge(alignment, upper, lateral))
 
 
 class KeptFeatures(nn.Module):

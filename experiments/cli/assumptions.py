@@ -39,7 +39,7 @@ def assumptions(times: TrainingTimeEstimator, estimates: Iterable[tuple[Run, Est
         runs[estimate.source].append(run)
     batch = "(images per GPU × GPUs)" if times.scale.resources.gpus else "batch"
     sentences = [
-        f"Iterations: epochs × ⌈training images / {batch}⌉ with {times.train_images:,} training images"
+        f"Iterations: the schedule's, or epochs × ⌈training images / {batch}⌉ with {times.train_images:,} training images"
         f" ({times.source_of_images})."
     ]
     if runs["recorded"]:

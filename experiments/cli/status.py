@@ -4,6 +4,7 @@ import argparse
 import time
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 
 from rich import box
 from rich.console import Console, Group
@@ -158,6 +159,16 @@ def _details(run_status: RunStatus, metrics: list[Metric]) -> list[str]:
     ]
 
 
+def _weights(run: Run) -> Path | None:
+    """The checkpoint of the last epoch, if it was kept."""
+    checkpoints = run.folder / "checkpoints"
+    epochs = run.scale.schedules[run.setting.schedule].epochs
+    if epochs is not None:
+        last = checkpoints / f"epoch_{epochs}.pth"
+        return last if last.exists() else None
+    return max(checkpoints.glob("epoch_*.pth"), key=lambda path: int(path.stem.partition("_")[2]), default=None)
+
+
 def _printed(value: float | None, metric: Metric) -> str:
     finite, decimals = number(value), 1 if metric.decimals is None else metric.decimals
     return "" if finite is None else f"{finite / metric.unit:.{decimals}f}"
@@ -167,8 +178,7 @@ def _remark(run_status: RunStatus, progress: Progress) -> str:
     """Why it failed, where it runs or ran last, or where its weights are."""
     state, run = run_status.state, run_status.run
     if state == "done":
-        weights = run.folder / "checkpoints" / f"epoch_{run.scale.schedules[run.setting.schedule].epochs}.pth"
-        return str(weights) if weights.exists() else ""
+        return str(_weights(run) or "")
     if state == "failed":
         return ((progress.reason or "").splitlines() or ["no reason was left; look into logs/train"])[0]
     if state not in ("running", "interrupted") or not progress.host:

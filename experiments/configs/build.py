@@ -12,7 +12,7 @@ from mmengine.registry import DefaultScope, Registry
 from torch import nn
 
 from experiments.configs.write import config_text, framework, neck_config
-from experiments.errors import build_errors_as_user_errors
+from experiments.errors import UserError, build_errors_as_user_errors
 from experiments.spec.run import Run
 from experiments.spec.study import neck_links
 
@@ -53,6 +53,29 @@ def build_model(run: Run, extra_classes: int = 0) -> nn.Module:
     place = f"neck {run.setting.neck}, backbone {run.setting.backbone}, scale {run.scale.name}"
     with build_errors_as_user_errors(place), _models_of(run) as models:
         return models.build(model)
+
+
+def build_empty_model(run: Run, extra_classes: int = 0) -> nn.Module:
+    """The model of a run without memory for its weights, on the meta device; with random weights if it cannot be built there.
+
+    Parameters
+    ----------
+    run, extra_classes
+        As for `build_model`.
+
+    Raises
+    ------
+    UserError
+        If the neck or the backbone refuses its options.
+    """
+    try:
+        with torch.device("meta"):
+            return build_model(run, extra_classes)
+    except UserError as error:
+        # Swin asks tensors for their values.
+        if "on meta tensors" not in str(error):
+            raise
+    return build_model(run, extra_classes)
 
 
 def build_neck(run: Run) -> None:

@@ -55,10 +55,14 @@ def _resized(model: dict[str, Any], numbers: dict[str, int], heads: Sequence[str
     return changes
 
 
-def _sizes(head: dict[str, Any], numbers: dict[str, int]) -> dict[str, int]:
-    """Things and stuff where a head counts them apart, else classes."""
-    of_panoptic = {key: number for key, number in numbers.items() if key in head and key != "num_classes"}
-    return of_panoptic or {"num_classes": numbers["num_classes"]}
+def _sizes(head: dict[str, Any], numbers: dict[str, int]) -> dict[str, Any]:
+    """Things and stuff where a head counts them apart, else classes; and a weight for each class and for none."""
+    sizes: dict[str, Any] = {key: number for key, number in numbers.items() if key in head and key != "num_classes"}
+    sizes = sizes or {"num_classes": numbers["num_classes"]}
+    weights = (head.get("loss_cls") or {}).get("class_weight")
+    if isinstance(weights, list):
+        sizes["loss_cls"] = {"class_weight": [weights[0]] * sum(sizes.values()) + weights[-1:]}
+    return sizes
 
 
 def merged(value: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

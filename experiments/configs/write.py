@@ -21,6 +21,8 @@ from experiments.tasks.task import Task, load_task
 
 TEMPLATES = Path(__file__).parent / "templates"
 CUSTOM_IMPORTS = ["necks", "experiments.training.hooks"]
+# Configs whose loops, logs and checkpoints count iterations.
+ITERATION_BASED = ("mmseg::", "mmdet::mask2former/")
 FUSED_OPTIMIZERS = ("Adam", "AdamW", "SGD")
 
 
@@ -70,10 +72,10 @@ def _sections(run: Run) -> list[tuple[str, dict[str, Any]]]:
             "The schedule.",
             {
                 "train_cfg": {
-                    **({"_delete_": True} if _is_by_iterations(run) else {}),
+                    **({"_delete_": True} if schedule.iterations or _counts_iterations(run) else {}),
                     "type": "InterruptibleTrainLoop",
-                    "max_epochs": schedule.epochs,
-                    "val_interval": scale.validation_interval or schedule.epochs,
+                    **({"max_iters": schedule.iterations} if schedule.iterations else {"max_epochs": schedule.epochs}),
+                    "val_interval": scale.validation_interval or schedule.epochs or schedule.iterations,
                 },
                 "param_scheduler": schedule.param_scheduler,
             },
@@ -88,7 +90,7 @@ def _sections(run: Run) -> list[tuple[str, dict[str, Any]]]:
             {"default_hooks": _default_hooks(run), "custom_hooks": _hooks(run)},
         ),
         *_processes_section(scale),
-        *([("The log counts epochs.", {"log_processor": {"by_epoch": True}})] if _is_by_iterations(run) else []),
+        *([("The log counts epochs.", {"log_processor": {"by_epoch": True}})] if _counts_iterations(run) else []),
         ("What else the scale and the schedule set.", _others(scale, schedule)),
     ]
 
@@ -104,13 +106,13 @@ def _processes(run: Run) -> str:
     return f"{count} {'process' if count == 1 else 'processes'} x {run.batch_size} images"
 
 
-def _is_by_iterations(run: Run) -> bool:
-    """Whether the detector's own config counts iterations, as all of mmsegmentation's do, where the scale counts epochs."""
-    return framework(run) == "mmseg"
+def _counts_iterations(run: Run) -> bool:
+    """Whether the detector's own config counts iterations, as all of mmsegmentation's do; here loops go by epochs."""
+    return run.scale.detectors[run.setting.detector].base.startswith(ITERATION_BASED)
 
 
 def _default_hooks(run: Run) -> dict[str, Any]:
-    if not _is_by_iterations(run):
+    if not _counts_iterations(run):
         return {"checkpoint": {"max_keep_ckpts": 2}}
     return {"checkpoint": {"by_epoch": True, "interval": 1, "max_keep_ckpts": 2}, "logger": {"log_metric_by_epoch": True}}
 
@@ -153,10 +155,18 @@ def _others(scale: Scale, schedule: Schedule) -> dict[str, Any]:
 def _model(run: Run, task: Task) -> dict[str, Any]:
     scale = run.scale
     backbone = scale.backbones[run.setting.backbone]
-    model = merged({"backbone": backbone.config, "neck": neck_config(run)}, scale.detectors[run.setting.detector].config)
+    detector = scale.detectors[run.setting.detector]
+    model = merged({"backbone": backbone.config, **_placed(run.neck_at, neck_config(run))}, detector.config)
     if backbone.data_preprocessor:
         model["data_preprocessor"] = {**model.get("data_preprocessor", {}), **backbone.data_preprocessor}
     return model if scale.dataset.is_drawn else sized_by_classes(model, run, task.class_heads)
+
+
+def _placed(place: str, config: Any) -> dict[str, Any]:
+    """A config under keys that are joined by points."""
+    for key in reversed(place.split(".")):
+        config = {key: config}
+    return dict(config)
 
 
 def framework(run: Run) -> str:
@@ -179,11 +189,18 @@ def neck_config(run: Run) -> dict[str, Any] | list[dict[str, Any]]:
         The run.
     """
     scale, neck = run.scale, run.setting.neck
-    widths: dict[str, Any] = {"out_channels": scale.out_channels, "num_outs": run.num_outs}
-    first = {"in_channels": scale.backbones[run.setting.backbone].in_channels, **widths}
+    widths: dict[str, Any] = {"out_channels": run.out_channels, "num_outs": run.num_outs}
+    of_detector = scale.detectors[run.setting.detector].neck_in_channels
+    first = {"in_channels": of_detector or scale.backbones[run.setting.backbone].in_channels, **widths}
     if isinstance(neck, dict):
-        return {"_delete_": True, **neck, "type": _found_everywhere(neck["type"], run), **first}
-    given = [first, *({"in_channels": scale.out_channels, **widths} for _ in neck[1:])]
+        # A place within a head has no neck in the detector's own config.
+        return {
+            **({"_delete_": True} if run.neck_at == "neck" else {}),
+            **neck,
+            "type": _found_everywhere(neck["type"], run),
+            **first,
+        }
+    given = [first, *({"in_channels": run.out_channels, **widths} for _ in neck[1:])]
     return [
         {**link, "type": _found_everywhere(link["type"], run), **_accepted(link["type"], widths)}
         for link, widths in zip(neck, given, strict=True)
@@ -205,8 +222,16 @@ def _accepted(neck: str, widths: dict[str, Any]) -> dict[str, Any]:
 def _train_dataloader(run: Run, task: Task) -> dict[str, Any]:
     # Persistent workers would keep the previous epoch's seed, so they are started anew for every epoch.
     seeded = {"persistent_workers": False, "worker_init_fn": {"type": "seed_worker"}} if run.scale.resources.workers else {}
-    by_epoch = {"sampler": {"type": "DefaultSampler", "shuffle": True}} if _is_by_iterations(run) else {}
-    return {"batch_size": run.batch_size, **_workers(run.scale), **seeded, **by_epoch, "dataset": task.train_dataset(run)}
+    by_epoch = {"sampler": {"type": "DefaultSampler", "shuffle": True}} if _counts_iterations(run) else {}
+    whole = {"drop_last": True} if run.scale.schedules[run.setting.schedule].iterations else {}
+    return {
+        "batch_size": run.batch_size,
+        **_workers(run.scale),
+        **seeded,
+        **by_epoch,
+        **whole,
+        "dataset": task.train_dataset(run),
+    }
 
 
 def _measurement(run: Run, task: Task) -> dict[str, Any]:

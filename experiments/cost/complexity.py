@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from mmcv.cnn import get_model_complexity_info
+from mmcv.ops import MultiScaleDeformableAttention
 from mmdet.utils import register_all_modules
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -17,7 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import WeakIdKeyDictionary
 from tqdm import tqdm
 
-from experiments.configs.build import build_model
+from experiments.configs.build import build_empty_model, build_model
+from experiments.configs.model_neck import neck_of
 from experiments.errors import report_user_errors
 from experiments.records.cost_files import Counts, write_costs
 from experiments.spec.run import Run
@@ -66,20 +68,33 @@ def count(run: Run) -> dict[str, float]:
         parameters, flops: the paper's convention, that of mmdetection 1.x: one output more in each head, trainable parameters
         only, mmcv's counter with deconvolutions at their output size, and 1x1 convolutions that a neck computes in another form
         (its `replaced_layers`) as what they are in the paper. all_parameters, all_flops: everything that torch's
-        counter finds, one multiply-add = 1. neck_parameters. training_memory: see `training_memory`.
+        counter finds, one multiply-add = 1. neck_parameters. training_memory: see `training_memory`, not of necks in heads.
     """
     shape, task = (3, *run.scale.complexity_image), load_task(run.task)
-    with torch.device("meta"):
-        paper = ModelPass(build_model(run, extra_classes=1), task)
-        full = ModelPass(build_model(run), task)
+    paper, full = (ModelPass(countable_model(run, extra), task) for extra in (1, 0))
+    # What is trained beside the backbone cannot be told from a head that the neck stands in.
+    memory = {"training_memory": training_memory(run)} if run.neck_at == "neck" else {}
     return {
         "parameters": sum(p.numel() for p in paper.parameters() if p.requires_grad),
         "flops": _mmcv_flops(paper, shape),
         "all_parameters": sum(p.numel() for p in full.parameters()),
-        "all_flops": multiply_adds(full, torch.empty(1, *shape, device="meta")),
-        "neck_parameters": sum(p.numel() for p in full.model.neck.parameters()),
-        "training_memory": training_memory(run),
+        "all_flops": multiply_adds(full, torch.zeros(1, *shape, device=next(full.parameters()).device)),
+        "neck_parameters": sum(p.numel() for p in neck_of(full.model, run).parameters()),
+        **memory,
     }
+
+
+def countable_model(run: Run, extra_classes: int = 0) -> nn.Module:
+    """The model of a run without data where that can be counted; deformable attention reads sizes from tensors.
+
+    Parameters
+    ----------
+    run, extra_classes
+        As for `experiments.configs.build.build_model`.
+    """
+    model = build_empty_model(run, extra_classes)
+    needs_data = any(isinstance(module, MultiScaleDeformableAttention) for module in model.modules())
+    return build_model(run, extra_classes) if needs_data else model
 
 
 def multiply_adds(module: nn.Module, *inputs: object) -> float:
@@ -88,13 +103,13 @@ def multiply_adds(module: nn.Module, *inputs: object) -> float:
     Parameters
     ----------
     module : nn.Module
-        A model or a part of one, on the meta device.
+        A model or a part of one, on the meta device, where nothing is computed, or on another.
     *inputs
-        What it takes, on the meta device.
+        What it takes, on the same device.
     """
     counter = FlopCounterMode(display=False)
     module.eval()
-    with torch.device("meta"), torch.no_grad(), counter:
+    with next(module.parameters()).device, torch.no_grad(), counter:
         module(*inputs)
     return counter.get_total_flops() / 2
 
@@ -107,9 +122,8 @@ def model_multiply_adds(run: Run) -> float:
     run : Run
         The run whose model is counted.
     """
-    with torch.device("meta"):
-        model = ModelPass(build_model(run), load_task(run.task))
-    return multiply_adds(model, torch.empty(1, 3, *run.scale.complexity_image, device="meta"))
+    model = ModelPass(countable_model(run), load_task(run.task))
+    return multiply_adds(model, torch.zeros(1, 3, *run.scale.complexity_image, device=next(model.parameters()).device))
 
 
 def training_memory(run: Run) -> int:

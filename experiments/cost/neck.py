@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from experiments.configs.build import build_model
-from experiments.cost.complexity import multiply_adds, training_memory
+from experiments.configs.build import build_empty_model, build_model
+from experiments.configs.model_neck import neck_of, trace_neck
+from experiments.cost.complexity import countable_model, multiply_adds, training_memory
 from experiments.spec.run import Run
 
 REPETITIONS = 3
@@ -50,7 +51,7 @@ def neck_costs(runs: list[Run]) -> list[NeckCost]:
     runs : list of Run
         Runs of one scale and backbone.
     """
-    necks = [build_model(run).train().neck for run in runs]
+    necks = [neck_of(build_model(run).train(), run) for run in runs]
     seconds: list[list[tuple[float, float]]] = [[] for _ in runs]
     features = _random_features(runs[0], images=2)
     for _ in tqdm(range(REPETITIONS + 1), desc="timing", unit="round", leave=False):
@@ -78,17 +79,18 @@ def _counted(count: Callable[[], Number]) -> Number | None:
 
 
 def _random_features(run: Run, images: int) -> tuple[Tensor, ...]:
-    """Random levels (N, C_i, H_i, W_i) of the sizes that the run's backbone gives."""
-    with torch.device("meta"), torch.no_grad():
-        levels = build_model(run).eval().backbone(torch.empty(images, 3, *run.scale.complexity_image))
-    return tuple(torch.randn(level.shape) for level in levels)
+    """Random levels (N, C_i, H_i, W_i) of the sizes that the run's neck reads."""
+    model = countable_model(run).eval()
+    image = torch.zeros(images, 3, *run.scale.complexity_image, device=next(model.parameters()).device)
+    with image.device, torch.no_grad():
+        features, _ = trace_neck(model, run, image)
+    return tuple(torch.randn(level.shape) for level in features)
 
 
 def _neck_multiply_adds(run: Run, features: tuple[Tensor, ...]) -> float:
     """Of one image."""
-    with torch.device("meta"):
-        neck = build_model(run).neck
-    return multiply_adds(neck, tuple(torch.empty_like(level[:1], device="meta") for level in features))
+    neck = neck_of(build_empty_model(run), run)
+    return multiply_adds(neck, tuple(torch.zeros_like(level[:1], device=next(neck.parameters()).device) for level in features))
 
 
 def _seconds(neck: nn.Module, features: tuple[Tensor, ...]) -> tuple[float, float]:

@@ -90,7 +90,7 @@ class TrainingTimeEstimator:
         """
         run = run_status.run
         iterations = self.iterations(run)
-        evaluations = count_evaluations(run)
+        evaluations = count_evaluations(run, self.train_images)
         own = run_status.progress.seconds_per_iteration if run_status.progress else None
         recorded = self.recorded.of(run)
         if own is not None or recorded:
@@ -108,14 +108,14 @@ class TrainingTimeEstimator:
         return Estimate(per_image * run.batch_size, iterations, seconds_per_evaluation * evaluations, source)
 
     def iterations(self, run: Run) -> int:
-        """Optimiser steps of a run: epochs times the batches of an epoch, the last one not whole.
+        """Optimiser steps of a run: those of its schedule, or epochs times the batches of an epoch.
 
         Parameters
         ----------
         run : Run
             A run of the grid.
         """
-        return self.scale.schedules[run.setting.schedule].epochs * math.ceil(self.train_images / run.effective_batch)
+        return self.scale.schedules[run.setting.schedule].length(math.ceil(self.train_images / run.effective_batch))
 
     def _images(self) -> tuple[int, int, str]:
         """Numbers of training and validation images, and their source."""
@@ -210,17 +210,22 @@ def assumed_training_hours(run: Run, flops: float) -> float:
     flops : float
         Multiply-adds of a forward pass on one image.
     """
-    epochs = run.scale.schedules[run.setting.schedule].epochs
-    images = epochs * COCO_IMAGES_WITH_OBJECTS + SHARE_OF_EVALUATION * count_evaluations(run) * COCO_VAL_IMAGES
+    steps = run.scale.schedules[run.setting.schedule].length(math.ceil(COCO_IMAGES_WITH_OBJECTS / run.effective_batch))
+    images = (
+        steps * run.effective_batch + SHARE_OF_EVALUATION * count_evaluations(run, COCO_IMAGES_WITH_OBJECTS) * COCO_VAL_IMAGES
+    )
     return images * FLOPS_PER_MULTIPLY_ADD * flops / GPU_RATE / 3600
 
 
-def count_evaluations(run: Run) -> int:
+def count_evaluations(run: Run, train_images: int) -> int:
     """Validations during a run's training, and the test after it.
 
     Parameters
     ----------
     run : Run
         A run of the grid.
+    train_images : int
+        Number of training images.
     """
-    return evaluations_of_schedule(run.scale, run.scale.schedules[run.setting.schedule].epochs)
+    passes = run.scale.schedules[run.setting.schedule].passes(math.ceil(train_images / run.effective_batch))
+    return evaluations_of_schedule(run.scale, passes)

@@ -164,29 +164,30 @@ def _in_words(mode: str) -> str:
 
 
 def _check_labels(contents: Mapping[Path, _Content], labels: LabelMaps, findings: Findings) -> None:
-    allowed = {*range(len(labels.classes)), labels.ignored}
+    first = int(labels.zero_is_ignored)
+    allowed = {*range(len(labels.classes) + first), labels.ignored}
     wrong = []
     for path, content in contents.items():
         if foreign := [label for label, pixels in enumerate(content.pixels) if pixels and label not in allowed]:
             wrong.append((path, foreign))
     last = len(labels.classes) - 1
+    zero = "0 and " if labels.zero_is_ignored else ""
     findings.refuse(
         wrong,
         lambda found: (
-            f"label map {found[0].name} has {_listed(found[1])}; allowed: 0 to {last} for {labels.classes[0]} to"
-            f" {labels.classes[last]}, and {labels.ignored}, ignored: ids of another numbering must be turned into these"
-            f"{_remedy(found[0])}"
+            f"label map {found[0].name} has {_listed(found[1])}; allowed: {first} to {last + first} for"
+            f" {labels.classes[0]} to {labels.classes[last]}, and {zero}{labels.ignored}, ignored: ids of another numbering"
+            f" must be turned into these{_remedy(found[0])}"
         ),
     )
     totals = np.sum([(0,) * LABELS, *(content.pixels for content in contents.values() if content.pixels)], axis=0)
-    if totals.sum() and totals[labels.ignored] == totals.sum():
-        findings.refuse(
-            [labels.ignored], lambda label: f"all pixels have the label {label}, ignored; allowed: labels of classes"
-        )
-    elif totals[labels.ignored] > MUCH * totals.sum():
-        share = f"{totals[labels.ignored] / totals.sum():.0%}"
-        findings.notices.append(f"{share} of all pixels have the label {labels.ignored} and are ignored")
-    absent = [name for label, name in enumerate(labels.classes) if not totals[label]]
+    ignored = totals[labels.ignored] + (totals[0] if labels.zero_is_ignored else 0)
+    said = f"label {zero.replace('and', 'or')}{labels.ignored}"
+    if totals.sum() and ignored == totals.sum():
+        findings.refuse([said], lambda words: f"all pixels have the {words}, ignored; allowed: labels of classes")
+    elif ignored > MUCH * totals.sum():
+        findings.notices.append(f"{ignored / totals.sum():.0%} of all pixels have the {said} and are ignored")
+    absent = [name for label, name in enumerate(labels.classes, start=first) if not totals[label]]
     findings.notice(len(absent), f"classes have no pixel: {', '.join(absent[:TOLD_LABELS])}")
 
 

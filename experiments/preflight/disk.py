@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
-from experiments.configs.build import build_model, load_config
+from experiments.configs.build import build_empty_model, load_config
 from experiments.errors import UserError, report_user_errors
 from experiments.files import write_atomically
 from experiments.paths import RUNS
@@ -82,13 +81,12 @@ def checkpoint_size(run: Run) -> CheckpointSize:
         The run; its model is built without memory for its weights.
     """
     config = load_config(run)
-    with torch.device("meta"):
-        model = build_model(run)
+    model = build_empty_model(run)
     weights = sum(tensor.numel() for tensor in model.state_dict().values())
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     values = weights + trained * OPTIMIZER_VALUES.get(config.optim_wrapper.optimizer.type, max(OPTIMIZER_VALUES.values()))
-    epochs, kept = config.train_cfg.max_epochs, config.default_hooks.checkpoint.get("max_keep_ckpts", -1)
-    return CheckpointSize(BYTES_OF_VALUE * values, min(kept, epochs) if kept > 0 else epochs)
+    kept = config.default_hooks.checkpoint.max_keep_ckpts
+    return CheckpointSize(BYTES_OF_VALUE * values, min(kept, config.train_cfg.get("max_epochs", kept)))
 
 
 def prediction_bytes(run: Run) -> int:

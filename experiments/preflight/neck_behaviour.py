@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.configs.build import build_model
+from experiments.configs.model_neck import neck_of, trace_neck
 from experiments.errors import first_line
 from experiments.preflight.neck_contract import BrokenContractError, Pyramid, device, run_checked
 from experiments.spec.run import Run
@@ -54,9 +55,9 @@ def examine(run: Run, pyramid: Pyramid) -> Iterator[Finding]:
         What the contract's check has found.
     """
     model = build_model(run).to(device())
-    neck, features = model.neck, pyramid.features
+    neck, features = neck_of(model, run), pyramid.features
     for subject, check in {
-        "each level depends on the image": lambda: _depends_on_the_image(model, pyramid),
+        "each level depends on the image": lambda: _depends_on_the_image(run, model, pyramid),
         "bfloat16 against float32": lambda: _in_bfloat16(neck, features),
         "channels_last against contiguous": lambda: _in_channels_last(neck, features),
         f"an image of {ODD_SIDES[0]} × {ODD_SIDES[1]}": lambda: _on_odd_sides(run, model),
@@ -79,10 +80,10 @@ def _tried(subject: str, check: Callable[[], tuple[bool, str]]) -> Finding:
 
 
 @torch.no_grad()
-def _depends_on_the_image(model: nn.Module, pyramid: Pyramid) -> tuple[bool, str]:
+def _depends_on_the_image(run: Run, model: nn.Module, pyramid: Pyramid) -> tuple[bool, str]:
     model.eval()
-    other = model.neck(tuple(model.backbone(1 - pyramid.image)))
-    levels = model.neck(tuple(model.backbone(pyramid.image)))
+    _, other = trace_neck(model, run, 1 - pyramid.image)
+    _, levels = trace_neck(model, run, pyramid.image)
     constant = [number for number, pair in enumerate(zip(levels, other, strict=True), start=1) if torch.equal(*pair)]
     if constant:
         return False, f"level {', '.join(map(str, constant))}: the same for another image"

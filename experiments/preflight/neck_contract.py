@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.configs.build import build_model
+from experiments.configs.model_neck import trace_neck
 from experiments.errors import UserError, first_line
 from experiments.spec.run import Run
 from experiments.spec.study import neck_links
@@ -115,9 +116,8 @@ def run_checked(run: Run, model: nn.Module, readers: Sequence[LevelReader], size
         If the neck fails, or a level is not what its readers expect.
     """
     image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)).to(next(model.parameters()).device)
-    features = tuple(model.backbone(image))
     try:
-        levels = model.neck(features)
+        features, levels = trace_neck(model, run, image)
     except Exception as error:
         reason = first_line(error, "no reason given")
         if NO_OPERATOR in str(error):
@@ -153,12 +153,12 @@ def _fault_of_form(levels: object, run: Run) -> str | None:
     for number, level in enumerate(levels, start=1):
         if not isinstance(level, Tensor) or level.ndim != 4:
             found = f"a tensor {tuple(level.shape)}" if isinstance(level, Tensor) else type(level).__name__
-            return f"level {number}: found {found}; wanted a tensor (N, {run.scale.out_channels}, H, W)"
+            return f"level {number}: found {found}; wanted a tensor (N, {run.out_channels}, H, W)"
     return None
 
 
 def _fault_of_levels(levels: Sequence[Tensor], image: Tensor, readers: Sequence[LevelReader], run: Run) -> str | None:
-    channels = run.scale.out_channels
+    channels = run.out_channels
     for number, level in enumerate(levels, start=1):
         if level.shape[:2] != (1, channels):
             return f"level {number}: found {tuple(level.shape)}; wanted (1, {channels}, H, W), {channels} channels"

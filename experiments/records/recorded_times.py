@@ -92,7 +92,8 @@ class RecordedTimes:
             if seconds is None:
                 return
             per_iteration, of_evaluations = seconds / iterations, 0.0
-        evaluations = evaluations_of_schedule(self._scale, spec["schedule"]["epochs"])
+        epochs = spec["schedule"]["epochs"]
+        evaluations = 1 + len(metrics.validations) if epochs is None else evaluations_of_schedule(self._scale, epochs)
         for key in (metrics.run, _schedule_key(spec), model_key(spec)):
             if seconds is not None:
                 found[key].whole.append(seconds)

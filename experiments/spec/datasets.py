@@ -11,6 +11,7 @@ from pydantic import Field, PositiveInt, model_validator
 from experiments.spec.coco_classes import COCO_CLASSES, COCO_STUFF
 from experiments.spec.yaml_models import PrintedText, StrictModel, left_out_of_identity
 
+LARGEST_LABEL = 255
 # What drawn images show beside shapes, by the labels after those of the shapes.
 BESIDE_SHAPES = ("background", "clutter")
 
@@ -48,6 +49,8 @@ class LabelMaps:
         Names of the classes by their labels, from 0.
     ignored : int
         Label of pixels that are neither learned from nor measured.
+    zero_is_ignored : bool
+        Whether the files count classes from 1, and 0 is ignored too.
     """
 
     train_images: str
@@ -58,6 +61,7 @@ class LabelMaps:
     map_ending: str
     classes: list[str]
     ignored: int = 255
+    zero_is_ignored: bool = False
 
 
 @dataclass(frozen=True)
@@ -239,6 +243,8 @@ class LabelMapDataset(StrictModel):
         What stands behind the name that an image and its map share, such as ``_leftImg8bit.png``.
     ignored : int
         Label of pixels that are neither learned from nor measured.
+    zero_is_ignored : bool
+        Whether the files count classes from 1, as ADE20K's do, and 0 is ignored too; `ignored` is 255 then.
     """
 
     is_drawn: ClassVar[bool] = False
@@ -252,9 +258,12 @@ class LabelMapDataset(StrictModel):
     image_ending: str = Field(".jpg", pattern=r"^[A-Za-z0-9_-]*\.[A-Za-z0-9]+$")
     map_ending: str = Field(".png", pattern=r"^[A-Za-z0-9_-]*\.png$")
     ignored: int = Field(255, ge=0, le=255)
+    zero_is_ignored: bool = left_out_of_identity(False)
 
     @model_validator(mode="after")
     def _ignored_label_is_no_class(self) -> Self:
+        if self.zero_is_ignored and self.ignored != LARGEST_LABEL:
+            raise ValueError(f"ignored is {self.ignored} beside zero_is_ignored; allowed: {LARGEST_LABEL}, or leave it out")
         if self.ignored < len(self.classes):
             raise ValueError(
                 f"ignored is {self.ignored}, the label of class {self.classes[self.ignored]!r}; allowed: {len(self.classes)} to"
@@ -276,7 +285,8 @@ class LabelMapDataset(StrictModel):
     def label_maps(self) -> LabelMaps | None:
         """All of it."""
         folders = self.train_images, self.train_maps, self.val_images, self.val_maps
-        return LabelMaps(*folders, self.image_ending, self.map_ending, self.classes, self.ignored)
+        endings = self.image_ending, self.map_ending
+        return LabelMaps(*folders, *endings, self.classes, self.ignored, self.zero_is_ignored)
 
     @property
     def measures_training_images(self) -> bool:

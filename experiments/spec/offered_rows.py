@@ -1,11 +1,11 @@
-"""Rows that a scale can run: those of whose models and datasets it says something."""
+"""Rows that a scale can run: those of whose models, backbones, schedules and datasets it says something."""
 
 from functools import cache
 
 from experiments.errors import UserError
 from experiments.paths import SCALES
 from experiments.spec.scale import Scale, load_scale
-from experiments.spec.study import Row, Study, Table
+from experiments.spec.study import Row, Setting, Study, Table
 
 
 def study_at(study: Study, scale: Scale) -> Study:
@@ -22,37 +22,49 @@ def study_at(study: Study, scale: Scale) -> Study:
 
 
 def table_at(table: Table, scale: Scale) -> Table:
-    """A table in which rows that a scale does not offer are unavailable: their detector is one of another scale's.
+    """A table in which rows that a scale does not offer are unavailable: their setting is one of another scale's.
 
     Parameters
     ----------
     table : Table
         The table.
     scale : Scale
-        The scale. A detector that no scale has stays, and is refused where its run is made.
+        The scale. A setting that no scale has stays, and is refused where its run is made.
     """
     return table.model_copy(update={"rows": [_row_at(row, scale) for row in table.rows]})
 
 
 def _row_at(row: Row, scale: Scale) -> Row:
-    if row.setting is None or row.setting.detector in scale.offered_detectors:
+    if row.setting is None:
         return row
-    others = _scales_with(row.setting.detector)
+    wanted = _parts(row.setting)
+    lacking = [name for name in wanted if name not in _offered(scale)]
+    others = _scales_with(wanted) if lacking else ()
     if not others:
         return row
-    reason = f"scale {scale.name} has no {row.setting.detector}; {', '.join(others)} {'has' if len(others) == 1 else 'have'}"
+    reason = (
+        f"scale {scale.name} has no {' and no '.join(lacking)}; {', '.join(others)} {'has' if len(others) == 1 else 'have'}"
+    )
     return row.model_copy(update={"setting": None, "unavailable": reason})
 
 
+def _parts(setting: Setting) -> tuple[str, ...]:
+    return setting.detector, setting.backbone, setting.schedule
+
+
+def _offered(scale: Scale) -> frozenset[str]:
+    return frozenset({*scale.offered_detectors, *scale.backbones, *scale.schedules})
+
+
 @cache
-def _scales_with(detector: str) -> tuple[str, ...]:
+def _scales_with(parts: tuple[str, ...]) -> tuple[str, ...]:
     names = sorted(path.stem for path in SCALES.glob("*.yaml"))
-    return tuple(name for name in names if detector in _detectors_of(name))
+    return tuple(name for name in names if set(parts) <= _offered_by(name))
 
 
 @cache
-def _detectors_of(scale: str) -> frozenset[str]:
+def _offered_by(scale: str) -> frozenset[str]:
     try:
-        return frozenset(load_scale(scale).offered_detectors)
+        return _offered(load_scale(scale))
     except UserError:
         return frozenset()  # it is reported when it is asked for

@@ -112,6 +112,16 @@ class Run:
         return self.scale.detectors[self.setting.detector].num_outs or self.scale.num_outs
 
     @property
+    def out_channels(self) -> int:
+        """Channels of the neck's levels: the detector's, or else the scale's."""
+        return self.scale.detectors[self.setting.detector].out_channels or self.scale.out_channels
+
+    @property
+    def neck_at(self) -> str:
+        """Where the neck stands in the model, names joined by points."""
+        return self.scale.detectors[self.setting.detector].neck_at
+
+    @property
     def models(self) -> list[str]:
         """Registered names of the neck, of the backbone, if the scale names one, and of this project's heads."""
         backbone = self.scale.backbones[self.setting.backbone].config.get("type")

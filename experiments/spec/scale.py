@@ -1,5 +1,6 @@
 """A scale: the dataset, image size, model width and length of training at which a study is run."""
 
+import math
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -34,6 +35,12 @@ class Detector(StrictModel):
         Whether training needs a map of stuff and things for each image, COCO-Stuff's.
     num_outs : int or None
         Number of the neck's levels, where the model reads another number than the scale's other models.
+    out_channels : int or None
+        Their channels, where the model reads others.
+    neck_at : str
+        Where the neck stands in the model's config, keys joined by points, such as ``decode_head.neck``.
+    neck_in_channels : list of int or None
+        Channels of the levels that the neck reads, where these are not the backbone's.
     """
 
     base: str
@@ -42,6 +49,9 @@ class Detector(StrictModel):
     masks: bool = left_out_of_identity(True)
     stuff_maps: bool = left_out_of_identity(False)
     num_outs: PositiveInt | None = left_out_of_identity(None)
+    out_channels: PositiveInt | None = left_out_of_identity(None)
+    neck_at: str = Field("neck", pattern=r"^[a-z_]+(\.[a-z_]+)*$", exclude_if=lambda place: place == "neck")
+    neck_in_channels: list[PositiveInt] | None = left_out_of_identity(None)
 
     @field_validator("task")
     @classmethod
@@ -73,10 +83,14 @@ class Backbone(StrictModel):
 
 
 class Schedule(StrictModel):
-    """Length of training in epochs and mmengine's parameter schedulers.
+    """Length of training and mmengine's parameter schedulers.
 
     Attributes
     ----------
+    epochs : int or None
+        Passes over the training images.
+    iterations : int or None
+        Steps, where a recipe counts these; the last pass over the images then ends within. Batches are always whole.
     batch_size : int or None
         Images per process, where the schedule has another number than its scale.
     base_batch_size : int or None
@@ -87,18 +101,59 @@ class Schedule(StrictModel):
         Limit in pixels of the longer side where the shorter is drawn; None takes the scale's.
     polygons : bool
         Whether masks stay polygons until they are cut out for the mask head; else they are rasterised when they are loaded.
+    resize_ratios : (float, float) or None
+        Range of factors of an image size, from which the size of each training image is drawn.
+    resize_scale : (int, int) or None
+        That image size, width and height in pixels; None takes the scale's.
+    crop : (int, int) or None
+        Height and width in pixels that are cut out of each training image; where labels of pixels are learned, one class may
+        have three quarters of them.
+    photometric : bool
+        Whether brightness, contrast, saturation and hue of training images are distorted at random, as SSD does.
     config : dict
         The schedule's changes to the config, such as the optimiser.
     """
 
-    epochs: PositiveInt
+    epochs: PositiveInt | None = None
+    iterations: PositiveInt | None = left_out_of_identity(None)
     param_scheduler: list[dict[str, Any]]
     batch_size: PositiveInt | None = left_out_of_identity(None)
     base_batch_size: PositiveInt | None = Field(None, exclude=True)
     short_sides: tuple[PositiveInt, PositiveInt] | None = left_out_of_identity(None)
     long_side: PositiveInt | None = left_out_of_identity(None)
     polygons: bool = left_out_of_identity(False)
+    resize_ratios: tuple[PositiveFloat, PositiveFloat] | None = left_out_of_identity(None)
+    resize_scale: tuple[PositiveInt, PositiveInt] | None = left_out_of_identity(None)
+    crop: tuple[PositiveInt, PositiveInt] | None = left_out_of_identity(None)
+    photometric: bool = left_out_of_identity(False)
     config: dict[str, Any] = left_out_of_identity({})
+
+    @model_validator(mode="after")
+    def _length_is_said_once(self) -> Self:
+        if (self.epochs is None) == (self.iterations is None):
+            found = "neither" if self.epochs is None else "both"
+            raise ValueError(f"epochs, iterations: found {found}; allowed: one of them")
+        return self
+
+    def length(self, batches: int) -> int:
+        """Steps of a training.
+
+        Parameters
+        ----------
+        batches : int
+            Batches of a pass over the images.
+        """
+        return self.iterations or (self.epochs or 0) * batches
+
+    def passes(self, batches: int) -> int:
+        """Passes over the images, the last one whole or not.
+
+        Parameters
+        ----------
+        batches : int
+            Batches of a pass over the images.
+        """
+        return self.epochs or math.ceil((self.iterations or 0) / batches)
 
 
 class Training(StrictModel):

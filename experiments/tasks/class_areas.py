@@ -37,7 +37,7 @@ def areas_of_image(predicted: NDArray[np.integer], truth: NDArray[np.integer], c
 
 
 def read_areas(
-    predictions: Path, truths: Path, endings: tuple[str, str], classes: int, ignored: int
+    predictions: Path, truths: Path, endings: tuple[str, str], classes: int, ignored: int, zero_is_ignored: bool = False
 ) -> dict[str, NDArray[np.int64]]:
     """The areas of all images for which label maps were predicted.
 
@@ -51,6 +51,8 @@ def read_areas(
         What stands behind the name that an image and its true map share.
     classes, ignored
         As for `areas_of_image`.
+    zero_is_ignored : bool
+        Whether the files count classes from 1.
 
     Returns
     -------
@@ -61,22 +63,28 @@ def read_areas(
     # Predictions are PNG, whatever the images are.
     tail = image_ending.rpartition(".")[0]
     maps = {path.name.removesuffix(map_ending) + tail: path for path in truths.rglob(f"*{map_ending}")}
-    return {
-        path.stem: areas_of_image(read_labels(path), read_labels(maps[path.stem]), classes, ignored)
-        for path in sorted(predictions.glob("*.png"))
-    }
+
+    def of_image(path: Path) -> NDArray[np.int64]:
+        predicted, truth = (read_labels(file, zero_is_ignored) for file in (path, maps[path.stem]))
+        return areas_of_image(predicted, truth, classes, ignored)
+
+    return {path.stem: of_image(path) for path in sorted(predictions.glob("*.png"))}
 
 
-def read_labels(path: Path) -> NDArray[np.integer]:
-    """The labels (H, W) of a grey PNG.
+def read_labels(path: Path, zero_is_ignored: bool = False) -> NDArray[np.integer]:
+    """The labels (H, W) of a grey PNG, from 0.
 
     Parameters
     ----------
     path : Path
         The file.
+    zero_is_ignored : bool
+        Whether the file counts classes from 1; its 0 becomes 255.
     """
     with Image.open(path) as image:
-        return np.asarray(image)
+        labels = np.asarray(image)
+    # 8 bits wrap around, as in mmsegmentation.
+    return labels.astype(np.uint8) - np.uint8(1) if zero_is_ignored else labels
 
 
 def intersections_over_union(areas: Areas) -> NDArray[np.float64]:

@@ -31,7 +31,7 @@ class ObjectDetection:
 
     kinds: tuple[str, ...]
     imports: tuple[str, ...] = ()
-    class_heads: tuple[str, ...] = ("bbox_head", "mask_head")
+    class_heads: tuple[str, ...] = ("bbox_head", "mask_head", "point_head", "panoptic_head", "panoptic_fusion_head")
 
     def train_dataset(self, run: Run) -> dict[str, Any]:
         """Objects, and for detectors that learn from them, maps of stuff and things."""
@@ -42,6 +42,7 @@ class ObjectDetection:
             {"type": "LoadImageFromFile"},
             {"type": "LoadAnnotations", "with_bbox": True, "with_mask": detector.masks, **polygons, **stuff_maps},
             training_resize(run),
+            *_crop(run),
             {"type": "RandomFlip", "prob": 0.5},
             {"type": "PackDetInputs"},
         ]
@@ -124,6 +125,16 @@ class ObjectDetection:
         from experiments.tasks.costs.detector import random_batch
 
         return random_batch(run, model, device)
+
+
+def _crop(run: Run) -> list[dict[str, Any]]:
+    """A part of each image, which may have no object, without what is no longer seen of objects."""
+    crop = run.scale.schedules[run.setting.schedule].crop
+    if crop is None:
+        return []
+    options = {"crop_size": crop, "crop_type": "absolute", "recompute_bbox": True, "allow_negative_crop": True}
+    seen = {"type": "FilterAnnotations", "min_gt_bbox_wh": (1e-5, 1e-5), "by_mask": True}
+    return [{"type": "RandomCrop", **options}, seen]
 
 
 def _split(run: Run, annotations: str, images: str, pipeline: list[dict[str, Any]]) -> dict[str, Any]:

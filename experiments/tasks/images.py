@@ -14,6 +14,9 @@ def training_resize(run: Run) -> dict[str, Any]:
         The run; its schedule may draw the length of the shorter side.
     """
     scale, schedule = run.scale, run.scale.schedules[run.setting.schedule]
+    if schedule.resize_ratios is not None:
+        ratios = {"scale": schedule.resize_scale or scale.image_scale, "ratio_range": schedule.resize_ratios}
+        return {"type": "RandomResize", **ratios, "keep_ratio": True}
     if schedule.short_sides is None:
         return test_resize(run)
     longest = schedule.long_side or max(scale.image_scale)

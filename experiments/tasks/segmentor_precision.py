@@ -1,12 +1,15 @@
 """The parts of mmsegmentation's segmentors that stay in float32 under autocast."""
 
-import torch
+from mmdet.models.dense_heads import MaskFormerHead
+from mmdet.models.layers import MSDeformAttnPixelDecoder
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import nn
 
+from experiments.tasks.full_precision import compute_in_float32, return_in_float32
+
 
 def cast_heads_to_float32(model: nn.Module) -> None:
-    """Convert bfloat16 to float32 after decode heads.
+    """Convert bfloat16 to float32 after decode heads, and compute deformable attention in float32.
 
     Parameters
     ----------
@@ -14,5 +17,7 @@ def cast_heads_to_float32(model: nn.Module) -> None:
         An mmseg segmentor.
     """
     for module in model.modules():
-        if isinstance(module, BaseDecodeHead):
-            module.register_forward_hook(lambda _, __, logits: logits.float() if logits.dtype == torch.bfloat16 else logits)
+        if isinstance(module, MSDeformAttnPixelDecoder):
+            compute_in_float32(module)
+        if isinstance(module, BaseDecodeHead | MaskFormerHead):
+            return_in_float32(module)

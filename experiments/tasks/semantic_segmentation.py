@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 LOGGED = {"mIoU": "mIoU", "mean_accuracy": "mAcc", "pixel_accuracy": "aAcc"}
 # Folder of the predicted label maps.
 PREDICTIONS = "label_maps"
+# Of a crop, that one class may have.
+LARGEST_SHARE = 0.75
 
 
 class SemanticSegmentation:
@@ -26,14 +28,19 @@ class SemanticSegmentation:
     class_heads: tuple[str, ...] = ("decode_head", "auxiliary_head")
 
     def train_dataset(self, run: Run) -> dict[str, Any]:
-        """Images and label maps, resized and flipped at random."""
-        steps = [{"type": "LoadAnnotations"}, training_resize(run), {"type": "RandomFlip", "prob": 0.5}]
-        maps = run.scale.label_maps
+        """Images and label maps, resized and flipped at random, and as the schedule says cropped and distorted."""
+        maps, schedule = run.scale.label_maps, run.scale.schedules[run.setting.schedule]
+        steps = [_load_labels(run), training_resize(run)]
+        if schedule.crop:
+            steps.append({"type": "RandomCrop", "crop_size": schedule.crop, "cat_max_ratio": LARGEST_SHARE})
+        steps.append({"type": "RandomFlip", "prob": 0.5})
+        if schedule.photometric:
+            steps.append({"type": "PhotoMetricDistortion"})
         return _split(run, maps.train_images, maps.train_maps, steps)
 
     def test_dataset(self, run: Run) -> dict[str, Any]:
         """Images in the scale's size, with label maps in their own."""
-        steps = [test_resize(run), {"type": "LoadAnnotations"}]
+        steps = [test_resize(run), _load_labels(run)]
         maps = run.scale.label_maps
         return _split(run, maps.val_images, maps.val_maps, steps)
 
@@ -101,8 +108,14 @@ def _areas(config: "Config", folder: Path) -> dict[str, Any]:
 
     dataset = config.test_dataloader.dataset
     truths = Path(dataset.data_root) / dataset.data_prefix.seg_map_path
-    endings = dataset.img_suffix, dataset.seg_map_suffix
-    return read_areas(folder / PREDICTIONS, truths, endings, len(dataset.metainfo.classes), config.test_evaluator.ignore_index)
+    endings, zero = (dataset.img_suffix, dataset.seg_map_suffix), dataset.get("reduce_zero_label", False)
+    classes, ignored = len(dataset.metainfo.classes), config.test_evaluator.ignore_index
+    return read_areas(folder / PREDICTIONS, truths, endings, classes, ignored, zero)
+
+
+def _load_labels(run: Run) -> dict[str, Any]:
+    reduced = {"reduce_zero_label": True} if run.scale.label_maps.zero_is_ignored else {}
+    return {"type": "LoadAnnotations", **reduced}
 
 
 def _split(run: Run, images: str, maps: str, steps: list[dict[str, Any]]) -> dict[str, Any]:
@@ -115,6 +128,7 @@ def _split(run: Run, images: str, maps: str, steps: list[dict[str, Any]]) -> dic
         "img_suffix": labels.image_ending,
         "seg_map_suffix": labels.map_ending,
         "ignore_index": labels.ignored,
+        **({"reduce_zero_label": True} if labels.zero_is_ignored else {}),
         "metainfo": {"classes": labels.classes},
         "pipeline": [{"type": "LoadImageFromFile"}, *steps, {"type": "PackSegInputs"}],
     }

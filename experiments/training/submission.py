@@ -88,8 +88,8 @@ def _finished_config(run: Path, scale: Scale) -> Config:
     if config.run_spec.to_dict()["dataset"] != scale.dataset.model_dump():
         raise UserError(f"run {run.name} was not trained on the dataset of scale {scale.name}; give the scale that it ran at")
     checkpoint = newest_checkpoint(run / "checkpoints")
-    last = f"epoch_{config.train_cfg.max_epochs}.pth"
-    if checkpoint is None or checkpoint.name != last:
+    last = f"epoch_{config.train_cfg.get('max_epochs', '*')}.pth"
+    if checkpoint is None or not checkpoint.match(last):
         raise UserError(
             f"{run / 'checkpoints' / last} does not exist or cannot be read; delete {run / 'metrics.json'} and train it again"
         )

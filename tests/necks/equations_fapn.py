@@ -41,6 +41,19 @@ def fapn(
     return outputs
 
 
+def fapn_decoder(state, inputs, norm_groups, offset_feat_scale=2.0):
+    """T5 = ReLU(GN(conv3x3(C5))), T_i = ReLU(GN_i(conv3x3(A_i + L_i))), where GN_i is that of the offsets too."""
+    merged = [_conv_norm(state, "top_conv", inputs[-1], norm_groups).clamp(min=0)]
+    for level in reversed(range(len(inputs) - 1)):
+        lateral = _conv_norm(state, f"lateral_convs.{level}", inputs[level], norm_groups)
+        upper = enlarge_bilinear(merged[0], lateral.shape[2:])
+        aligned = _align(state, f"alignments.{level}", lateral, upper, offset_feat_scale, norm_groups)
+        convolved = conv(state, f"output_convs.{level}.conv", aligned + lateral)
+        shared = norm(state, f"alignments.{level}.offset_feature_conv.gn", convolved, norm_groups)
+        merged = [shared.clamp(min=0), *merged]
+    return merged
+
+
 def _conv_norm(state, name, x, norm_groups):
     kind = "gn" if norm_groups else "bn"
     return norm(state, f"{name}.{kind}", conv(state, f"{name}.conv", x), norm_groups)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from necks.fapn import FaPN
-from tests.necks.equations_fapn import fapn
+from tests.necks.equations_fapn import fapn, fapn_decoder
 from tests.necks.helpers import SMALL, assert_computes, assert_uniform, build, levels, randomise, without_gradient
 
 FORMS = [
@@ -41,6 +41,19 @@ def test_computes_what_the_equations_say(options, size):
     known = {name: value for name, value in options.items() if name not in ("norm_cfg", "deform_groups")}
     literal = partial(fapn, **known, norm_groups=options.get("norm_cfg", {}).get("num_groups"))
     assert_computes(neck, literal, levels(size=size, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("size", [(16, 20), (17, 13)])
+def test_the_decoders_form_computes_what_its_equations_say(size):
+    neck = randomise(build("FaPNDecoder", num_outs=4, norm_cfg={"type": "GN", "num_groups": 4}).double().eval())
+    assert_computes(neck, partial(fapn_decoder, norm_groups=4), levels(size=size, dtype=torch.float64))
+
+
+def test_the_decoders_form_shares_a_normalisation_in_each_level():
+    neck = build("FaPNDecoder", num_outs=4)
+    for conv, alignment in zip(neck.output_convs, neck.alignments, strict=True):
+        assert conv.norm is alignment.offset_feature_conv.norm
+    assert without_gradient(randomise(neck.eval()), levels()) == (set(), set())
 
 
 @pytest.mark.parametrize("options", FORMS, ids=str)

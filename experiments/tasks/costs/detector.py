@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from mmdet.models.roi_heads.mask_heads import HTCMaskHead
+from mmdet.structures import DetDataSample
 from mmdet.testing import demo_mm_inputs
 from torch import Tensor, nn
 
@@ -41,6 +42,9 @@ def run_heads(detector: nn.Module, levels: Sequence[Tensor], image: Tensor) -> N
     image : Tensor
         (1, 3, H, W).
     """
+    if hasattr(detector, "panoptic_head"):
+        detector.panoptic_head(levels, _samples_of(image))
+        return
     dense_head(detector)(levels)
     if getattr(getattr(detector, "roi_head", None), "with_semantic", False):
         detector.roi_head.semantic_head(levels)
@@ -52,6 +56,26 @@ def run_heads(detector: nn.Module, levels: Sequence[Tensor], image: Tensor) -> N
             _, features = head(regions, features)
         else:
             head(regions)
+    if hasattr(getattr(detector, "roi_head", None), "point_head"):
+        _run_point_head(detector, image)
+
+
+def _run_point_head(detector: nn.Module, image: Tensor) -> None:
+    """Refine as many masks as the test settings allow, at all of their subdivisions."""
+    head, settings = detector.roi_head.point_head, detector.test_cfg.rcnn
+    side, points = detector.train_cfg.rcnn.mask_size, 0
+    for step in range(settings.subdivision_steps):
+        side *= settings.scale_factor
+        is_last = step == settings.subdivision_steps - 1
+        if is_last or settings.subdivision_num_points < settings.scale_factor**2 * side**2:
+            points += min(side**2, settings.subdivision_num_points)
+    fine = image.new_empty(settings.max_per_img, head.in_channels, points)
+    head(fine, image.new_empty(settings.max_per_img, head.num_classes, points))
+
+
+def _samples_of(image: Tensor) -> list[DetDataSample]:
+    size = tuple(image.shape[2:])
+    return [DetDataSample(metainfo={"img_shape": size, "ori_shape": size, "batch_input_shape": size}) for _ in image]
 
 
 def predict(detector: nn.Module, image: Tensor) -> None:
@@ -82,6 +106,9 @@ def predict_from(detector: nn.Module, levels: Sequence[Tensor], image: Tensor) -
     image : Tensor
         (1, 3, H, W).
     """
+    if hasattr(detector, "panoptic_head"):
+        detector.panoptic_head.predict(levels, _samples_of(image))
+        return
     height, width = image.shape[2:]
     metas = [{"img_shape": (height, width), "scale_factor": (1.0, 1.0)}]
     head = dense_head(detector)
@@ -133,6 +160,8 @@ def level_readers(detector: nn.Module) -> list[LevelReader]:
     detector : nn.Module
         An mmdet detector. Heads without a generator of priors, as those of transformers, are left out.
     """
+    if hasattr(detector, "panoptic_head"):
+        return []
     head = "rpn_head" if hasattr(detector, "roi_head") else "bbox_head"
     priors = getattr(getattr(detector, head, None), "prior_generator", None)
     readers = [LevelReader(head, [_larger(stride) for stride in priors.strides], reads_all=True)] if priors else []

@@ -1,4 +1,4 @@
-"""Segmentors with an encoder and a decode head: what is counted and timed, and a random batch to train on."""
+"""Segmentors of mmsegmentation: what is counted and timed, and a random batch to train on."""
 
 from typing import Any
 
@@ -12,16 +12,18 @@ from experiments.tasks.task import LevelReader
 
 
 def run_every_layer(segmentor: nn.Module, image: Tensor) -> None:
-    """Run the backbone, the neck and the decode head.
+    """Run the backbone, the neck and the decode heads, all stages and queries of them.
 
     Parameters
     ----------
     segmentor : nn.Module
         An mmseg segmentor.
     image : Tensor
-        (1, 3, H, W).
+        (N, 3, H, W).
     """
-    segmentor.decode_head(segmentor.extract_feat(image))
+    size = tuple(image.shape[2:])
+    metas = [{"img_shape": size, "ori_shape": size, "pad_shape": size, "batch_input_shape": size} for _ in image]
+    segmentor.encode_decode(image, metas)
 
 
 def predict(segmentor: nn.Module, image: Tensor) -> None:
@@ -38,15 +40,15 @@ def predict(segmentor: nn.Module, image: Tensor) -> None:
 
 
 def level_readers(segmentor: nn.Module) -> list[LevelReader]:
-    """The decode head, where it says the strides of the levels that it reads.
+    """The decode heads that say the strides of the levels that they read.
 
     Parameters
     ----------
     segmentor : nn.Module
         An mmseg segmentor.
     """
-    strides = getattr(segmentor.decode_head, "feature_strides", None)
-    return [LevelReader("decode_head", list(strides), reads_all=False)] if strides else []
+    strides = {tuple(head.feature_strides): None for head in _heads(segmentor) if hasattr(head, "feature_strides")}
+    return [LevelReader("decode_head", list(of_head), reads_all=False) for of_head in strides]
 
 
 def random_batch(run: Run, segmentor: nn.Module, device: str) -> dict[str, Any]:
@@ -62,11 +64,16 @@ def random_batch(run: Run, segmentor: nn.Module, device: str) -> dict[str, Any]:
         Device of the tensors.
     """
     height, width = run.scale.complexity_image
-    random = torch.Generator().manual_seed(0)
+    random, classes = torch.Generator().manual_seed(0), _heads(segmentor)[0].num_classes
     images = torch.randint(0, 256, (run.batch_size, 3, height, width), dtype=torch.uint8, generator=random)
-    maps = torch.randint(0, segmentor.decode_head.num_classes, (run.batch_size, 1, height, width), generator=random)
+    maps = torch.randint(0, classes, (run.batch_size, 1, height, width), generator=random)
     samples = [
         SegDataSample(gt_sem_seg=PixelData(data=labels), metainfo={"img_shape": (height, width), "ori_shape": (height, width)})
         for labels in maps.to(device)
     ]
     return {"inputs": list(images.to(device)), "data_samples": samples}
+
+
+def _heads(segmentor: nn.Module) -> list[nn.Module]:
+    head = segmentor.decode_head
+    return list(head) if isinstance(head, nn.ModuleList) else [head]

@@ -1,5 +1,6 @@
 """Interruption of a training: signals, the checkpoint written on them, and the loop that resumes from it."""
 
+import math
 import random
 import signal
 from collections.abc import Iterator
@@ -116,10 +117,27 @@ class InterruptionHook(Hook):
 
 @LOOPS.register_module()
 class InterruptibleTrainLoop(EpochBasedTrainLoop):
-    """mmengine's epoch-based loop, able to start within an epoch.
+    """mmengine's epoch-based loop, able to start and to end within an epoch.
 
     The batches before that point are loaded and skipped, so that the dataloader draws the same random numbers again.
+
+    Parameters
+    ----------
+    runner, dataloader, options
+        As for mmengine's loop.
+    max_epochs : int, optional
+        Length in epochs.
+    max_iters : int, optional
+        Length in iterations, in the place of `max_epochs`; a checkpoint is written and a validation is due after each epoch
+        nevertheless.
     """
+
+    def __init__(
+        self, runner: Runner, dataloader: Any, max_epochs: int | None = None, max_iters: int | None = None, **options: Any
+    ) -> None:
+        super().__init__(runner, dataloader, max_epochs or 1, **options)
+        if max_iters is not None:
+            self._max_iters, self._max_epochs = max_iters, math.ceil(max_iters / len(self.dataloader))
 
     def run_epoch(self) -> None:
         """Train the rest of the epoch."""
@@ -131,6 +149,8 @@ class InterruptibleTrainLoop(EpochBasedTrainLoop):
             self._replay(batches, done)
         for index, batch in batches:
             self.run_iter(index, batch)
+            if self._iter >= self._max_iters:
+                break
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
 
