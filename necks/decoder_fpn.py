@@ -70,7 +70,7 @@ def _add(_: nn.Module, upper: Tensor, lateral: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class SequentialFPN(BaseModule):
-    """The pyramid of MaskFormer (arXiv 2107.06278) and Mask2Former (arXiv 2112.01527): each level is convolved before it goes down.
+    """The pyramid of MaskFormer (arXiv 2107.06278) and Mask2Former (arXiv 2112.01527), convolved level by level from the top.
 
     Parameters
     ----------

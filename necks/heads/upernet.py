@@ -15,8 +15,8 @@ from torch import Tensor, nn
 class NeckUPerHead(UPerHead):
     """mmsegmentation's UPerHead whose laterals and pyramid are a neck.
 
-    The pooling module and its bottleneck stay, and stand in the place of the highest level. The neck's levels are brought to the
-    size of the finest, concatenated and fused.
+    The pooling module and its bottleneck stay, and stand in the place of the highest level. The neck's levels are enlarged to
+    the finest, concatenated and fused.
 
     Parameters
     ----------

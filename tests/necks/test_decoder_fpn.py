@@ -1,4 +1,4 @@
-"""The pyramids of decoders as necks: their equations, what they refuse. That decoders equal the stock ones is tested with these."""
+"""The pyramids of decoders as necks: their equations, and what they refuse."""
 
 import pytest
 import torch

@@ -22,8 +22,14 @@ def test_rows_that_the_scale_offers_stay():
 def test_rows_of_other_scales_say_which_have_them():
     table = table_at(load_study("a2fpn").tables["table2"], LABELLED)
     assert {row.setting for row in table.rows} == {None}
-    assert table.rows[0].unavailable == "scale labelled has no mask_rcnn; coco, demo, quick, tiny_coco have"
+    assert table.rows[0].unavailable == "scale labelled has no mask_rcnn; coco, coco_panoptic, demo, quick, tiny_coco have"
     assert table.settings == []
+
+
+def test_a_backbone_or_a_schedule_of_another_scale_counts_too():
+    rows = table_at(load_study("fapn").tables["table8"], load_scale("ade20k")).rows
+    assert [row.setting is None for row in rows] == [False, False, True, True]
+    assert rows[2].unavailable == "scale ade20k has no resnet101 and no 60k_batch_32; coco_stuff10k, demo, quick have"
 
 
 def test_a_detector_that_no_scale_has_is_refused_where_its_run_is_made():

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from experiments.errors import UserError
+from experiments.spec.offered_rows import study_at
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import Table, load_study
@@ -58,6 +59,7 @@ def test_table_1_runs_its_own_17_rows_and_quotes_13():
     assert sum(row.setting.model_dump_json() in shared for row in own) == 3
 
 
+SCALES_OF_PAPERS = ("tiny_coco", "coco", "coco_panoptic", "cityscapes", "ade20k", "coco_stuff10k")
 BACKBONES = {"R-50": "resnet50", "R-101": "resnet101", "X-101": "resnext101_64x4d"}
 DETECTORS = {"Mask R-CNN": "mask_rcnn", "Cascade Mask R-CNN": "cascade_mask_rcnn", "HTC": "htc"}
 NECKS = {"FPN": "fpn", "A²-FPN": "a2fpn", "A²-FPN-Lite": "a2fpn_lite"}
@@ -250,17 +252,29 @@ def test_a_mapping_may_take_over_the_keys_of_another_and_replace_some(tmp_path):
         load_yaml(path)
 
 
-@pytest.mark.parametrize("name", ["fapn", "aff", "afa", "a3fpn", "necks"])
+@pytest.mark.parametrize("name", ["fapn", "aff", "afa", "a3fpn", "necks", "dense_necks"])
 def test_every_study_has_runs_at_every_scale_and_says_why_other_rows_have_none(name):
     study = load_study(name)
     rows = [row for table in study.tables.values() for row in table.rows]
     assert any(row.setting for row in rows)
     for row in rows:
         assert (row.setting is None) == bool(row.unavailable)
-    for scale in map(load_scale, ("demo", "tiny_coco", "coco")):
-        for table in study.tables.values():
+    demo = load_scale("demo")
+    assert all(Run(row.setting, demo, seed=0).id for row in rows if row.setting)
+    for scale in map(load_scale, SCALES_OF_PAPERS):
+        for table in study_at(study, scale).tables.values():
             for setting in table.settings:
                 assert Run(setting, scale, seed=0).id
+
+
+def test_every_row_that_can_be_run_can_be_run_at_its_papers_scale():
+    scales = [load_scale(name) for name in SCALES_OF_PAPERS]
+    for name in ("a2fpn", "fapn", "aff", "afa", "a3fpn"):
+        study = load_study(name)
+        offered = [study_at(study, scale) for scale in scales]
+        for key, table in study.tables.items():
+            for index, row in enumerate(table.rows):
+                assert not row.setting or any(at.tables[key].rows[index].setting for at in offered), (key, row.label)
 
 
 def test_equal_rows_of_a_study_are_published_with_equal_numbers():
