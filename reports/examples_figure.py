@@ -289,7 +289,9 @@ def _plot_objects(rows: Sequence[ComparedRow], scale: Scale) -> Figure:
 
 def _plot_label_maps(rows: Sequence[ComparedRow], scale: Scale) -> Figure:
     folder, maps = Path(scale.data_folder), scale.label_maps
-    truth = read_truth(folder / maps.val_maps, rows[0].predictions[0], (maps.image_ending, maps.map_ending))
+    truth = read_truth(
+        folder / maps.val_maps, rows[0].predictions[0], (maps.image_ending, maps.map_ending), maps.zero_is_ignored
+    )
     examples = compare_label_maps(truth, [row.predictions for row in rows], len(maps.classes), maps.ignored)
 
     def draw_column(image: ImageId, panels: NDArray[Any]) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
-from PIL import Image
 from pycocotools import mask as mask_api
 
 from experiments.errors import UserError
+from experiments.tasks.class_areas import read_labels
 from reports.example_images import Examples, choose_images, read_kept
 from reports.figure_style import PALETTE
 
@@ -45,7 +45,9 @@ def read_label_maps(path: Path) -> dict[str, Labels]:
     return maps
 
 
-def read_truth(folder: Path, images: LabelMapsByImage, endings: tuple[str, str] = (".png", ".png")) -> dict[str, Labels]:
+def read_truth(
+    folder: Path, images: LabelMapsByImage, endings: tuple[str, str] = (".png", ".png"), zero_is_ignored: bool = False
+) -> dict[str, Labels]:
     """The true label maps of images.
 
     Parameters
@@ -56,6 +58,8 @@ def read_truth(folder: Path, images: LabelMapsByImage, endings: tuple[str, str] 
         Keys are the names of the images without ``.jpg`` or ``.png``.
     endings : (str, str)
         What stands behind the name that an image and its map share.
+    zero_is_ignored : bool
+        Whether the files count classes from 1.
 
     Raises
     ------
@@ -69,8 +73,7 @@ def read_truth(folder: Path, images: LabelMapsByImage, endings: tuple[str, str] 
     for image in images:
         if image not in found:
             raise UserError(f"{folder}: the label map of image {image} does not exist: put it back to draw examples")
-        with Image.open(found[image]) as opened:
-            truth[image] = np.asarray(opened).astype(np.int16)
+        truth[image] = read_labels(found[image], zero_is_ignored).astype(np.int16)
     return truth
 
 

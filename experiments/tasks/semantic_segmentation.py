@@ -54,6 +54,8 @@ class SemanticSegmentation:
 
     def keep_predictions(self, config: "Config", folder: Path) -> None:
         """Let the test write label maps: mmsegmentation's own numbers are rounded."""
+        # mmsegmentation lets the first process make it, which another may be ahead of.
+        (folder / PREDICTIONS).mkdir(exist_ok=True)
         config.test_evaluator.update(output_dir=str(folder / PREDICTIONS))
 
     def measure(self, config: "Config", logged: Mapping[str, float], folder: Path) -> dict[str, float | None]:
@@ -69,8 +71,9 @@ class SemanticSegmentation:
         """Label maps, the metrics on resamples of the images, and the intersection over union of each class."""
         from experiments.tasks.breakdowns.semantic_segmentation import break_down
 
-        classes = list(config.test_dataloader.dataset.metainfo.classes)
-        return break_down(_areas(config, folder), classes, folder / PREDICTIONS, folder / "predictions.json")
+        dataset = config.test_dataloader.dataset
+        classes, zero = list(dataset.metainfo.classes), dataset.get("reduce_zero_label", False)
+        return break_down(_areas(config, folder), classes, folder / PREDICTIONS, folder / "predictions.json", zero)
 
     def return_float32(self, model: "nn.Module") -> None:
         """Return logits in float32, in which the loss is computed."""

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, get_world_size, is_main_process
+from mmengine.dist import barrier, broadcast_object_list, get_world_size, is_main_process
 from mmengine.runner import Runner
 
 from experiments.errors import UserError, build_errors_as_user_errors, report_user_errors
@@ -96,7 +96,7 @@ def train(
     config.resume, config.load_from = checkpoint is not None, checkpoint and str(checkpoint)
     progress = ProgressHook(sys.__stderr__ or sys.stderr, config_file.parent)
     with TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = _of_first_process(Path(name))
         runner, metrics = _train_and_test(config, progress, loggers, folder)
         breakdown = load_task(config.task).breakdown(config, folder) if is_main_process() else Breakdown()
         files = leave_details(config_file.parent, breakdown, metrics, keep_predictions) if is_main_process() else {}
@@ -129,6 +129,13 @@ def train(
             versions=provenance.versions(),
         ),
     )
+
+
+def _of_first_process(folder: Path) -> Path:
+    """The folder of rank 0, into which every rank writes its predictions."""
+    folders = [str(folder)]
+    broadcast_object_list(folders)
+    return Path(folders[0])
 
 
 def _train_and_test(

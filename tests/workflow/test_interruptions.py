@@ -131,9 +131,33 @@ def small_disk(folder: Path):
         yield lambda: subprocess.run(["mount", "-o", "remount,size=100m", folder], check=True, timeout=600)
 
 
+@pytest.fixture
+def counted(project, request):
+    """A training of a segmentor that ends within its last pass over the images, by a schedule of as many iterations."""
+    processes, workers, iterations = request.param
+    decay = {"type": "PolyLR", "power": 0.9, "eta_min": 0, "by_epoch": False, "begin": 0, "end": iterations}
+    by_iterations = {"iterations": iterations, "param_scheduler": [decay]}
+    project.change_yaml("experiments/scales/instant.yaml", lambda scale: scale["schedules"].update({"1x": by_iterations}))
+    project.change_yaml("experiments/studies/segmented.yaml", lambda study: study["tables"].pop("table2"))
+    project.configure(studies=["segmented"])
+    return Training(project, processes, workers)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("training", [(1, 2, 20), (2, 0, 50)], indirect=True, ids=["one-process", "two-processes"])
 def test_ten_random_kills_leave_the_numbers_as_they_were(training):
+    assert_killed_ten_times(training)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("counted", [(1, 2, 71), (2, 0, 100)], indirect=True, ids=["one-process", "two-processes"])
+def test_ten_random_kills_leave_a_training_that_counts_iterations_as_it_was(counted):
+    assert_killed_ten_times(counted)
+    progress = json.loads((counted.folder / "progress.json").read_text())
+    assert progress["iteration"] == progress["max_iterations"] in (71, 100)
+
+
+def assert_killed_ten_times(training):
     expected = training.finish()
     training.forget()
     moments = random.Random(0)

@@ -179,6 +179,23 @@ def test_the_ignored_label_is_no_class():
         dataset(ignored=1)
 
 
+def test_classes_may_be_counted_from_1(folder):
+    for path in (folder / "maps").rglob("*.png"):
+        write_map(path, right_labels() + 1)
+    assert check(folder, zero_is_ignored=True).notices == []
+    labels = np.zeros((6, 8))
+    labels[0] = 3
+    write_map(folder / "maps/val/d.png", labels)
+    notices = "\n".join(check(folder, zero_is_ignored=True).notices)
+    assert "83% of all pixels have the label 0 or 255 and are ignored" in notices
+    assert "2 classes have no pixel: road, car" in notices
+    write_map(folder / "maps/val/d.png", np.full((6, 8), 4))
+    with pytest.raises(DatasetError, match="has the label 4; allowed: 1 to 3 for road to sky, and 0 and 255, ignored"):
+        check(folder, zero_is_ignored=True)
+    with pytest.raises(ValueError, match="ignored is 254 beside zero_is_ignored; allowed: 255, or leave it out"):
+        dataset(zero_is_ignored=True, ignored=254)
+
+
 def test_runs_find_the_dataset_by_a_link(folder, tmp_path):
     link = tmp_path / "datasets/own"
     prepare(dataset(), link, folder, {}, None)

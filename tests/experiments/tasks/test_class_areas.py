@@ -1,5 +1,7 @@
 """Areas of classes and the metrics made of them equal an independent count, and mmsegmentation's own."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -83,6 +85,22 @@ def test_nothing_is_measured_where_all_is_ignored():
 def write_map(folder, name, values):
     folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.array(values, np.uint8)).save(folder / f"{name}.png")
+
+
+def test_maps_that_count_from_1_give_the_same_areas_as_maps_that_count_from_0(tmp_path):
+    random = np.random.default_rng(0)
+    predicted, truth = random.integers(0, CLASSES, (2, 5, 7))
+    for first in (0, 1):
+        write_map(tmp_path / f"predicted{first}", "a", predicted + first)
+        write_map(tmp_path / f"true{first}", "a", np.where(truth == 3, IGNORED if not first else 0, truth + first))
+    from_0, from_1 = (
+        read_areas(tmp_path / f"predicted{first}", tmp_path / f"true{first}", (".jpg", ".png"), CLASSES, IGNORED, bool(first))
+        for first in (0, 1)
+    )
+    assert (from_0["a"] == from_1["a"]).all()
+    breakdown = break_down(from_1, "abcd", tmp_path / "predicted1", tmp_path / "kept.json", zero_is_ignored=True)
+    entries = json.loads(breakdown.predictions.read_text())
+    assert {entry["label"] for entry in entries} == set(predicted.ravel().tolist())
 
 
 def test_resamples_equal_measuring_really_duplicated_images(tmp_path):

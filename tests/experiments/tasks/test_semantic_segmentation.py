@@ -6,7 +6,7 @@ from experiments.configs.build import build_model, load_config
 from experiments.errors import UserError
 from experiments.spec.datasets import LabelMapDataset
 from experiments.spec.run import Run
-from experiments.spec.scale import load_scale
+from experiments.spec.scale import Schedule, load_scale
 from experiments.spec.study import Setting
 from experiments.tasks.task import load_task
 
@@ -45,10 +45,51 @@ def test_a_scale_offers_the_models_that_can_learn_from_its_dataset(tmp_path):
     folders = {f"{split}_{kind}": f"{kind}/{split}/" for split in ("train", "val") for kind in ("images", "maps")}
     labelled = demo.replace(dataset=LabelMapDataset(kind="label_maps", classes=["a", "b"], **folders))
     annotated = demo.replace(dataset=load_scale("coco").dataset)
-    assert set(labelled.offered_detectors) == {"semantic_fpn"}
-    assert set(annotated.offered_detectors) == set(demo.detectors) - {"semantic_fpn"}
+    segmentors = {"semantic_fpn", "semantic_point_rend", "upernet", "maskformer", "semantic_mask2former"}
+    assert set(labelled.offered_detectors) == segmentors
+    assert set(annotated.offered_detectors) == set(demo.detectors) - segmentors - {"panoptic_fpn"}
     with pytest.raises(UserError, match="detector 'semantic_fpn' is not offered by scale demo; allowed: mask_rcnn, "):
         Run(Setting(neck={"type": "FPN"}, **PLAIN), annotated, seed=0)
+
+
+CROPPED = {
+    "iterations": 100,
+    "param_scheduler": [],
+    "resize_ratios": (0.5, 2.0),
+    "crop": (64, 32),
+    "photometric": True,
+}
+
+
+def test_a_schedule_crops_and_distorts_and_counts_iterations():
+    demo = load_scale("demo")
+    scale = demo.replace(schedules={"1x": Schedule(**CROPPED)})
+    config = load_config(Run(Setting(neck={"type": "FPN"}, **PLAIN), scale, seed=0))
+    steps = {step.type: step for step in config.train_dataloader.dataset.pipeline}
+    order = ["LoadImageFromFile", "LoadAnnotations", "RandomResize", "RandomCrop", "RandomFlip", "PhotoMetricDistortion"]
+    assert list(steps) == [*order, "PackSegInputs"]
+    assert (steps["RandomResize"].scale, steps["RandomResize"].ratio_range) == (demo.image_scale, (0.5, 2.0))
+    assert (steps["RandomCrop"].crop_size, steps["RandomCrop"].cat_max_ratio) == ((64, 32), 0.75)
+    assert config.train_cfg == {"type": "InterruptibleTrainLoop", "max_iters": 100, "val_interval": 100}
+    assert config.train_dataloader.drop_last
+
+
+def test_a_schedule_has_one_length():
+    for lengths, found in (({}, "neither"), ({"epochs": 1, "iterations": 2}, "both")):
+        with pytest.raises(ValueError, match=f"epochs, iterations: found {found}; allowed: one of them"):
+            Schedule(param_scheduler=[], **lengths)
+    assert (Schedule(**CROPPED).length(30), Schedule(**CROPPED).passes(30)) == (100, 4)
+    assert (Schedule(epochs=3, param_scheduler=[]).length(30), Schedule(epochs=3, param_scheduler=[]).passes(30)) == (90, 3)
+
+
+def test_weights_of_classes_follow_the_dataset():
+    folders = {f"{split}_{kind}": f"{kind}/{split}/" for split in ("train", "val") for kind in ("images", "maps")}
+    own = LabelMapDataset(kind="label_maps", classes=["a", "b", "c"], **folders)
+    setting = Setting(neck={"type": "SequentialFPN", "encoded": 3, "mode": "bilinear"}, **PLAIN)
+    setting = setting.replace(detector="semantic_mask2former")
+    config = load_config(Run(setting, load_scale("demo").replace(dataset=own), seed=0))
+    assert config.model.decode_head.num_classes == 3
+    assert config.model.decode_head.loss_cls.class_weight == [1.0, 1.0, 1.0, 0.1]
 
 
 def test_the_head_has_as_many_outputs_as_ones_own_dataset_has_classes():
