@@ -52,7 +52,7 @@ def step_losses(path: Path) -> list[dict[str, str]]:
     config = Config.fromfile(path)
     config.train_dataloader.update(batch_size=IMAGES_PER_STEP, num_workers=0, persistent_workers=False)
     config.train_dataloader.dataset.indices = STEPS * IMAGES_PER_STEP
-    config.train_cfg.update(max_epochs=1, val_interval=1)
+    config.train_cfg = {"type": config.train_cfg.type, "max_epochs": 1}
     config.update(log_level="ERROR", visualizer=None)
     config.default_hooks = {"checkpoint": None, "logger": None}
     for part in ("val", "test"):

@@ -22,12 +22,14 @@ from tqdm import tqdm
 from experiments.errors import UserError, report_user_errors
 from experiments.files import replacing
 from experiments.spec.datasets import TestSet
-from experiments.spec.metrics import BOX, TASKS
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import neck_types
 from experiments.training.checkpoints import newest_checkpoint, without_code
 from experiments.training.config_formatter import import_formatter
 from experiments.training.distributed import join_processes
+
+# Tasks whose results it takes.
+OF_OBJECTS = ("detection", "instance_segmentation")
 
 
 def write_submission(run: Path, scale: Scale, output: Path, threads: int) -> list[Path]:
@@ -83,8 +85,9 @@ def _check_finished(run: Path) -> None:
 def _finished_config(run: Path, scale: Scale) -> Config:
     """The config of a finished run, its last checkpoint to be loaded."""
     config = Config.fromfile(run / "config.py")
-    if BOX[0] not in TASKS[config.task]:
-        raise UserError(f"run {run.name}: task {config.task} finds no objects; the evaluation server takes boxes and masks")
+    if config.task not in OF_OBJECTS:
+        allowed = " and ".join(OF_OBJECTS)
+        raise UserError(f"run {run.name}: its task is {config.task}; the evaluation server takes boxes and masks of {allowed}")
     if config.run_spec.to_dict()["dataset"] != scale.dataset.model_dump():
         raise UserError(f"run {run.name} was not trained on the dataset of scale {scale.name}; give the scale that it ran at")
     checkpoint = newest_checkpoint(run / "checkpoints")

@@ -26,6 +26,7 @@ RETINANET = [
     {"type": "FaPN", "start_level": 1, "extra_levels": "conv_c5"},
     {"type": "A3FPN", "end_level": 6},
 ]
+OF_OBJECTS = ("mask_rcnn", "faster_rcnn", "cascade_mask_rcnn", "htc", "retinanet")
 PRECISIONS = {"float32": nullcontext, "bfloat16": lambda: torch.autocast("cpu", dtype=torch.bfloat16)}
 
 
@@ -71,15 +72,18 @@ def train_one_step(setting, tmp_path, precision="float32"):
 
 
 def in_precisions():
-    """Everything in float32, and the first form of each neck in each detector in bfloat16 too."""
-    seen = set()
+    """Everything in float32, and each neck and each detector in bfloat16 too; in heads of segmentation all others are slow."""
+    necks, detectors = set(), set()
     for parameters in necks_in_detectors():
         (setting,) = parameters.values
-        kind = (*setting.neck_types, setting.detector)
-        yield pytest.param(setting, "float32", id=f"{parameters.id}-float32")
-        if kind not in seen:
-            seen.add(kind)
-            yield pytest.param(setting, "bfloat16", id=f"{parameters.id}-bfloat16")
+        neck = tuple(setting.neck_types)
+        is_new = neck not in necks or setting.detector not in detectors
+        marks = () if is_new or setting.detector in OF_OBJECTS else pytest.mark.slow
+        yield pytest.param(setting, "float32", id=f"{parameters.id}-float32", marks=marks)
+        if is_new:
+            yield pytest.param(setting, "bfloat16", id=f"{parameters.id}-bfloat16", marks=marks)
+        necks.add(neck)
+        detectors.add(setting.detector)
 
 
 @pytest.mark.parametrize(("setting", "precision"), list(in_precisions()))

@@ -10,6 +10,7 @@ import sys
 import mmdet
 import numpy as np
 import pytest
+from invented import add_invented_neck
 from mmengine.config import Config
 from pycocotools import mask as mask_api
 
@@ -20,6 +21,7 @@ from experiments.tasks.segments import Segment, read_map, read_segments
 
 @pytest.fixture(scope="module")
 def trained(shared_project):
+    add_invented_neck(shared_project, "table2")
     shared_project.configure(studies=["segmented"])
     result = shared_project.snakemake("reports/segmented_table2.md")
     assert result.returncode == 0, result.stderr
@@ -30,9 +32,9 @@ def finished_runs(project):
     return sorted((project / "runs").glob("*/metrics.json"))
 
 
-def test_a_table_of_panoptic_segmentation_is_trained_and_written(trained):
+def test_a_neck_of_ones_own_is_a_row_of_a_table_of_segments(trained):
     report = (trained / "reports/segmented_table2.md").read_text()
-    assert re.search(r"\| FaPN \|.*\d", report)
+    assert re.search(r"\| Invented \|.*\d", report)
     assert len(finished_runs(trained)) == 2
 
 

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as mask_api
 from pycocotools.coco import COCO
+
+from experiments.tasks.segments import id_to_rgb
 
 
 @pytest.mark.slow
@@ -85,3 +88,70 @@ def test_photos_are_labelled_better_than_by_an_untrained_model(project, tiny_coc
     before = metrics_of_untrained(project, path.with_name("config.py"), "labelled")
     assert trained["mIoU"] > 2 * before["mIoU"]
     assert trained["pixel_accuracy"] > before["pixel_accuracy"]
+
+
+SEGMENTED = """\
+base: demo
+title: photos, segmented
+image_scale: [128, 128]
+dataset:
+  kind: coco
+  train_annotations: annotations/instances_train2017.json
+  train_images: train2017/
+  val_annotations: annotations/instances_train2017.json
+  val_images: train2017/
+  segments:
+    stuff: [background]
+    train_annotations: panoptic.json
+    train_maps: panoptic/
+    val_annotations: panoptic.json
+    val_maps: panoptic/
+schedules:
+  1x: {epochs: 40}
+"""
+
+
+def write_segments(photos, folder):
+    """Segments of things, the rest background, from the masks of objects; overlapping ones in the order of the file."""
+    truth = COCO(photos / "annotations/instances_train2017.json")
+    (folder / "panoptic").mkdir(parents=True)
+    for name in ("annotations", "train2017"):
+        (folder / name).symlink_to(photos / name)
+    background = max(truth.cats) + 1
+    entries = []
+    for image, info in truth.imgs.items():
+        objects = truth.imgToAnns[image]
+        drawn = np.full((info["height"], info["width"]), len(objects) + 1)
+        for number, entry in enumerate(objects, start=1):
+            drawn[truth.annToMask(entry) > 0] = number
+        segments = []
+        for number in np.unique(drawn).tolist():
+            entry = objects[number - 1] if number <= len(objects) else {"category_id": background, "iscrowd": 0}
+            mask = np.asfortranarray(drawn == number, np.uint8)
+            box, area = mask_api.toBbox(mask_api.encode(mask)).tolist(), int(mask.sum())
+            kept = {key: entry[key] for key in ("category_id", "iscrowd")}
+            segments.append({"id": number, **kept, "bbox": box, "area": area})
+        name = str(Path(info["file_name"]).with_suffix(".png"))
+        Image.fromarray(id_to_rgb(drawn)).save(folder / "panoptic" / name)
+        entries.append({"image_id": image, "file_name": name, "segments_info": segments})
+    things = [{"id": category, "name": named["name"], "isthing": 1} for category, named in sorted(truth.cats.items())]
+    categories = [*things, {"id": background, "name": "background", "isthing": 0}]
+    content = {"images": list(truth.imgs.values()), "annotations": entries, "categories": categories}
+    (folder / "panoptic.json").write_text(json.dumps(content))
+
+
+@pytest.mark.slow
+def test_photos_are_segmented_better_than_by_an_untrained_model(project, tiny_coco, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("segmented")
+    write_segments(tiny_coco, folder)
+    (project / "experiments/scales/segmented.yaml").write_text(SEGMENTED)
+    project.configure(scale="segmented", data_root=str(folder), studies=["segmented"], rows=["FPN"])
+    made = project.snakemake("reports/segmented_table2.md", "reports/figures/segmented_table2_ap.png")
+    assert made.returncode == 0, made.stderr
+    (path,) = project.folder.glob("runs/*/metrics.json")
+    trained = json.loads(path.read_text())["metrics"]
+    before = metrics_of_untrained(project, path.with_name("config.py"), "segmented")
+    print({name: (before[name], trained[name]) for name in ("PQ", "PQ_stuff", "mIoU", "box_AP")})
+    assert trained["PQ"] > before["PQ"]
+    assert trained["mIoU"] > before["mIoU"]
+    assert trained["box_AP"] > before["box_AP"]

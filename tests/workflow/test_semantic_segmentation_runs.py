@@ -10,6 +10,7 @@ import sys
 import mmseg
 import numpy as np
 import pytest
+from invented import add_invented_neck
 from mmengine.config import Config
 from PIL import Image
 from pycocotools import mask as mask_api
@@ -21,6 +22,7 @@ from tests.conftest import SHAPES
 
 @pytest.fixture(scope="module")
 def trained(shared_project):
+    add_invented_neck(shared_project, "table1")
     shared_project.configure(studies=["segmented"])
     result = shared_project.snakemake("reports/segmented_table1.md")
     assert result.returncode == 0, result.stderr
@@ -31,9 +33,9 @@ def finished_runs(project):
     return sorted((project / "runs").glob("*/metrics.json"))
 
 
-def test_a_table_of_segmentation_is_trained_and_written(trained):
+def test_a_neck_of_ones_own_is_a_row_of_a_table_of_labels(trained):
     report = (trained / "reports/segmented_table1.md").read_text()
-    assert re.search(r"\| FaPN \|.*\d", report)
+    assert re.search(r"\| Invented \|.*\d", report)
     assert len(finished_runs(trained)) == 2
 
 

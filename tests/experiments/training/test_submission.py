@@ -5,7 +5,6 @@ import json
 import pytest
 
 from experiments.errors import UserError
-from experiments.spec.metrics import TASKS
 from experiments.spec.scale import load_scale
 from experiments.training.submission import write_submission
 
@@ -29,14 +28,16 @@ def image_info(run, content) -> None:
     path.write_text(content if isinstance(content, str) else json.dumps(content))
 
 
-def test_a_task_without_objects_is_one_sentence(finished, monkeypatch):
-    monkeypatch.setitem(TASKS, "depth", ())
+@pytest.mark.parametrize("task", ["depth", "semantic_segmentation", "panoptic_segmentation"])
+def test_a_task_of_which_the_server_takes_nothing_is_one_sentence(finished, task):
     image_info(finished, IMAGE_INFO)
     image = finished.parent.parent / "datasets/coco/test2017/1.jpg"
     image.parent.mkdir()
     image.touch()
-    (finished / "config.py").write_text('task = "depth"\n')
-    with pytest.raises(UserError, match="run 0123456789ab: task depth finds no objects; the evaluation server takes boxes"):
+    (finished / "config.py").write_text(f'task = "{task}"\n')
+    with pytest.raises(
+        UserError, match=f"run 0123456789ab: its task is {task}; the evaluation server takes boxes and masks of"
+    ):
         write_submission(finished, COCO, finished.parent, 1)
 
 
