@@ -12,6 +12,7 @@ from experiments.configs.class_heads import merged, sized_by_classes
 from experiments.configs.python_source import to_python
 from experiments.errors import report_user_errors
 from experiments.files import write_text_atomically
+from experiments.spec.metrics import LEARNS_FROM
 from experiments.spec.neck_catalog import HEADS, NECKS, neck_options, own_heads, own_models
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale, Schedule, load_scale
@@ -119,6 +120,7 @@ def _default_hooks(run: Run) -> dict[str, Any]:
 
 def _hooks(run: Run) -> list[dict[str, Any]]:
     scale, parts = run.scale, run.scale.training.gradient_checkpointing
+    labels_pixels = LEARNS_FROM.get(run.task) == "label_maps"
     return [
         {"type": "AuxiliaryLossHook"},
         {"type": "EpochSeedHook", "seed": run.seed},
@@ -130,7 +132,13 @@ def _hooks(run: Run) -> list[dict[str, Any]]:
         *([{"type": "ChannelsLastHook"}] if scale.training.channels_last else []),
         *([{"type": "GradientCheckpointingHook", "parts": parts}] if parts else []),
         *([{"type": "SyncBuffersHook"}] if scale.resources.gpus > 1 else []),
+        *([{"type": "MultiScaleTestHook", "sizes": _test_sizes(scale)}] if scale.test_ratios and labels_pixels else []),
     ]
+
+
+def _test_sizes(scale: Scale) -> list[tuple[int, int]]:
+    width, height = scale.image_scale
+    return [(round(width * ratio), round(height * ratio)) for ratio in scale.test_ratios]
 
 
 def _processes_section(scale: Scale) -> list[tuple[str, dict[str, Any]]]:

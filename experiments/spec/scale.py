@@ -233,6 +233,9 @@ class Scale(StrictModel):
         Standard deviation of average precisions over seeds that is assumed where no row of a table has two.
     keep_predictions : bool
         Whether the predictions on the test images stay in each run's folder; they do not change its result.
+    test_ratios : list of float
+        Factors of the image size at which images are labelled a second time, plain and mirrored, for the metrics of several
+        scales; none: they are not. They do not change the training, and no other metric.
     test_set : TestSet or None
         Test images for submissions to an evaluation server.
     complexity_image : (int, int)
@@ -260,6 +263,7 @@ class Scale(StrictModel):
     loggers: list[Literal["tensorboard", "mlflow", "wandb"]] = []
     assumed_seed_sd: PositiveFloat | None = None
     keep_predictions: bool = True
+    test_ratios: list[PositiveFloat] = []
     complexity_image: tuple[PositiveInt, PositiveInt]
     resources: Resources = Resources()
 

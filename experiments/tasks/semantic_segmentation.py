@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from experiments.tasks.task import Breakdown, LevelReader, Task
 
+# Folder of those of several scales, see `experiments.training.hooks.multi_scale_test`.
+MULTI_SCALE = "label_maps_multi_scale"
 # Names as mmsegmentation logs them.
 LOGGED = {"mIoU": "mIoU", "mean_accuracy": "mAcc", "pixel_accuracy": "aAcc"}
 # Folder of the predicted label maps.
@@ -24,7 +26,7 @@ LARGEST_SHARE = 0.75
 class SemanticSegmentation:
     """Labelling pixels, with mmsegmentation's segmentors."""
 
-    imports: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ("experiments.training.hooks.multi_scale_test",)
     class_heads: tuple[str, ...] = ("decode_head", "auxiliary_head")
 
     def train_dataset(self, run: Run) -> dict[str, Any]:
@@ -55,7 +57,8 @@ class SemanticSegmentation:
     def keep_predictions(self, config: "Config", folder: Path) -> None:
         """Let the test write label maps: mmsegmentation's own numbers are rounded."""
         # mmsegmentation lets the first process make it, which another may be ahead of.
-        (folder / PREDICTIONS).mkdir(exist_ok=True)
+        for name in (PREDICTIONS, MULTI_SCALE):
+            (folder / name).mkdir(exist_ok=True)
         config.test_evaluator.update(output_dir=str(folder / PREDICTIONS))
 
     def measure(self, config: "Config", logged: Mapping[str, float], folder: Path) -> dict[str, float | None]:
@@ -64,7 +67,9 @@ class SemanticSegmentation:
 
         from experiments.tasks.class_areas import summarize
 
-        found = summarize(np.sum(list(_areas(config, folder).values()), axis=0))
+        found = summarize(np.sum(list(_areas(config, folder / PREDICTIONS).values()), axis=0))
+        if of_several := _areas(config, folder / MULTI_SCALE):
+            found["mIoU_multi_scale"] = summarize(np.sum(list(of_several.values()), axis=0))["mIoU"]
         return {name: None if np.isnan(value) else float(value) for name, value in found.items()}
 
     def breakdown(self, config: "Config", folder: Path) -> "Breakdown":
@@ -73,7 +78,8 @@ class SemanticSegmentation:
 
         dataset = config.test_dataloader.dataset
         classes, zero = list(dataset.metainfo.classes), dataset.get("reduce_zero_label", False)
-        return break_down(_areas(config, folder), classes, folder / PREDICTIONS, folder / "predictions.json", zero)
+        found = _areas(config, folder / PREDICTIONS)
+        return break_down(found, classes, folder / PREDICTIONS, folder / "predictions.json", zero)
 
     def return_float32(self, model: "nn.Module") -> None:
         """Return logits in float32, in which the loss is computed."""
@@ -106,14 +112,14 @@ class SemanticSegmentation:
         return random_batch(run, model, device)
 
 
-def _areas(config: "Config", folder: Path) -> dict[str, Any]:
+def _areas(config: "Config", predictions: Path) -> dict[str, Any]:
     from experiments.tasks.class_areas import read_areas
 
     dataset = config.test_dataloader.dataset
     truths = Path(dataset.data_root) / dataset.data_prefix.seg_map_path
     endings, zero = (dataset.img_suffix, dataset.seg_map_suffix), dataset.get("reduce_zero_label", False)
     classes, ignored = len(dataset.metainfo.classes), config.test_evaluator.ignore_index
-    return read_areas(folder / PREDICTIONS, truths, endings, classes, ignored, zero)
+    return read_areas(predictions, truths, endings, classes, ignored, zero)
 
 
 def _load_labels(run: Run) -> dict[str, Any]:
