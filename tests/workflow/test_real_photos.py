@@ -107,7 +107,9 @@ dataset:
     val_annotations: panoptic.json
     val_maps: panoptic/
 schedules:
-  1x: {epochs: 40}
+  1x:
+    epochs: 60
+    param_scheduler: [{type: LinearLR, start_factor: 0.01, by_epoch: false, begin: 0, end: 30}]
 """
 
 
