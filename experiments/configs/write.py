@@ -231,7 +231,7 @@ def _train_dataloader(run: Run, task: Task) -> dict[str, Any]:
     # Persistent workers would keep the previous epoch's seed, so they are started anew for every epoch.
     seeded = {"persistent_workers": False, "worker_init_fn": {"type": "seed_worker"}} if run.scale.resources.workers else {}
     by_epoch = {"sampler": {"type": "DefaultSampler", "shuffle": True}} if _counts_iterations(run) else {}
-    whole = {"drop_last": True} if run.scale.schedules[run.setting.schedule].iterations else {}
+    whole = _whole_batches(run) if run.scale.schedules[run.setting.schedule].iterations else {}
     return {
         "batch_size": run.batch_size,
         **_workers(run.scale),
@@ -240,6 +240,11 @@ def _train_dataloader(run: Run, task: Task) -> dict[str, Any]:
         **whole,
         "dataset": task.train_dataset(run),
     }
+
+
+def _whole_batches(run: Run) -> dict[str, Any]:
+    """mmdetection makes batches of images of like shapes itself."""
+    return {"batch_sampler": {"drop_last": True}} if framework(run) == "mmdet" else {"drop_last": True}
 
 
 def _measurement(run: Run, task: Task) -> dict[str, Any]:

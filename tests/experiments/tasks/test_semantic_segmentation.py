@@ -72,6 +72,10 @@ def test_a_schedule_crops_and_distorts_and_counts_iterations():
     assert (steps["RandomCrop"].crop_size, steps["RandomCrop"].cat_max_ratio) == ((64, 32), 0.75)
     assert config.train_cfg == {"type": "InterruptibleTrainLoop", "max_iters": 100, "val_interval": 100}
     assert config.train_dataloader.drop_last
+    of_objects = Setting(neck={"type": "FPN"}, detector="mask_rcnn", backbone="resnet50", schedule="1x")
+    loader = load_config(Run(of_objects, scale, seed=0)).train_dataloader
+    assert loader.batch_sampler == {"type": "AspectRatioBatchSampler", "drop_last": True}
+    assert "drop_last" not in loader
 
 
 def test_a_schedule_has_one_length():
