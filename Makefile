@@ -8,7 +8,7 @@ MAKE_REPORTS = $(BIN)/snakemake --quiet rules host reason --config studies=a2fpn
 # One seed ranks nothing; three are what a gain of the demo's greatest takes.
 SEEDS = "seeds=[0,1,2]"
 
-.PHONY: setup tables check docs test test-slow test-slurm test-browser lint
+.PHONY: setup tables check docs test test-slow test-slurm test-browser test-arbiters lint
 
 tables: setup  ## set up, then regenerate Table 2 of A²-FPN with one seed, with three, then Tables 3 to 6, their figures, and the page of all
 	$(MAKE_REPORTS) -- $(TABLE_2)
@@ -45,6 +45,10 @@ test-slurm: setup  ## trainings, and faults of every kind, on a Slurm that the t
 
 test-browser: setup  ## the page of all reports in a real browser
 	$(BIN)/python -m pytest -m browser tests/browser
+
+test-arbiters: setup  ## metrics against the programs that define them, Cityscapes' and panopticapi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --no-deps --target $(ENVIRONMENT)/arbiters -r envs/arbiters.txt
+	PYTHONPATH=$(ENVIRONMENT)/arbiters $(BIN)/python -m pytest -m arbiter tests/experiments/tasks
 
 lint: setup  ## what continuous integration checks beside the tests
 	$(BIN)/ruff check .

@@ -12,10 +12,11 @@ from PIL import Image
 from experiments.data.findings import Findings, raise_if_wrong
 from experiments.data.folders import link_folder
 from experiments.data.images import check_images, files_in_both, in_threads
+from experiments.data.instance_maps import check_instances
 from experiments.data.masks import Masks
 from experiments.errors import UserError
 from experiments.spec.dataset_identity import CheckedDataset, DatasetIdentity, SplitCheck, SplitIdentity
-from experiments.spec.datasets import Dataset, ExpectedSplit, LabelMapDataset, LabelMaps
+from experiments.spec.datasets import Dataset, ExpectedSplit, InstanceMaps, LabelMapDataset, LabelMaps
 
 # Grey values, or indices of a palette: what loaders read as labels.
 LABEL_MODES = ("L", "P")
@@ -56,8 +57,8 @@ def identify(dataset: Dataset, folder: Path, expected: Mapping[Any, ExpectedSpli
     """
     maps = dataset.label_maps
     assert maps is not None, "of this format"
-    train = _read_split(folder, maps.train_images, maps.train_maps, maps, expected.get("train"))
-    val = _read_split(folder, maps.val_images, maps.val_maps, maps, expected.get("val"))
+    train = _read_split(folder, maps.train_images, maps.train_maps, maps, None, expected.get("train"))
+    val = _read_split(folder, maps.val_images, maps.val_maps, maps, maps.instances, expected.get("val"))
     findings = [train.findings, val.findings]
     raise_if_wrong(findings)
     said_by = "width and height of its label map"
@@ -89,9 +90,16 @@ class _Content:
     fault: str | None = None
 
 
-def _read_split(folder: Path, images: str, maps: str, labels: LabelMaps, expected: ExpectedSplit | None) -> _Split:
+def _read_split(
+    folder: Path, images: str, maps: str, labels: LabelMaps, instances: InstanceMaps | None, expected: ExpectedSplit | None
+) -> _Split:
     files = _files(folder / images, labels.image_ending)
-    map_files = {path.relative_to(folder / maps): path for path in _files(folder / maps, labels.map_ending)}
+    others = labels.instances.map_ending if labels.instances else None
+    map_files = {
+        path.relative_to(folder / maps): path
+        for path in _files(folder / maps, labels.map_ending)
+        if not (others and path.name.endswith(others))
+    }
     pairs = {file: map_files.get(_map_of(file.relative_to(folder / images), labels)) for file in files}
     findings = Findings(folder / maps)
     _check_names(pairs, folder / maps, folder / images, labels, findings)
@@ -104,7 +112,11 @@ def _read_split(folder: Path, images: str, maps: str, labels: LabelMaps, expecte
         lambda wrong: f"label map {wrong[0].name} {wrong[1]}",
     )
     _check_labels(contents, labels, findings)
-    digest = hashlib.sha256(b"".join(content.digest for content in contents.values())).hexdigest()
+    digests = [content.digest for content in contents.values()]
+    if instances:
+        right = [path for path, content in contents.items() if not content.fault]
+        digests += check_instances(right, labels, instances, findings)
+    digest = hashlib.sha256(b"".join(digests)).hexdigest()
     identity = SplitIdentity(annotations_sha256=digest, images=len(files), annotations=len(found))
     if expected:
         _check_complete(folder / maps, identity, expected)

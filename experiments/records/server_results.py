@@ -10,9 +10,27 @@ from experiments.spec.yaml_models import StrictModel, read_yaml
 
 # The server's names of COCO's metrics, and this project's.
 AVERAGE_PRECISIONS = {"AP": "AP", "AP_50": "AP50", "AP_75": "AP75", "AP_small": "APS", "AP_medium": "APM", "AP_large": "APL"}
+# Those of Cityscapes' code, and this project's.
+INTERSECTIONS = {
+    "averageScoreClasses": "mIoU",
+    "averageScoreInstClasses": "iIoU",
+    "averageScoreCategories": "category_IoU",
+    "averageScoreInstCategories": "category_iIoU",
+}
 
 
-class Statistics(StrictModel):
+class _Fractions(StrictModel):
+    """Values from 0 to 1."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_fraction(cls, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise ValueError(f"is {value!r}; expected a fraction from 0 to 1, as the server prints it")
+        return float(value)
+
+
+class Statistics(_Fractions):
     """COCO's twelve statistics of one kind of detection, as fractions."""
 
     AP: float
@@ -28,12 +46,14 @@ class Statistics(StrictModel):
     AR_medium: float
     AR_large: float
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _is_fraction(cls, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise ValueError(f"is {value!r}; expected a fraction from 0 to 1, as the server prints it")
-        return float(value)
+
+class LabelStatistics(_Fractions):
+    """Cityscapes' four means of intersections over union, as fractions."""
+
+    averageScoreClasses: float
+    averageScoreInstClasses: float
+    averageScoreCategories: float
+    averageScoreInstCategories: float
 
 
 class ServerAnswer(StrictModel):
@@ -43,15 +63,18 @@ class ServerAnswer(StrictModel):
     ----------
     bbox, segm : Statistics or None
         Statistics of the boxes and of the masks, two entries on the server; one may still be missing.
+    labels : LabelStatistics or None
+        Those of label maps.
     """
 
     bbox: Statistics | None = None
     segm: Statistics | None = None
+    labels: LabelStatistics | None = None
 
     @model_validator(mode="after")
     def _answers_something(self) -> Self:
-        if self.bbox is None and self.segm is None:
-            raise ValueError("holds no answer; expected the key 'bbox', 'segm' or both")
+        if self.bbox is None and self.segm is None and self.labels is None:
+            raise ValueError("holds no answer; expected the key 'bbox', 'segm' or both, or 'labels'")
         return self
 
 
@@ -67,7 +90,7 @@ def answer_file(run: str) -> Path:
 
 
 def read_answer(path: Path) -> dict[str, float]:
-    """Average precisions in percent by the names of the tables' columns, ``test_box_AP`` and so on.
+    """Metrics in percent by the names of the tables' columns, ``test_box_AP`` and so on.
 
     Parameters
     ----------
@@ -83,7 +106,8 @@ def read_answer(path: Path) -> dict[str, float]:
         return {}
     answer = read_yaml(path, ServerAnswer)
     parts = {"box": answer.bbox, "mask": answer.segm}
-    return {
+    of_labels = {f"test_{name}": 100 * getattr(answer.labels, key) for key, name in INTERSECTIONS.items() if answer.labels}
+    return of_labels | {
         f"test_{kind}_{name}": 100 * getattr(statistics, key)
         for kind, statistics in parts.items()
         if statistics

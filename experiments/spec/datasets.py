@@ -6,7 +6,7 @@ The format of kind ``<kind>`` is prepared by ``experiments/data/<kind>.py``.
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from experiments.spec.coco_classes import COCO_CLASSES, COCO_STUFF
 from experiments.spec.yaml_models import PrintedText, StrictModel, left_out_of_identity
@@ -51,6 +51,10 @@ class LabelMaps:
         Label of pixels that are neither learned from nor measured.
     zero_is_ignored : bool
         Whether the files count classes from 1, and 0 is ignored too.
+    categories : dict or None
+        Name of each category to those of its classes.
+    instances : InstanceMaps or None
+        Maps that tell the instances of classes apart, for measuring.
     """
 
     train_images: str
@@ -62,6 +66,8 @@ class LabelMaps:
     classes: list[str]
     ignored: int = 255
     zero_is_ignored: bool = False
+    categories: "dict[str, list[str]] | None" = None
+    instances: "InstanceMaps | None" = None
 
 
 @dataclass(frozen=True)
@@ -230,6 +236,23 @@ class CocoDataset(StrictModel):
         return f"trained on {self.train_annotations}, measured on {self.val_annotations}"
 
 
+class InstanceMaps(StrictModel):
+    """Maps of instances beside the label maps of the validation images, of 16 bits, as Cityscapes has them.
+
+    An instance's pixels have 1000 times the number of its class and its own number; what is below is no instance.
+
+    Attributes
+    ----------
+    map_ending : str
+        What stands behind the name that an image and its map share.
+    mean_pixels : dict
+        Name of each class whose instances count to their mean size in pixels.
+    """
+
+    map_ending: str = Field(pattern=r"^[A-Za-z0-9_-]*\.png$")
+    mean_pixels: dict[PrintedText, PositiveFloat] = Field(min_length=1)
+
+
 class LabelMapDataset(StrictModel):
     """A folder of images and of label maps, chosen by `data_root` in the configuration; paths are relative to it.
 
@@ -245,6 +268,10 @@ class LabelMapDataset(StrictModel):
         Label of pixels that are neither learned from nor measured.
     zero_is_ignored : bool
         Whether the files count classes from 1, as ADE20K's do, and 0 is ignored too; `ignored` is 255 then.
+    categories : dict or None
+        Name of each category to those of its classes, each in one: adds the metric category_IoU.
+    instances : InstanceMaps or None
+        Maps of instances: adds the metrics iIoU and category_iIoU, where instances count alike whatever their size.
     """
 
     is_drawn: ClassVar[bool] = False
@@ -259,6 +286,30 @@ class LabelMapDataset(StrictModel):
     map_ending: str = Field(".png", pattern=r"^[A-Za-z0-9_-]*\.png$")
     ignored: int = Field(255, ge=0, le=255)
     zero_is_ignored: bool = left_out_of_identity(False)
+    categories: dict[PrintedText, Annotated[list[PrintedText], Field(min_length=1)]] | None = left_out_of_identity(None)
+    instances: InstanceMaps | None = left_out_of_identity(None)
+
+    @model_validator(mode="after")
+    def _each_class_is_in_one_category(self) -> Self:
+        if self.categories is None:
+            return self
+        members = [name for names in self.categories.values() for name in names]
+        for name in members:
+            _check_class(name, "categories", self.classes)
+        if wrong := [name for name in self.classes if members.count(name) != 1]:
+            found = f"class {wrong[0]} in {members.count(wrong[0])} categories"
+            raise ValueError(f"categories: found {found}; allowed: each class in one")
+        return self
+
+    @model_validator(mode="after")
+    def _instances_are_of_classes_in_categories(self) -> Self:
+        if self.instances is None:
+            return self
+        if self.categories is None:
+            raise ValueError("instances: found without categories; allowed: both, or categories alone")
+        for name in self.instances.mean_pixels:
+            _check_class(name, "instances.mean_pixels", self.classes)
+        return self
 
     @model_validator(mode="after")
     def _ignored_label_is_no_class(self) -> Self:
@@ -286,7 +337,8 @@ class LabelMapDataset(StrictModel):
         """All of it."""
         folders = self.train_images, self.train_maps, self.val_images, self.val_maps
         endings = self.image_ending, self.map_ending
-        return LabelMaps(*folders, *endings, self.classes, self.ignored, self.zero_is_ignored)
+        grouped = self.categories, self.instances
+        return LabelMaps(*folders, *endings, self.classes, self.ignored, self.zero_is_ignored, *grouped)
 
     @property
     def measures_training_images(self) -> bool:
@@ -302,6 +354,11 @@ class LabelMapDataset(StrictModel):
     def description(self) -> str:
         """What a reader of a table should know."""
         return f"trained on {self.train_images}, measured on {self.val_images}, {len(self.classes)} classes"
+
+
+def _check_class(name: str, key: str, classes: list[str]) -> None:
+    if name not in classes:
+        raise ValueError(f"{key}: found {name!r}; allowed: names of classes: {', '.join(classes)}")
 
 
 class ExpectedSplit(StrictModel):
@@ -336,3 +393,21 @@ class TestSet(StrictModel):
     name: str = Field(pattern=r"^[A-Za-z0-9-]+$")
     image_info: str
     images: str
+
+
+class LabelMapTestSet(StrictModel):
+    """Images whose label maps only an evaluation server has; the folder is relative to the dataset's.
+
+    Attributes
+    ----------
+    images : str
+        Their folder.
+    count : int
+        Their number.
+    class_ids : list of int
+        The server's id of each class, in the order of the dataset's classes.
+    """
+
+    images: str
+    count: PositiveInt
+    class_ids: list[Annotated[int, Field(ge=0, le=LARGEST_LABEL)]]

@@ -10,7 +10,7 @@ from experiments.errors import UserError
 from experiments.paths import DATASETS, SCALES
 from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.dataset_identity import read_identity
-from experiments.spec.datasets import Dataset, ExpectedSplit, LabelMaps, ObjectFiles, PanopticFiles, TestSet
+from experiments.spec.datasets import Dataset, ExpectedSplit, LabelMaps, LabelMapTestSet, ObjectFiles, PanopticFiles, TestSet
 from experiments.spec.fingerprint import task_file
 from experiments.spec.metrics import LEARNS_FROM, TASKS
 from experiments.spec.yaml_models import StrictModel, left_out_of_identity, load_yaml, validate
@@ -236,7 +236,7 @@ class Scale(StrictModel):
     test_ratios : list of float
         Factors of the image size at which images are labelled a second time, plain and mirrored, for the metrics of several
         scales; none: they are not. They do not change the training, and no other metric.
-    test_set : TestSet or None
+    test_set : TestSet, LabelMapTestSet or None
         Test images for submissions to an evaluation server.
     complexity_image : (int, int)
         Height and width in pixels at which parameters, FLOPs and speed are measured.
@@ -248,7 +248,7 @@ class Scale(StrictModel):
     paper_setting: bool = False
     image_scale: tuple[PositiveInt, PositiveInt]
     dataset: Dataset
-    test_set: TestSet | None = None
+    test_set: TestSet | LabelMapTestSet | None = None
     expected_splits: dict[Literal["train", "val"], ExpectedSplit] = {}
     out_channels: PositiveInt
     num_outs: PositiveInt = 5
@@ -266,6 +266,18 @@ class Scale(StrictModel):
     test_ratios: list[PositiveFloat] = []
     complexity_image: tuple[PositiveInt, PositiveInt]
     resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _test_set_numbers_each_class(self) -> Self:
+        if not isinstance(self.test_set, LabelMapTestSet):
+            return self
+        labels = self.dataset.label_maps
+        if labels is None:
+            raise ValueError("test_set: class_ids: found for a dataset without label maps; allowed: name, image_info, images")
+        if len(self.test_set.class_ids) != len(labels.classes):
+            found, allowed = len(self.test_set.class_ids), len(labels.classes)
+            raise ValueError(f"test_set: class_ids: found {found}; allowed: {allowed}, one for each class of the dataset")
+        return self
 
     @property
     def offered_detectors(self) -> dict[str, Detector]:

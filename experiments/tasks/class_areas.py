@@ -36,41 +36,6 @@ def areas_of_image(predicted: NDArray[np.integer], truth: NDArray[np.integer], c
     return np.stack([np.bincount(part, minlength=classes)[:classes] for part in parts])
 
 
-def read_areas(
-    predictions: Path, truths: Path, endings: tuple[str, str], classes: int, ignored: int, zero_is_ignored: bool = False
-) -> dict[str, NDArray[np.int64]]:
-    """The areas of all images for which label maps were predicted.
-
-    Parameters
-    ----------
-    predictions : Path
-        Folder of predicted label maps, PNG, each with the name of its image.
-    truths : Path
-        Folder of the true ones, in subfolders or not.
-    endings : (str, str)
-        What stands behind the name that an image and its true map share.
-    classes, ignored
-        As for `areas_of_image`.
-    zero_is_ignored : bool
-        Whether the files count classes from 1.
-
-    Returns
-    -------
-    dict
-        Name of the image without its ending to its areas (3, K), in the order of the names.
-    """
-    image_ending, map_ending = endings
-    # Predictions are PNG, whatever the images are.
-    tail = image_ending.rpartition(".")[0]
-    maps = {path.name.removesuffix(map_ending) + tail: path for path in truths.rglob(f"*{map_ending}")}
-
-    def of_image(path: Path) -> NDArray[np.int64]:
-        predicted, truth = (read_labels(file, zero_is_ignored) for file in (path, maps[path.stem]))
-        return areas_of_image(predicted, truth, classes, ignored)
-
-    return {path.stem: of_image(path) for path in sorted(predictions.glob("*.png"))}
-
-
 def read_labels(path: Path, zero_is_ignored: bool = False) -> NDArray[np.integer]:
     """The labels (H, W) of a grey PNG, from 0.
 
@@ -117,12 +82,32 @@ def summarize(areas: Areas) -> dict[str, NDArray[np.float64]]:
     dict
         mIoU and mean_accuracy, means over classes that occur, and pixel_accuracy; each (...,). NaN where nothing counts.
     """
+    accuracies = _percent(areas[..., COMMON, :], areas[..., TRUE, :])
+    pixel_accuracy = _percent(areas[..., COMMON, :].sum(axis=-1), areas[..., TRUE, :].sum(axis=-1))
+    means = {"mIoU": mean_intersection_over_union(areas), "mean_accuracy": _mean(accuracies)}
+    return {**means, "pixel_accuracy": pixel_accuracy}
+
+
+def mean_intersection_over_union(areas: Areas) -> NDArray[np.float64]:
+    """Mean of the intersection over union of the classes that occur.
+
+    Parameters
+    ----------
+    areas : array
+        (..., 3, K), sums over images.
+
+    Returns
+    -------
+    array
+        (...,) in percent; NaN where no class occurs.
+    """
+    return _mean(intersections_over_union(areas))
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
-        mean_iou = np.nanmean(intersections_over_union(areas), axis=-1)
-        mean_accuracy = np.nanmean(_percent(areas[..., COMMON, :], areas[..., TRUE, :]), axis=-1)
-    pixel_accuracy = _percent(areas[..., COMMON, :].sum(axis=-1), areas[..., TRUE, :].sum(axis=-1))
-    return {"mIoU": mean_iou, "mean_accuracy": mean_accuracy, "pixel_accuracy": pixel_accuracy}
+        return np.asarray(np.nanmean(values, axis=-1))
 
 
 def _percent(part: Areas, whole: Areas) -> NDArray[np.float64]:

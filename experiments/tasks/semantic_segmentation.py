@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from experiments.tasks.task import Breakdown, LevelReader, Task
+    from experiments.tasks.true_label_maps import TrueLabelMaps
 
 # Folder of those of several scales, see `experiments.training.hooks.multi_scale_test`.
 MULTI_SCALE = "label_maps_multi_scale"
@@ -65,11 +66,15 @@ class SemanticSegmentation:
         """The metrics over all images together."""
         import numpy as np
 
-        from experiments.tasks.class_areas import summarize
+        from experiments.tasks.true_label_maps import measure, stack
 
-        found = summarize(np.sum(list(_areas(config, folder / PREDICTIONS).values()), axis=0))
-        if of_several := _areas(config, folder / MULTI_SCALE):
-            found["mIoU_multi_scale"] = summarize(np.sum(list(of_several.values()), axis=0))["mIoU"]
+        def measured(name: str) -> dict[str, Any]:
+            images = _true_maps(config).read_areas(folder / name)
+            return measure({part: areas.sum(axis=0) for part, areas in stack(images.values()).items()}) if images else {}
+
+        found, of_several = measured(PREDICTIONS), measured(MULTI_SCALE)
+        if of_several:
+            found["mIoU_multi_scale"] = of_several["mIoU"]
         return {name: None if np.isnan(value) else float(value) for name, value in found.items()}
 
     def breakdown(self, config: "Config", folder: Path) -> "Breakdown":
@@ -78,7 +83,7 @@ class SemanticSegmentation:
 
         dataset = config.test_dataloader.dataset
         classes, zero = list(dataset.metainfo.classes), dataset.get("reduce_zero_label", False)
-        found = _areas(config, folder / PREDICTIONS)
+        found = _true_maps(config).read_areas(folder / PREDICTIONS)
         return break_down(found, classes, folder / PREDICTIONS, folder / "predictions.json", zero)
 
     def return_float32(self, model: "nn.Module") -> None:
@@ -112,14 +117,24 @@ class SemanticSegmentation:
         return random_batch(run, model, device)
 
 
-def _areas(config: "Config", predictions: Path) -> dict[str, Any]:
-    from experiments.tasks.class_areas import read_areas
+def _true_maps(config: "Config") -> "TrueLabelMaps":
+    from experiments.tasks.grouped_areas import Groups
+    from experiments.tasks.true_label_maps import TrueLabelMaps
 
     dataset = config.test_dataloader.dataset
-    truths = Path(dataset.data_root) / dataset.data_prefix.seg_map_path
-    endings, zero = (dataset.img_suffix, dataset.seg_map_suffix), dataset.get("reduce_zero_label", False)
-    classes, ignored = len(dataset.metainfo.classes), config.test_evaluator.ignore_index
-    return read_areas(predictions, truths, endings, classes, ignored, zero)
+    # Not from the metainfo: it lies in checkpoints, which must be read without mmengine's mappings.
+    spec = config.run_spec["dataset"]
+    classes, categories, instances = list(dataset.metainfo.classes), spec.get("categories"), spec.get("instances") or {}
+    return TrueLabelMaps(
+        Path(dataset.data_root) / dataset.data_prefix.seg_map_path,
+        dataset.img_suffix,
+        dataset.seg_map_suffix,
+        len(classes),
+        config.test_evaluator.ignore_index,
+        dataset.get("reduce_zero_label", False),
+        Groups.of(classes, categories, instances.get("mean_pixels")) if categories else None,
+        instances.get("map_ending"),
+    )
 
 
 def _load_labels(run: Run) -> dict[str, Any]:

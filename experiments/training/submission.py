@@ -1,7 +1,6 @@
-"""Finished run -> archives for an evaluation server: detections on images whose annotations are not public."""
+"""Finished run -> archives for an evaluation server: what it finds in images whose annotations are not public."""
 
 import argparse
-import json
 import os
 import re
 import sys
@@ -9,8 +8,8 @@ import traceback
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TextIO
-from zipfile import ZIP_DEFLATED, ZipFile
+from types import ModuleType
+from typing import TextIO
 
 import torch
 from mmengine.config import Config
@@ -20,20 +19,17 @@ from mmengine.runner import Runner
 from tqdm import tqdm
 
 from experiments.errors import UserError, report_user_errors
-from experiments.files import replacing
-from experiments.spec.datasets import TestSet
+from experiments.spec.datasets import LabelMapTestSet, TestSet
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import neck_types
 from experiments.training.checkpoints import newest_checkpoint, without_code
 from experiments.training.config_formatter import import_formatter
 from experiments.training.distributed import join_processes
-
-# Tasks whose results it takes.
-OF_OBJECTS = ("detection", "instance_segmentation")
+from experiments.training.submissions import label_maps, objects
 
 
 def write_submission(run: Path, scale: Scale, output: Path, threads: int) -> list[Path]:
-    """Detect objects in a scale's test images with a run's last checkpoint, and write them in the server's format.
+    """Test a run's last checkpoint on a scale's test images, and write what it finds in the server's format.
 
     Parameters
     ----------
@@ -42,8 +38,7 @@ def write_submission(run: Path, scale: Scale, output: Path, threads: int) -> lis
     scale : Scale
         The scale of the run.
     output : Path
-        Receives ``box/detections_<test set>_<name>_results.zip`` and, where the detector has masks, ``mask/`` with the same:
-        they are two entries on the server.
+        Receives the archives, see the modules of `experiments.training.submissions`.
     threads : int
         CPU threads of all processes of this machine together.
 
@@ -59,19 +54,20 @@ def write_submission(run: Path, scale: Scale, output: Path, threads: int) -> lis
     """
     torch.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     _check_finished(run)
-    test_set = _check_test_set(scale)
-    config = _finished_config(run, scale)
+    test_set, server = _check_test_set(scale)
+    config = _finished_config(run, scale, server)
     join_processes(config)
     with TemporaryDirectory() as folder:
-        detections = Path(folder) / "detections"
-        _point_to_test_set(config, scale, test_set, detections)
+        # Keep mmengine's logs out of the run's folder.
+        config.work_dir = str(Path(folder) / "work")
+        server.test_on(config, scale, test_set, Path(folder))
         import_formatter()
         runner = Runner.from_cfg(config)
         runner.register_hook(
-            _ProgressHook(f"run {config.run_id} on {test_set.name}", sys.__stderr__ or sys.stderr), priority="LOWEST"
+            _ProgressHook(f"run {config.run_id} on {test_set.images}", sys.__stderr__ or sys.stderr), priority="LOWEST"
         )
         runner.test()
-        return _write_archives(detections, output, _stem(config, test_set)) if is_main_process() else []
+        return server.write_archives(Path(folder), output, scale, test_set, _algorithm(config)) if is_main_process() else []
 
 
 def _check_finished(run: Path) -> None:
@@ -82,12 +78,12 @@ def _check_finished(run: Path) -> None:
         )
 
 
-def _finished_config(run: Path, scale: Scale) -> Config:
+def _finished_config(run: Path, scale: Scale, server: ModuleType) -> Config:
     """The config of a finished run, its last checkpoint to be loaded."""
     config = Config.fromfile(run / "config.py")
-    if config.task not in OF_OBJECTS:
-        allowed = " and ".join(OF_OBJECTS)
-        raise UserError(f"run {run.name}: its task is {config.task}; the evaluation server takes boxes and masks of {allowed}")
+    if config.task not in server.TASKS:
+        allowed = " and ".join(server.TASKS)
+        raise UserError(f"run {run.name}: its task is {config.task}; the evaluation server takes {server.TAKES} of {allowed}")
     if config.run_spec.to_dict()["dataset"] != scale.dataset.model_dump():
         raise UserError(f"run {run.name} was not trained on the dataset of scale {scale.name}; give the scale that it ran at")
     checkpoint = newest_checkpoint(run / "checkpoints")
@@ -100,72 +96,23 @@ def _finished_config(run: Path, scale: Scale) -> Config:
     return config
 
 
-def _check_test_set(scale: Scale) -> TestSet:
+def _check_test_set(scale: Scale) -> tuple[TestSet | LabelMapTestSet, ModuleType]:
     test_set = scale.test_set
     if test_set is None:
         raise UserError(
             f"experiments/scales/{scale.name}.yaml: test_set: scale {scale.name} has none, so nothing can be submitted;"
-            " coco has one"
+            " coco and cityscapes have one"
         )
-    folder, path = Path(scale.data_folder), Path(scale.data_folder) / test_set.image_info
-    remedy = "it comes in image_info_test2017.zip of COCO"
-    try:
-        content = json.loads(path.read_bytes())
-        names = [image["file_name"] for image in content["images"]]
-        content["categories"]
-    except FileNotFoundError:
-        raise UserError(f"list of test images {path} ({path.parent.resolve()}) does not exist; {remedy}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not COCO's list of images: {type(error).__name__} {error}; {remedy}") from None
-    images = folder / test_set.images
-    present = {file.name for file in os.scandir(images)} if images.is_dir() else set()
-    missing = [name for name in names if name not in present]
-    if missing:
-        raise UserError(
-            f"test images: {len(missing)} of {len(names)} are missing, such as {images / missing[0]} ({images.resolve()});"
-            " they come in test2017.zip of COCO"
-        )
-    return test_set
+    server = label_maps if isinstance(test_set, LabelMapTestSet) else objects
+    server.check(scale, test_set)
+    return test_set, server
 
 
-def _point_to_test_set(config: Config, scale: Scale, test_set: TestSet, detections: Path) -> None:
-    # Keep mmengine's logs out of the run's folder.
-    config.work_dir = str(detections.parent / "work")
-    config.test_dataloader.dataset.update(ann_file=test_set.image_info, data_prefix={"img": test_set.images})
-    config.test_evaluator.update(
-        ann_file=scale.data_folder + test_set.image_info, format_only=True, outfile_prefix=str(detections)
-    )
-
-
-def _stem(config: Config, test_set: TestSet) -> str:
-    """File name in the server's pattern, with neck, detector, backbone, schedule and run id as the algorithm's name."""
+def _algorithm(config: Config) -> str:
+    """Neck, detector, backbone, schedule and run id, for the names of archives."""
     spec = config.run_spec.to_dict()
     parts = [*neck_types(spec["neck"]), *(spec[part]["name"] for part in ("detector", "backbone", "schedule")), config.run_id]
-    # The server splits file names at underscores.
-    algorithm = re.sub("[^A-Za-z0-9]+", "-", "-".join(parts))
-    return f"detections_{test_set.name}_{algorithm}_results"
-
-
-def _write_archives(detections: Path, output: Path, stem: str) -> list[Path]:
-    archives = []
-    for kind, part in (("box", "bbox"), ("mask", "segm")):
-        path = detections.with_suffix(f".{part}.json")
-        if path.exists():
-            archive = output / kind / f"{stem}.zip"
-            _write_archive(archive, _entries(json.loads(path.read_bytes()), kind))
-            archives.append(archive)
-    return archives
-
-
-def _entries(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    """Drop the boxes of masks: given both, COCO's code takes an object's size from its box."""
-    return found if kind == "box" else [{key: value for key, value in entry.items() if key != "bbox"} for entry in found]
-
-
-def _write_archive(path: Path, entries: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as draft, ZipFile(draft, "w", ZIP_DEFLATED) as archive:
-        archive.writestr(f"{path.stem}.json", json.dumps(entries))
+    return re.sub("[^A-Za-z0-9]+", "-", "-".join(parts))
 
 
 class _ProgressHook(Hook):
@@ -213,7 +160,7 @@ def main() -> None:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise UserError(f"{arguments.run}: {reason}; details in {arguments.log_file}") from error
     for archive in archives:
-        print(f"for the server's entry of {archive.parent.name} detections: {archive}", file=sys.stderr)
+        print(f"for the evaluation server: {archive}", file=sys.stderr)
 
 
 if __name__ == "__main__":

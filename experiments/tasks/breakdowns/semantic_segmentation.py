@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 from pycocotools import mask as mask_api
 
 from experiments.bootstrap.resamples import draw_weights
-from experiments.tasks.class_areas import intersections_over_union, read_labels, summarize
+from experiments.tasks.class_areas import intersections_over_union, read_labels
 from experiments.tasks.task import Breakdown
+from experiments.tasks.true_label_maps import ImageAreas, measure, stack
 
 
 def break_down(
-    areas: Mapping[str, NDArray[np.int64]],
+    areas: Mapping[str, ImageAreas],
     classes: Sequence[str],
     predictions: Path,
     output: Path,
@@ -25,7 +26,7 @@ def break_down(
     Parameters
     ----------
     areas : dict
-        From `experiments.tasks.class_areas.read_areas`.
+        From `experiments.tasks.true_label_maps.TrueLabelMaps.read_areas`.
     classes : sequence of str
         Names of the classes by their labels.
     predictions : Path
@@ -36,15 +37,14 @@ def break_down(
     zero_is_ignored : bool
         Whether the files count classes from 1.
     """
-    # Sums of pixels are exact in float64, and its products fast.
-    counts = np.stack(list(areas.values())).astype(np.float64)
-    resampled = np.tensordot(draw_weights(areas).astype(np.float64), counts, axes=1)
-    of_dataset = intersections_over_union(resampled[0])
+    weights = draw_weights(areas).astype(np.float64)
+    resampled = {name: np.tensordot(weights, part, axes=1) for name, part in stack(areas.values()).items()}
+    of_dataset = intersections_over_union(resampled["mIoU"][0])
     named = zip(classes, of_dataset, strict=True)
     labels = {image: read_labels(predictions / f"{image}.png", zero_is_ignored) for image in areas}
     output.write_text(json.dumps([entry for image in areas for entry in _encode(image, labels[image])]))
     return Breakdown(
-        output, summarize(resampled), {name: {"mIoU": None if np.isnan(value) else float(value)} for name, value in named}
+        output, measure(resampled), {name: {"mIoU": None if np.isnan(value) else float(value)} for name, value in named}
     )
 
 

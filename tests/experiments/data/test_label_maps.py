@@ -200,3 +200,78 @@ def test_runs_find_the_dataset_by_a_link(folder, tmp_path):
     link = tmp_path / "datasets/own"
     prepare(dataset(), link, folder, {}, None)
     assert (link / "maps/val/d.png").exists()
+
+
+INSTANCES = {"map_ending": "_instances.png", "mean_pixels": {"car": 12.5}}
+CATEGORIES = {"still": ["road", "sky"], "vehicle": ["car"]}
+
+
+def check_with_instances(folder):
+    return check(folder, categories=CATEGORIES, instances=INSTANCES)
+
+
+@pytest.fixture
+def with_instances(folder):
+    """The folder with two cars in the map of the validation image."""
+    labels = right_labels()
+    ids = np.where(labels == 1, 26000, labels).astype(np.uint16)
+    ids[3:][labels[3:] == 1] = 26001
+    Image.fromarray(ids).save(folder / "maps/val/d_instances.png")
+    return folder
+
+
+def test_maps_of_instances_are_part_of_what_identifies_a_dataset(with_instances):
+    checked = check_with_instances(with_instances)
+    assert checked.identity.val.annotations == 1
+    assert checked.notices == []
+    Image.fromarray(np.zeros((6, 8), np.uint16)).save(with_instances / "maps/val/d_instances.png")
+    assert check_with_instances(with_instances).identity.val != checked.identity.val
+
+
+def instances_of_another_image(path):
+    Image.fromarray(np.zeros((8, 6), np.uint16)).save(path)
+
+
+def instances_of_eight_bits(path):
+    Image.fromarray(np.zeros((6, 8), np.uint8)).save(path)
+
+
+def instance_on_several_labels(path):
+    Image.fromarray(np.full((6, 8), 26000, np.uint16)).save(path)
+
+
+INSTANCE_FAULTS = {
+    instances_of_another_image: r"map of instances d_instances\.png is 6 × 8 pixels large; allowed: 8 × 6 as d\.png",
+    instances_of_eight_bits: r"map of instances d_instances\.png has the mode L; allowed: 16 bits",
+    instance_on_several_labels: r"d_instances\.png has instance 26000 on the labels 0, 1, 2 of d\.png; allowed: one",
+    lambda path: path.write_bytes(path.read_bytes()[:50]): r"map of instances d_instances\.png is damaged, or no image",
+    lambda path: path.unlink(): r"map of instances d_instances\.png does not exist beside d\.png; unpack its archive again",
+}
+
+
+@pytest.mark.parametrize("damage", INSTANCE_FAULTS)
+def test_a_fault_of_instances_is_one_sentence(damage, with_instances):
+    damage(with_instances / "maps/val/d_instances.png")
+    with pytest.raises(DatasetError, match=INSTANCE_FAULTS[damage]):
+        check_with_instances(with_instances)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"categories": {"still": ["road", "sky"]}}, "categories: found class car in 0 categories; allowed: each class in one"),
+        ({"categories": {**CATEGORIES, "all": ["car"]}}, "found class car in 2 categories"),
+        (
+            {"categories": {**CATEGORIES, "sea": ["ship"]}},
+            "categories: found 'ship'; allowed: names of classes: road, car, sky",
+        ),
+        ({"instances": INSTANCES}, "instances: found without categories"),
+        (
+            {"categories": CATEGORIES, "instances": {**INSTANCES, "mean_pixels": {"ship": 3}}},
+            "instances.mean_pixels: found 'ship'; allowed: names of classes",
+        ),
+    ],
+)
+def test_groups_hold_classes(changes, words):
+    with pytest.raises(ValueError, match=words):
+        dataset(**changes)

@@ -37,15 +37,21 @@ def test_fractions_become_percent_under_the_tables_names(tmp_path):
     assert read_answer(tmp_path / "none.json") == {}
 
 
-def test_the_example_of_the_documentation_is_an_answer(tmp_path):
-    (example,) = re.findall(r"```json\n(.*?)```", (SERVER_RESULTS / "README.md").read_text(), re.DOTALL)
-    assert read_answer(write(tmp_path / "a.json", json.loads(example)))["test_box_AP"] == pytest.approx(40.2)
+def test_the_examples_of_the_documentation_are_answers(tmp_path):
+    examples = re.findall(r"```json\n(.*?)```", (SERVER_RESULTS / "README.md").read_text(), re.DOTALL)
+    of_coco, of_cityscapes = (read_answer(write(tmp_path / "a.json", json.loads(example))) for example in examples)
+    assert of_coco["test_box_AP"] == pytest.approx(40.2)
+    assert of_cityscapes == pytest.approx(
+        {"test_mIoU": 80.1, "test_iIoU": 61.3, "test_category_IoU": 90.6, "test_category_iIoU": 78.5}
+    )
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"box": STATISTICS}, ["unknown key 'box'", "bbox, segm"]),
+        ({"box": STATISTICS}, ["unknown key 'box'", "bbox, segm", "labels"]),
+        ({"labels": {"averageScoreClasses": 80.1}}, ["labels.averageScoreClasses", "80.1", "fraction from 0 to 1"]),
+        ({"labels": {"averageScoreClasses": 0.8}}, ["labels.averageScoreInstClasses"]),
         ({"bbox": {**STATISTICS, "AP": 36.6}}, ["bbox.AP", "36.6", "fraction from 0 to 1"]),
         ({"bbox": {**STATISTICS, "AP": -1}}, ["bbox.AP", "-1", "fraction"]),
         ({"bbox": {**STATISTICS, "AP": True}}, ["bbox.AP", "fraction"]),

@@ -36,7 +36,9 @@ def test_panoptic_quality_is_the_mean_over_things_and_stuff(name):
     assert (abs(mean - published["PQ"]) < 0.1) == (name not in IMPOSSIBLE)
 
 
-@pytest.mark.parametrize("name", [name for name in TABLES if not name.startswith(("necks.", "dense_necks.", "panoptic_necks."))])
+@pytest.mark.parametrize(
+    "name", [name for name in TABLES if not name.startswith(("necks.", "dense_necks.", "panoptic_necks."))]
+)
 def test_the_title_of_a_papers_table_names_data_set_and_schedule(name):
     heading = TABLES[name].heading
     assert any(dataset in heading for dataset in DATASETS)

@@ -119,3 +119,12 @@ def test_a_vector_width_changes_no_run_id(write):
     setting = Setting(neck={"type": "FPN"}, detector="mask_rcnn", backbone="resnet50", schedule="1x")
     same, demo = (Run(setting, load_scale(name), 0) for name in ("same", "demo"))
     assert same.id == demo.id
+
+
+def test_a_server_of_label_maps_has_an_id_for_each_class(write):
+    write("streets", {"base": "cityscapes", "title": "streets", "test_set": {"class_ids": [7, 8]}})
+    with pytest.raises(UserError, match="test_set: class_ids: found 2; allowed: 19, one for each class"):
+        load_scale("streets")
+    write("streets", {"base": "tiny_coco", "title": "streets", "test_set": {"images": "a/", "count": 3, "class_ids": [7]}})
+    with pytest.raises(UserError, match="found for a dataset without label maps; allowed: name, image_info, images"):
+        load_scale("streets")

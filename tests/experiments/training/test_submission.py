@@ -8,7 +8,7 @@ from experiments.errors import UserError
 from experiments.spec.scale import load_scale
 from experiments.training.submission import write_submission
 
-COCO = load_scale("coco")
+COCO, CITYSCAPES = load_scale("coco"), load_scale("cityscapes")
 IMAGE_INFO = {"images": [{"id": 1, "file_name": "1.jpg", "width": 4, "height": 3}], "categories": []}
 
 
@@ -21,6 +21,12 @@ def finished(tmp_path, monkeypatch):
     (run / "metrics.json").write_text("{}")
     (tmp_path / "datasets/coco/annotations").mkdir(parents=True)
     return run
+
+
+def one_test_image(run) -> None:
+    path = run.parent.parent / "datasets/cityscapes/leftImg8bit/test/ulm/ulm_000000_000019_leftImg8bit.png"
+    path.parent.mkdir(parents=True)
+    path.touch()
 
 
 def image_info(run, content) -> None:
@@ -41,6 +47,14 @@ def test_a_task_of_which_the_server_takes_nothing_is_one_sentence(finished, task
         write_submission(finished, COCO, finished.parent, 1)
 
 
+def test_a_server_of_label_maps_takes_no_boxes(finished):
+    scale = CITYSCAPES.replace(test_set=CITYSCAPES.test_set.replace(count=1))
+    one_test_image(finished)
+    (finished / "config.py").write_text('task = "detection"\n')
+    with pytest.raises(UserError, match="its task is detection; the evaluation server takes label maps of semantic_segm"):
+        write_submission(finished, scale, finished.parent, 1)
+
+
 @pytest.mark.parametrize(
     ("scale", "prepare", "words"),
     [
@@ -50,6 +64,8 @@ def test_a_task_of_which_the_server_takes_nothing_is_one_sentence(finished, task
         (COCO, lambda run: image_info(run, "{"), ["image_info_test-dev2017.json", "is not COCO's list of images"]),
         (COCO, lambda run: image_info(run, {"images": []}), ["is not COCO's list of images", "'categories'"]),
         (COCO, lambda run: image_info(run, IMAGE_INFO), ["1 of 1 are missing", "test2017/1.jpg", "test2017.zip"]),
+        (CITYSCAPES, lambda run: None, ["leftImg8bit/test", "holds 0 files that end in _leftImg8bit.png, not 1525"]),
+        (CITYSCAPES, one_test_image, ["holds 1 files", "not 1525: unpack their archive again", "scales/cityscapes.yaml"]),
     ],
 )
 def test_what_is_missing_is_one_sentence(finished, scale, prepare, words):

@@ -1,0 +1,124 @@
+"""A folder in Cityscapes' layout: metrics of categories and instances, label maps for the server, its answer in the table."""
+
+import json
+import re
+import zipfile
+from io import BytesIO
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from experiments.bootstrap.resamples import read_replicates
+from experiments.data.prepare import prepare_dataset
+from reports.label_examples import read_label_maps
+from tests.conftest import SHAPES
+
+CLASSES = ["disc", "star", "cross", "crescent", "triangle", "square", "ground", "scratches"]
+SHAPES_SEEN = CLASSES[:6]
+CLASS_IDS = [24, 25, 26, 27, 28, 31, 7, 8]
+SCALE = {
+    "base": "instant",
+    "title": "streets",
+    "paper_setting": True,
+    "test_ratios": [1.0, 1.5],
+    "dataset": {
+        "kind": "label_maps",
+        "classes": CLASSES,
+        "train_images": "train/",
+        "train_maps": "stuffthingmaps/train/",
+        "val_images": "val/",
+        "val_maps": "stuffthingmaps/val/",
+        "image_ending": ".png",
+        "categories": {"shape": SHAPES_SEEN, "stuff": ["ground", "scratches"]},
+        "instances": {"map_ending": "_instances.png", "mean_pixels": dict.fromkeys(SHAPES_SEEN, 200)},
+    },
+}
+STUDY = {
+    "title": "Labels",
+    "reference": "nowhere",
+    "tables": {
+        "table1": {
+            "title": "One row",
+            "columns": {"iIoU": "iIoU", "category_IoU": "IoU sup", "category_iIoU": "iIoU sup", "test_iIoU": "test iIoU"},
+            "rows": [
+                {
+                    "name": "FPN",
+                    "setting": {"neck": {"type": "FPN"}, "detector": "semantic_fpn", "backbone": "resnet50", "schedule": "1x"},
+                }
+            ],
+        }
+    },
+}
+REPORT = "reports/labels_table1.md"
+
+
+def write_instances(maps) -> None:
+    """Connected parts of each shape, numbered as Cityscapes' are."""
+    for path in sorted(maps.glob("*.png")):
+        labels = np.asarray(Image.open(path))
+        ids = labels.astype(np.uint16)
+        for label in range(len(SHAPES_SEEN)):
+            _, parts = cv2.connectedComponents((labels == label).astype(np.uint8))
+            ids[parts > 0] = 1000 * CLASS_IDS[label] + parts[parts > 0]
+        Image.fromarray(ids).save(path.with_name(f"{path.stem}_instances.png"))
+
+
+@pytest.fixture
+def streets(project, tmp_path_factory):
+    """A project with a scale on such a folder, which is returned too; the validation images are the test images."""
+    folder = tmp_path_factory.mktemp("streets")
+    prepare_dataset(SHAPES, folder, None)
+    write_instances(folder / "stuffthingmaps/val")
+    count = len(list((folder / "val").iterdir()))
+    scale = {**SCALE, "test_set": {"images": "val/", "count": count, "class_ids": CLASS_IDS}}
+    (project / "experiments/scales/streets.yaml").write_text(yaml.safe_dump(scale, sort_keys=False))
+    (project / "experiments/studies/labels.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False))
+    project.configure(scale="streets", data_root=str(folder), studies=["labels"])
+    return project, folder
+
+
+def succeed(result) -> str:
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout + result.stderr
+
+
+def test_groups_are_measured_and_the_servers_answer_fills_its_column(streets):
+    project, folder = streets
+    succeed(project.snakemake(REPORT))
+    (path,) = project.folder.glob("runs/*/metrics.json")
+    trained = json.loads(path.read_text())
+    replicates = read_replicates(path.with_name("bootstrap.npz"))
+    for name in ("category_IoU", "iIoU", "category_iIoU"):
+        assert 0 < trained["metrics"][name] < 100
+        assert replicates[name][0] == pytest.approx(trained["metrics"][name], rel=1e-9)
+
+    text = succeed(project.snakemake(f"submissions/{trained['run']}"))
+    assert re.search(r"run [0-9a-f]{12} on val/: 100%", text), "progress is shown"
+    (archive,) = (project / f"submissions/{trained['run']}").glob("*.zip")
+    assert archive.name == f"label_maps_FPN-semantic-fpn-resnet50-1x-{trained['run']}.zip"
+    found = read_label_maps(path.with_name("predictions.json.gz"))
+    with zipfile.ZipFile(archive) as content:
+        assert content.namelist() == [image.name for image in sorted((folder / "val").iterdir())]
+        for name, labels in found.items():
+            submitted = np.asarray(Image.open(BytesIO(content.read(f"{name}.png"))))
+            np.testing.assert_array_equal(submitted, np.array(CLASS_IDS)[labels])
+    assert len({label for labels in found.values() for label in np.unique(labels)}) > 2
+
+    names = [f"averageScore{part}" for part in ("Classes", "InstClasses", "Categories", "InstCategories")]
+    answer = {"labels": dict(zip(names, (0.8, 0.613, 0.906, 0.785), strict=True))}
+    (project / f"experiments/evaluation_server/{trained['run']}.json").write_text(json.dumps(answer))
+    succeed(project.snakemake(REPORT))
+    row = next(line for line in (project / REPORT).read_text().splitlines() if line.startswith("| FPN"))
+    assert row.endswith("| 61.3 |"), row
+
+
+def test_a_missing_map_of_instances_is_one_sentence(streets):
+    project, folder = streets
+    (folder / "stuffthingmaps/val/000001_instances.png").unlink()
+    result = project.snakemake(REPORT)
+    assert result.returncode != 0
+    assert "map of instances 000001_instances.png does not exist beside 000001.png" in result.stdout + result.stderr
+    assert not list(project.folder.glob("runs/*/checkpoints"))
