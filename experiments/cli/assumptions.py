@@ -84,8 +84,8 @@ def _explain_assumed(times: TrainingTimeEstimator, runs: list[Run]) -> list[str]
     )
     return [
         sentence,
-        f"Multiply-adds: counted for {counted} of these runs; for {len(missing)} those of Mask R-CNN R-50-FPN, 267 G on"
-        " 832 × 1280 at width 256, are taken whatever the model"
+        f"Multiply-adds: counted for {counted} of these runs; for {len(missing)} those of the detector and the"
+        " backbone with FPN are taken whatever the neck, 267 G for Mask R-CNN R-50 on 832 × 1280 at width 256"
         f" (`snakemake complexity/{times.scale.name}/{report}.json` counts those of {report}).",
     ]
 

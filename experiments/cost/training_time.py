@@ -30,8 +30,24 @@ SHARE_OF_EVALUATION = 1 / 3
 GPU_RATE = 7.0e12
 CPU_RATE = 5.4e10
 CPU_SECONDS_PER_IMAGE = 0.01
-# Mask R-CNN R-50-FPN, width 256.
-FALLBACK_FLOPS, FALLBACK_IMAGE, FALLBACK_WIDTH = 267e9, 832 * 1280, 256
+# Thousands of multiply-adds per pixel of R-50 with FPN or the model's own pyramid at width 256, counted at the papers' scales.
+DETECTOR_FLOPS = {
+    "faster_rcnn": 196,
+    "mask_rcnn": 251,
+    "cascade_mask_rcnn": 376,
+    "htc": 422,
+    "point_rend": 283,
+    "mask2former": 249,
+    "panoptic_fpn": 276,
+    "semantic_fpn": 170,
+    "semantic_point_rend": 170,
+    "upernet": 903,
+    "maskformer": 209,
+    "semantic_mask2former": 252,
+}
+# What other backbones have more.
+BACKBONE_FLOPS = {"resnet101": 74, "resnet101_caffe": 74, "resnext101_64x4d": 227, "swin_l": 712}
+FLOPS_WIDTH = 256
 
 
 @dataclass(frozen=True)
@@ -135,7 +151,7 @@ class TrainingTimeEstimator:
             if small[0] is not None and small[1] is not None:
                 return small[0], small[1], f"the annotations in {root}, those with objects"
         if maps := dataset.label_maps:
-            counts = [len(list((root / folder).rglob("*.png"))) for folder in (maps.train_maps, maps.val_maps)]
+            counts = [_files(root / folder, maps.map_ending) for folder in (maps.train_maps, maps.val_maps)]
             return counts[0], counts[1], f"the label maps in {root}"
         return COCO_IMAGES_WITH_OBJECTS, COCO_VAL_IMAGES, "COCO 2017's, train2017 without those that have no objects"
 
@@ -163,20 +179,26 @@ class TrainingTimeEstimator:
         return flops
 
     def flops(self, run: Run) -> float:
-        """Multiply-adds of a forward pass on one image: counted, or else those of FPN, scaled to the image and the width.
+        """Multiply-adds of a forward pass on one image: counted, or else with FPN, scaled to the image and the width.
 
         Parameters
         ----------
         run : Run
             A run of the grid.
         """
-        area = math.prod(self.scale.complexity_image) / FALLBACK_IMAGE
-        width = self.scale.out_channels / FALLBACK_WIDTH
-        return self.counted_flops.get(run.id) or FALLBACK_FLOPS * area * width**2
+        setting = run.setting
+        detector = DETECTOR_FLOPS.get(setting.detector, DETECTOR_FLOPS["mask_rcnn"])
+        per_pixel = 1e3 * (detector + BACKBONE_FLOPS.get(setting.backbone, 0))
+        width = self.scale.out_channels / FLOPS_WIDTH
+        return self.counted_flops.get(run.id) or per_pixel * math.prod(self.scale.complexity_image) * width**2
 
     def _assumed_seconds_per_image(self, run: Run) -> float:
         overhead = 0.0 if self.scale.resources.gpus else CPU_SECONDS_PER_IMAGE
         return overhead + FLOPS_PER_MULTIPLY_ADD * self.flops(run) / self.rate
+
+
+def _files(folder: Path, ending: str) -> int:
+    return sum(1 for _ in folder.rglob(f"*{ending}"))
 
 
 def _images_with_objects(path: Path) -> int | None:

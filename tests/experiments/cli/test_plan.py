@@ -13,10 +13,15 @@ from experiments.__main__ import read_grid
 from experiments.cli import plan
 from experiments.cli.plan import makespan
 from experiments.cost.power import seeds_needed
+from experiments.cost.training_time import TrainingTimeEstimator
 from experiments.errors import UserError
 from experiments.records.checked_necks import record_passed
 from experiments.records.cost_files import Measurement
+from experiments.records.run_status import RunReader
 from experiments.spec.dataset_identity import CheckedDataset, DatasetIdentity, SplitIdentity, write_checked_dataset
+from experiments.spec.run import Run
+from experiments.spec.scale import load_scale
+from experiments.spec.study import Setting
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -68,8 +73,33 @@ def test_hours_at_the_papers_scale_follow_from_counted_multiply_adds(small_grid,
     assert "117,266 training images" in text
     assert "7 TFLOP/s per GPU" in text
     assert "0.4536 s" in text
-    assert "counted for 1 of these runs; for 1 those of Mask R-CNN R-50-FPN" in text
+    assert "counted for 1 of these runs; for 1 those of the detector and the backbone with FPN are taken" in text
     assert "snakemake complexity/coco/two_necks_table2.json" in text
+
+
+def test_label_maps_are_counted_once_an_image(small_grid, tmp_path):
+    for split, count in (("train", 3), ("val", 2)):
+        folder = tmp_path / f"cityscapes/gtFine/{split}/ulm"
+        folder.mkdir(parents=True)
+        for number in range(count):
+            for kind in ("labelTrainIds", "labelIds", "instanceIds"):
+                (folder / f"ulm_{number}_gtFine_{kind}.png").touch()
+    times = TrainingTimeEstimator(small_grid(scale="cityscapes", data_root=str(tmp_path / "cityscapes")), RunReader())
+    assert (times.train_images, times.val_images) == (3, 2)
+
+
+def test_each_detector_and_backbone_has_multiply_adds_of_its_own(small_grid):
+    times, coco = TrainingTimeEstimator(small_grid(scale="coco"), RunReader()), load_scale("coco")
+
+    def flops(detector, backbone="resnet50"):
+        setting = Setting.model_validate(
+            {"neck": {"type": "FPN"}, "detector": detector, "backbone": backbone, "schedule": "1x"}
+        )
+        return times.flops(Run(setting, coco, 0))
+
+    assert flops("mask_rcnn") == pytest.approx(267e9, rel=0.01)
+    assert flops("faster_rcnn") < flops("mask_rcnn") < flops("cascade_mask_rcnn") < flops("htc")
+    assert flops("mask_rcnn", "resnet101") == pytest.approx(346e9, rel=0.01)
 
 
 def test_twice_the_rate_is_half_the_time(small_grid, capsys):
