@@ -20,12 +20,16 @@ from experiments.benchmarks.project_copy import copy_project
 from experiments.data.prepare import prepare_dataset
 from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.datasets import SyntheticDataset
+from experiments.spec.neck_catalog import BACKBONES, HEADS, NECKS, own_models
 
 # The machines of continuous integration are slow at times; that is no fault of what is tested.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 
 ROOT = Path(__file__).resolve().parent.parent
+# Read here once: tests work in folders of their own, whose necks are the project's.
+for _folder in (NECKS, BACKBONES, HEADS):
+    own_models(_folder)
 SCALES = Path(__file__).parent / "scales"
 STUDIES = Path(__file__).parent / "studies"
 

@@ -53,3 +53,29 @@ def trace_neck(model: nn.Module, run: Run, image: Tensor) -> tuple[tuple[Tensor,
     finally:
         handle.remove()
     return passed[0]
+
+
+def neck_inputs(model: nn.Module, run: Run, image: Tensor) -> tuple[Tensor, ...]:
+    """What the neck of a model reads of an image, whatever the neck makes of it.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model of a run.
+    run : Run
+        The run.
+    image : Tensor
+        (N, 3, H, W).
+    """
+    if run.neck_at == "neck":
+        return tuple(model.backbone(image))
+    passed: list[tuple[Tensor, ...]] = []
+    handle = neck_of(model, run).register_forward_pre_hook(lambda _, read: passed.append(tuple(read[0])))
+    try:
+        load_task(run.task).run_every_layer(model, image)
+    except Exception:
+        if not passed:
+            raise
+    finally:
+        handle.remove()
+    return passed[0]

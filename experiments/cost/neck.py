@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from experiments.configs.build import build_empty_model, build_model
-from experiments.configs.model_neck import neck_of, trace_neck
+from experiments.configs.model_neck import neck_inputs, neck_of
 from experiments.cost.complexity import countable_model, multiply_adds, training_memory
 from experiments.spec.run import Run
 
@@ -83,7 +83,7 @@ def _random_features(run: Run, images: int) -> tuple[Tensor, ...]:
     model = countable_model(run).eval()
     image = torch.zeros(images, 3, *run.scale.complexity_image, device=next(model.parameters()).device)
     with image.device, torch.no_grad():
-        features, _ = trace_neck(model, run, image)
+        features = neck_inputs(model, run, image)
     return tuple(torch.randn(level.shape) for level in features)
 
 

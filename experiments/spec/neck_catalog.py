@@ -96,6 +96,7 @@ def _literal(node: ast.expr) -> tuple[object, ...]:
         return ()
 
 
+@cache
 def own_models(folder: Path) -> dict[str, Path]:
     """Names and files of the models that this project's modules in a folder register.
 
@@ -104,12 +105,6 @@ def own_models(folder: Path) -> dict[str, Path]:
     folder : Path
         `NECKS`, `BACKBONES` or `HEADS`; folders inside it are not searched.
     """
-    # The path is relative: the same one is another folder where the working folder is another.
-    return _models_in(folder, Path.cwd())
-
-
-@cache
-def _models_in(folder: Path, working_folder: Path) -> dict[str, Path]:
     return {
         node.name: path
         for path in sorted(folder.glob("*.py"))

@@ -236,7 +236,7 @@ class Scale(StrictModel):
     test_ratios : list of float
         Factors of the image size at which images are labelled a second time, plain and mirrored, for the metrics of several
         scales; none: they are not. They do not change the training, and no other metric.
-    test_set : TestSet, LabelMapTestSet or None
+    test_set : ObjectTestSet, LabelMapTestSet or None
         Test images for submissions to an evaluation server.
     complexity_image : (int, int)
         Height and width in pixels at which parameters, FLOPs and speed are measured.
@@ -248,7 +248,7 @@ class Scale(StrictModel):
     paper_setting: bool = False
     image_scale: tuple[PositiveInt, PositiveInt]
     dataset: Dataset
-    test_set: TestSet | LabelMapTestSet | None = None
+    test_set: TestSet | None = None
     expected_splits: dict[Literal["train", "val"], ExpectedSplit] = {}
     out_channels: PositiveInt
     num_outs: PositiveInt = 5

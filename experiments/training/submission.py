@@ -96,7 +96,7 @@ def _finished_config(run: Path, scale: Scale, server: ModuleType) -> Config:
     return config
 
 
-def _check_test_set(scale: Scale) -> tuple[TestSet | LabelMapTestSet, ModuleType]:
+def _check_test_set(scale: Scale) -> tuple[TestSet, ModuleType]:
     test_set = scale.test_set
     if test_set is None:
         raise UserError(

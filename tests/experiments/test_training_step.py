@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 
+from experiments.configs.model_neck import neck_of
 from experiments.configs.write import config_text, framework
 from experiments.paths import STUDIES
 from experiments.spec.metrics import LEARNS_FROM
@@ -92,7 +93,9 @@ def test_every_neck_trains_one_step_inside_the_detectors_of_its_rows(setting, pr
     assert torch.isfinite(losses["loss"])
     for name, parameter in model.named_parameters():
         assert torch.isfinite(parameter).all(), name
-    assert any(not torch.equal(p, before[f"neck.{name}"]) for name, p in model.neck.named_parameters())
+    run = Run(setting, DEMO, seed=0)
+    trained = neck_of(model, run).named_parameters()
+    assert any(not torch.equal(parameter, before[f"{run.neck_at}.{name}"]) for name, parameter in trained)
 
 
 @pytest.mark.parametrize("backbone", sorted(DEMO.backbones))

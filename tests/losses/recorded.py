@@ -32,7 +32,7 @@ def recorded_losses() -> dict[str, Losses]:
 
 
 def sample(names: list[str]) -> list[str]:
-    """Settings that hold every kind of neck, detector and backbone at least once.
+    """Settings that hold every kind of neck and every detector at least once.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def sample(names: list[str]) -> list[str]:
     for name in names:
         setting = json.loads(name)
         links = setting["neck"] if isinstance(setting["neck"], list) else [setting["neck"]]
-        parts = {tuple(link["type"] for link in links), setting["detector"], setting["backbone"]}
+        parts = {tuple(link["type"] for link in links), setting["detector"]}
         chosen += [name] if not parts <= seen else []
         seen |= parts
     return chosen

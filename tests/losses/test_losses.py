@@ -30,7 +30,7 @@ def assert_as_recorded(names):
             assert difference(*totals) < FIVE_STEPS, name
 
 
-def test_every_kind_of_neck_detector_and_backbone_has_the_recorded_losses():
+def test_every_kind_of_neck_and_every_detector_has_the_recorded_losses():
     assert_as_recorded(sample(list(most_complete(recorded_losses()))))
 
 

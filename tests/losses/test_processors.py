@@ -15,7 +15,7 @@ PROCESSORS = ["Haswell", "EPYC-Rome"]
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which(EMULATOR), reason=f"needs {EMULATOR} (Debian's qemu-user)")
-def test_every_kind_of_neck_detector_and_backbone_has_the_same_losses_on_other_processors():
+def test_every_kind_of_neck_and_every_detector_has_the_same_losses_on_other_processors():
     names = sample(list(next(iter(recorded_losses().values()))))
     here = losses_of(ROOT, names, variables=vector_variables(256))
     for model in PROCESSORS:

@@ -122,7 +122,7 @@ def test_htc_learns_from_stuff_maps_and_the_servers_answer_fills_its_row(on_coco
     assert re.search(r"^\| HTC \| [\d*.]+ \| not measured \(\*\*40\.0\*\*\) \|", (project / REPORT).read_text(), re.MULTILINE)
 
     text = succeed(project.snakemake(f"submissions/{trained['run']}"))
-    assert re.search(r"run [0-9a-f]{12} on test-dev2017: 100%", text), "progress is shown"
+    assert re.search(r"run [0-9a-f]{12} on test2017/: 100%", text), "progress is shown"
     truth = COCO(str(coco / "annotations/instances_val2017.json"))
     keys = {"box": "bbox", "mask": "segmentation"}
     answer, found = {}, {}

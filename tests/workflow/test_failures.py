@@ -36,6 +36,8 @@ RULES = {
     "flops_figure": ("reports.figures", "reports/figures/two_necks_table1_flops.png"),
     "index": ("reports.index", "reports/index.html"),
 }
+# Half a minute or more each, and no other here needs them.
+LONG = ("check_disk", "complexity", "speed", "flops_figure")
 # Rules whose inputs the small study of the tests has not; empty files stand for them.
 WITHOUT_INPUTS = {
     "stuff_maps": ("experiments.data.prepare", "datasets/instant_stuff_maps.json", []),
@@ -101,7 +103,11 @@ def test_every_rule_with_a_program_is_tried_here():
     assert rules - {"unknown_report"} == RULES.keys() | WITHOUT_INPUTS.keys()
 
 
-@pytest.mark.parametrize("rule", RULES)
+def every_day_or_slow():
+    return [pytest.param(rule, marks=pytest.mark.slow if rule in LONG else ()) for rule in RULES]
+
+
+@pytest.mark.parametrize("rule", every_day_or_slow())
 def test_a_rule_fails_with_its_program_and_is_made_by_the_same_command_afterwards(faulty, run, rule):
     program, target = RULES[rule]
     target = target.format(run=run)

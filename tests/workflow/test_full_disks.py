@@ -42,6 +42,10 @@ TARGETS = {
 }
 
 
+# Half a minute or more each.
+LONG = ("complexity", "logs")
+
+
 @pytest.fixture(scope="module")
 def finished(shared_project):
     """A project with all that Table 1 needs."""
@@ -58,7 +62,9 @@ def content_of(path: Path) -> object:
     return {key: record[key] for key in ("metrics", "history", "dataset", "parameters")}
 
 
-@pytest.mark.parametrize("folder", TARGETS)
+@pytest.mark.parametrize(
+    "folder", [pytest.param(folder, marks=pytest.mark.slow if folder in LONG else ()) for folder in TARGETS]
+)
 def test_after_a_full_disk_the_same_command_ends_with_the_right_result(finished, folder):
     run = next(finished.folder.glob("runs/*/metrics.json")).parent.name
     target = TARGETS[folder].format(run=run)

@@ -64,6 +64,7 @@ def test_the_first_resample_is_the_images_themselves(trained):
             assert values[0] == pytest.approx(metrics[name], rel=1e-9)
 
 
+@pytest.mark.slow
 def test_mmdetections_own_tools_train_and_test_a_generated_config(trained):
     path = finished_runs(trained)[0]
     tools = os.path.join(os.path.dirname(mmdet.__file__), ".mim", "tools")

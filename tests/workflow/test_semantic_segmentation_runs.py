@@ -21,9 +21,7 @@ from PIL import Image
 from pycocotools import mask as mask_api
 
 from experiments.bootstrap.resamples import read_replicates
-from experiments.data.prepare import prepare_dataset
 from experiments.tasks.class_areas import areas_of_image, read_labels, summarize
-from tests.conftest import SHAPES
 
 
 @pytest.fixture(scope="module")
@@ -126,38 +124,3 @@ def test_mmsegmentations_own_tools_train_and_test_a_generated_config(trained):
     for name in ("mIoU", "mIoU_multi_scale"):
         logged = float(re.findall(rf"{name}: ([0-9.]+)", result.stdout + result.stderr)[-1])
         assert logged == pytest.approx(metrics[name], abs=0.0051)
-
-
-SCALE = """\
-base: instant
-title: streets
-dataset:
-  kind: label_maps
-  classes: [disc, star, cross, crescent, triangle, square, ground, scratches]
-  train_images: train/
-  train_maps: stuffthingmaps/train/
-  val_images: val/
-  val_maps: stuffthingmaps/val/
-  image_ending: .png
-"""
-
-
-def test_a_folder_of_ones_own_is_trained_and_measured(project, tmp_path_factory):
-    photos = tmp_path_factory.mktemp("photos")
-    prepare_dataset(SHAPES, photos, None)
-    (project / "experiments/scales/streets.yaml").write_text(SCALE)
-    assert len(SCALE.splitlines()) <= 15
-    project.configure(scale="streets", data_root=str(photos), studies=["segmented", "two_necks"], rows=["FPN"])
-    made = project.snakemake("reports/segmented_table1.md", "reports/two_necks_table1.md")
-    assert made.returncode == 0, made.stderr
-    (path,) = finished_runs(project)
-    assert json.loads(path.read_text())["metrics"]["mIoU"] > 0
-    assert r"scale streets has no mask\_rcnn; " in (project / "reports/two_necks_table1.md").read_text()
-
-    Image.fromarray(np.full((64, 64), 8, np.uint8)).save(photos / "stuffthingmaps/val/000000.png")
-    (project / "datasets/streets.json").unlink()
-    path.unlink()
-    refused = project.snakemake(str(path.relative_to(project.folder)))
-    text = refused.stdout + refused.stderr
-    assert "label map 000000.png has the label 8; allowed: 0 to 7 for disc to scratches, and 255, ignored" in text
-    assert not path.exists()

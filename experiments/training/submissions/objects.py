@@ -10,14 +10,14 @@ from mmengine.config import Config
 
 from experiments.errors import UserError
 from experiments.files import replacing
-from experiments.spec.datasets import TestSet
+from experiments.spec.datasets import ObjectTestSet
 from experiments.spec.scale import Scale
 
 TASKS = ("detection", "instance_segmentation")
 TAKES = "boxes and masks"
 
 
-def check(scale: Scale, test_set: TestSet) -> None:
+def check(scale: Scale, test_set: ObjectTestSet) -> None:
     """Refuse test images that are missing.
 
     Raises
@@ -45,7 +45,7 @@ def check(scale: Scale, test_set: TestSet) -> None:
         )
 
 
-def test_on(config: Config, scale: Scale, test_set: TestSet, folder: Path) -> None:
+def test_on(config: Config, scale: Scale, test_set: ObjectTestSet, folder: Path) -> None:
     """Let a config's test find objects in the test images and write them under a folder."""
     config.test_dataloader.dataset.update(ann_file=test_set.image_info, data_prefix={"img": test_set.images})
     config.test_evaluator.update(
@@ -53,7 +53,7 @@ def test_on(config: Config, scale: Scale, test_set: TestSet, folder: Path) -> No
     )
 
 
-def write_archives(folder: Path, output: Path, scale: Scale, test_set: TestSet, algorithm: str) -> list[Path]:
+def write_archives(folder: Path, output: Path, scale: Scale, test_set: ObjectTestSet, algorithm: str) -> list[Path]:
     """Write ``box/detections_<test set>_<algorithm>_results.zip`` and, where the detector has masks, ``mask/`` with the same.
 
     They are two entries on the server, which splits file names at underscores.

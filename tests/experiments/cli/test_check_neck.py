@@ -32,7 +32,7 @@ def test_the_page_says_levels_behaviour_and_cost(project):
 @pytest.mark.torch
 def test_a_neck_that_cannot_be_counted_has_its_page_all_the_same(project):
     page = project.python("-m", "experiments", "check-neck", "Mine", "--option", "asks=true").stdout
-    assert "multiply-adds and memory: not counted" in page
+    assert "multiply-adds and memory: not counted" in page, page
     assert "forward pass, two images, this CPU" in page
 
 

@@ -20,7 +20,7 @@ from experiments.tasks.task import load_task
 
 MODELS_OF_PAPERS = yaml.safe_load((HEADS / "parameters.yaml").read_text())
 # One of each kind is quick enough for every day.
-EVERY_DAY = ("point_rend_fpn", "panoptic_fpn_r50", "labels_fapn_r50", "upernet", "labels_mask2former_a3fpn", "mask2former")
+EVERY_DAY = ("point_rend_fpn", "panoptic_fpn_r50", "labels_fapn_r50", "upernet", "labels_mask2former_a3fpn")
 PRECISIONS = {"float32": nullcontext, "bfloat16": lambda: torch.autocast("cpu", dtype=torch.bfloat16)}
 
 
@@ -35,7 +35,7 @@ def named(entry):
 def steps():
     for entry in MODELS_OF_PAPERS:
         for precision in PRECISIONS:
-            is_quick = entry["setting"] in EVERY_DAY and (precision == "float32") == (entry["setting"] != "mask2former")
+            is_quick = entry["setting"] in EVERY_DAY and precision == "float32"
             marks = () if is_quick else pytest.mark.slow
             yield pytest.param(entry, precision, id=f"{named(entry)}-{precision}", marks=marks)
 

@@ -111,7 +111,8 @@ def test_every_detector_says_what_strides_it_wants(detector):
 def test_every_neck_of_the_studies_keeps_the_contract(study):
     runs = Grid({"studies": study, "scale": "demo", "seeds": 0}).runs.values()
     for run in {passed_file(run): run for run in runs}.values():
-        assert len(check_contract(run).levels) == 5
+        # Heads of segmentation and queries read four.
+        assert len(check_contract(run).levels) in (4, 5)
 
 
 def test_an_operator_that_only_gpus_have_is_no_fault(tmp_path, monkeypatch, capsys):

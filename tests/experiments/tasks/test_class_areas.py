@@ -12,7 +12,8 @@ from PIL import Image
 
 from experiments.bootstrap.resamples import draw_weights
 from experiments.tasks.breakdowns.semantic_segmentation import break_down
-from experiments.tasks.class_areas import areas_of_image, intersections_over_union, read_areas, summarize
+from experiments.tasks.class_areas import areas_of_image, intersections_over_union, summarize
+from experiments.tasks.true_label_maps import TrueLabelMaps
 
 CLASSES, IGNORED = 4, 255
 labels = st.sampled_from([0, 1, 2, 3])
@@ -94,10 +95,12 @@ def test_maps_that_count_from_1_give_the_same_areas_as_maps_that_count_from_0(tm
         write_map(tmp_path / f"predicted{first}", "a", predicted + first)
         write_map(tmp_path / f"true{first}", "a", np.where(truth == 3, IGNORED if not first else 0, truth + first))
     from_0, from_1 = (
-        read_areas(tmp_path / f"predicted{first}", tmp_path / f"true{first}", (".jpg", ".png"), CLASSES, IGNORED, bool(first))
+        TrueLabelMaps(tmp_path / f"true{first}", ".jpg", ".png", CLASSES, IGNORED, bool(first)).read_areas(
+            tmp_path / f"predicted{first}"
+        )
         for first in (0, 1)
     )
-    assert (from_0["a"] == from_1["a"]).all()
+    assert (from_0["a"]["mIoU"] == from_1["a"]["mIoU"]).all()
     breakdown = break_down(from_1, "abcd", tmp_path / "predicted1", tmp_path / "kept.json", zero_is_ignored=True)
     entries = json.loads(breakdown.predictions.read_text())
     assert {entry["label"] for entry in entries} == set(predicted.ravel().tolist())
@@ -110,9 +113,9 @@ def test_resamples_equal_measuring_really_duplicated_images(tmp_path):
     for name, (predicted, truth) in images.items():
         write_map(predictions, name, predicted)
         write_map(truths / "city", name, np.where(random.random(truth.shape) < 0.1, IGNORED, truth))
-    found = read_areas(predictions, truths, (".jpg", ".png"), CLASSES, IGNORED)
+    found = TrueLabelMaps(truths, ".jpg", ".png", CLASSES, IGNORED).read_areas(predictions)
     breakdown = break_down(found, "abcd", predictions, tmp_path / "predictions.json")
     for drawn, value in list(zip(draw_weights(found), breakdown.replicates["mIoU"], strict=True))[:20]:
-        repeated = [found[name] for name, times in zip(found, drawn, strict=True) for _ in range(times)]
+        repeated = [found[name]["mIoU"] for name, times in zip(found, drawn, strict=True) for _ in range(times)]
         assert value == pytest.approx(summarize(np.sum(repeated, axis=0))["mIoU"], rel=1e-12)
     assert set(breakdown.classes) == set("abcd")

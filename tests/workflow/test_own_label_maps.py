@@ -1,4 +1,4 @@
-"""A folder in Cityscapes' layout: metrics of categories and instances, label maps for the server, its answer in the table."""
+"""A folder of label maps of one's own: metrics of categories and instances, maps for a server, its answer in the table."""
 
 import json
 import re
@@ -16,25 +16,24 @@ from experiments.data.prepare import prepare_dataset
 from reports.label_examples import read_label_maps
 from tests.conftest import SHAPES
 
-CLASSES = ["disc", "star", "cross", "crescent", "triangle", "square", "ground", "scratches"]
-SHAPES_SEEN = CLASSES[:6]
+SHAPES_SEEN = ["disc", "star", "cross", "crescent", "triangle", "square"]
 CLASS_IDS = [24, 25, 26, 27, 28, 31, 7, 8]
-SCALE = {
-    "base": "instant",
-    "title": "streets",
-    "paper_setting": True,
-    "test_ratios": [1.0, 1.5],
-    "dataset": {
-        "kind": "label_maps",
-        "classes": CLASSES,
-        "train_images": "train/",
-        "train_maps": "stuffthingmaps/train/",
-        "val_images": "val/",
-        "val_maps": "stuffthingmaps/val/",
-        "image_ending": ".png",
-        "categories": {"shape": SHAPES_SEEN, "stuff": ["ground", "scratches"]},
-        "instances": {"map_ending": "_instances.png", "mean_pixels": dict.fromkeys(SHAPES_SEEN, 200)},
-    },
+SCALE = """\
+base: instant
+title: streets
+dataset:
+  kind: label_maps
+  classes: [disc, star, cross, crescent, triangle, square, ground, scratches]
+  train_images: train/
+  train_maps: stuffthingmaps/train/
+  val_images: val/
+  val_maps: stuffthingmaps/val/
+  image_ending: .png
+"""
+MORE = {"paper_setting": True, "test_ratios": [1.0, 1.5]}
+GROUPS = {
+    "categories": {"shape": SHAPES_SEEN, "stuff": ["ground", "scratches"]},
+    "instances": {"map_ending": "_instances.png", "mean_pixels": dict.fromkeys(SHAPES_SEEN, 200)},
 }
 STUDY = {
     "title": "Labels",
@@ -73,10 +72,11 @@ def streets(project, tmp_path_factory):
     prepare_dataset(SHAPES, folder, None)
     write_instances(folder / "stuffthingmaps/val")
     count = len(list((folder / "val").iterdir()))
-    scale = {**SCALE, "test_set": {"images": "val/", "count": count, "class_ids": CLASS_IDS}}
+    scale = {**yaml.safe_load(SCALE), **MORE, "test_set": {"images": "val/", "count": count, "class_ids": CLASS_IDS}}
+    scale["dataset"] |= GROUPS
     (project / "experiments/scales/streets.yaml").write_text(yaml.safe_dump(scale, sort_keys=False))
     (project / "experiments/studies/labels.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False))
-    project.configure(scale="streets", data_root=str(folder), studies=["labels"])
+    project.configure(scale="streets", data_root=str(folder), studies=["labels", "two_necks"])
     return project, folder
 
 
@@ -85,13 +85,18 @@ def succeed(result) -> str:
     return result.stdout + result.stderr
 
 
-def test_groups_are_measured_and_the_servers_answer_fills_its_column(streets):
+def test_a_folder_of_ones_own_takes_fifteen_lines():
+    assert len(SCALE.splitlines()) <= 15
+
+
+def test_a_folder_is_measured_with_its_groups_and_the_servers_answer_fills_its_column(streets):
     project, folder = streets
-    succeed(project.snakemake(REPORT))
+    succeed(project.snakemake(REPORT, "reports/two_necks_table1.md"))
+    assert r"scale streets has no mask\_rcnn; " in (project / "reports/two_necks_table1.md").read_text()
     (path,) = project.folder.glob("runs/*/metrics.json")
     trained = json.loads(path.read_text())
     replicates = read_replicates(path.with_name("bootstrap.npz"))
-    for name in ("category_IoU", "iIoU", "category_iIoU"):
+    for name in ("mIoU", "category_IoU", "iIoU", "category_iIoU"):
         assert 0 < trained["metrics"][name] < 100
         assert replicates[name][0] == pytest.approx(trained["metrics"][name], rel=1e-9)
 
@@ -122,3 +127,12 @@ def test_a_missing_map_of_instances_is_one_sentence(streets):
     assert result.returncode != 0
     assert "map of instances 000001_instances.png does not exist beside 000001.png" in result.stdout + result.stderr
     assert not list(project.folder.glob("runs/*/checkpoints"))
+
+
+def test_a_label_of_no_class_is_one_sentence(streets):
+    project, folder = streets
+    Image.fromarray(np.full((64, 64), 8, np.uint8)).save(folder / "stuffthingmaps/val/000000.png")
+    result = project.snakemake(REPORT)
+    assert result.returncode != 0
+    words = "label map 000000.png has the label 8; allowed: 0 to 7 for disc to scratches, and 255, ignored"
+    assert words in result.stdout + result.stderr
