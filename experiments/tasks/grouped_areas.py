@@ -80,17 +80,19 @@ class Groups:
         found["category_iIoU"] = _weighted_areas(coarse[0], coarse[1], weights, categories, ignored)[:, all_have]
         return found
 
-    def _to_categories(self, labels: NDArray[np.integer], ignored: int) -> NDArray[np.intp]:
-        table = np.full(1 + max(ignored, int(labels.max(initial=0)), len(self.category_of)), ignored, np.intp)
+    def _to_categories(self, labels: NDArray[np.integer], ignored: int) -> NDArray[np.uint8]:
+        # Labels have 8 bits.
+        table = np.full(1 + max(ignored, int(labels.max(initial=0)), len(self.category_of)), ignored, np.uint8)
         table[: len(self.category_of)] = self.category_of
         return np.take(table, labels)
 
     def _weights(self, truth: NDArray[np.integer], instances: NDArray[np.integer], ignored: int) -> NDArray[np.float64]:
         """Of each pixel (H, W): an instance's pixels weigh together as much as a mean instance of its class."""
-        _, index, sizes = np.unique(instances, return_inverse=True, return_counts=True)
+        weights = np.zeros(truth.shape)
         counts = (instances > FIRST_INSTANCE) & (truth != ignored)
-        mean = self.mean_pixels[np.where(counts, truth, 0)]
-        return np.where(counts, mean / sizes[index].reshape(instances.shape), 0.0)
+        sizes = np.bincount(instances.ravel())
+        weights[counts] = self.mean_pixels[truth[counts]] / sizes[instances[counts]]
+        return weights
 
 
 def _weighted_areas(

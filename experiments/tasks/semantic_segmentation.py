@@ -1,6 +1,7 @@
 """Semantic segmentation: a class for every pixel, judged by the mean intersection over union."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,11 +69,13 @@ class SemanticSegmentation:
 
         from experiments.tasks.true_label_maps import measure, stack
 
-        def measured(name: str) -> dict[str, Any]:
-            images = _true_maps(config).read_areas(folder / name)
+        maps = _true_maps(config)
+
+        def measured(name: str, true_maps: "TrueLabelMaps") -> dict[str, Any]:
+            images = true_maps.read_areas(folder / name)
             return measure({part: areas.sum(axis=0) for part, areas in stack(images.values()).items()}) if images else {}
 
-        found, of_several = measured(PREDICTIONS), measured(MULTI_SCALE)
+        found, of_several = measured(PREDICTIONS, maps), measured(MULTI_SCALE, replace(maps, groups=None))
         if of_several:
             found["mIoU_multi_scale"] = of_several["mIoU"]
         return {name: None if np.isnan(value) else float(value) for name, value in found.items()}
