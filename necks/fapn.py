@@ -11,9 +11,9 @@ from mmengine.model import BaseModule, caffe2_xavier_init, constant_init
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from kernels.modulated_deform_conv import modulated_deform_conv
 from necks.layers.group_norm import with_groups
 from necks.layers.levels import append_pooled_levels, top_down, upsample_like
-from necks.layers.modulated_deform_conv import modulated_deform_conv
 from necks.layers.options import check_choice, check_num_outs
 
 EXTRA_LEVELS = ("pool", "conv_c5", "conv_p5")

@@ -5,7 +5,7 @@ import torch
 from mmcv.ops import modulated_deform_conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
-from necks.layers.modulated_deform_conv import modulated_deform_conv
+from kernels.modulated_deform_conv import modulated_deform_conv
 from tests.necks import equations_fapn
 
 
