@@ -21,11 +21,13 @@ from tqdm import tqdm
 
 from kernels import deformable_aggregate, reassemble
 from kernels.backends import VARIABLE, backend_for
+from kernels.modulated_deform_conv import modulated_deform_conv
 from kernels.ratio_figure import plot_ratios
 from kernels.roi_align import roi_align
 
 KERNEL_SIZE = 5
 GROUPS = 16
+DEFORM_GROUPS = 8
 OFFSET_SCALE = 2.0
 MIB = 2**20
 # Constants of the C library's malloc.h.
@@ -152,6 +154,31 @@ def deformable_cases(device: str, dtype: torch.dtype) -> Iterator[Case]:
         theirs = [values, offsets.contiguous(), modulation.contiguous()]
         case.others = {"grid_sample": (grid_sample_loop, theirs), "mmcv DCNv2": (mmcv_modulated_deform_conv, theirs)}
         yield case
+
+
+def mmcv_dcnv2(features: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Modulated deformable convolution by mmcv's operator."""
+    from mmcv.ops import modulated_deform_conv2d
+
+    return modulated_deform_conv2d(features, offsets, modulation, weight, bias, 1, 1, 1, 1, DEFORM_GROUPS)
+
+
+def deform_conv_cases(device: str, dtype: torch.dtype) -> Iterator[Case]:
+    """FaPN's alignment at level 3 of A²-FPN's image and at that of the demo scale, on the CPU."""
+    if device != "cpu" or dtype != torch.float32:
+        return
+    for channels, height, width, batch in ((256, 104, 160, 1), (48, 24, 24, 8)):
+        of_maps = (channels, 18 * DEFORM_GROUPS, 9 * DEFORM_GROUPS)
+        maps = [torch.randn(batch, count, height, width) for count in of_maps]
+        inputs = [*maps, torch.randn(channels, channels, 3, 3), torch.randn(channels)]
+        yield Case(
+            "modulated deformable convolution",
+            f"{channels}x{height}x{width}",
+            batch,
+            partial(modulated_deform_conv, deform_groups=DEFORM_GROUPS),
+            inputs,
+            {"mmcv DCNv2": (mmcv_dcnv2, inputs)},
+        )
 
 
 def mmcv_roi_align(features: Tensor, regions: Tensor, output_size: tuple[int, int], spatial_scale: float) -> Tensor:
@@ -362,7 +389,7 @@ def main() -> None:
     torch.manual_seed(0)
     dtype = getattr(torch, arguments.dtype)
     rows = []
-    for cases in (reassembly_cases, deformable_cases, roi_align_cases):
+    for cases in (reassembly_cases, deformable_cases, deform_conv_cases, roi_align_cases):
         for case in cases(arguments.device, dtype):
             if arguments.only in case.name:
                 for name in PASSES:

@@ -1,10 +1,16 @@
-"""mmcv's modulated deformable convolution (DCNv2) as an operator whose shape and cost torch knows without computing it."""
+"""Modulated deformable convolution (DCNv2): this project's operator on the CPU, mmcv's elsewhere."""
+
+from functools import cache
 
 import torch
 from mmcv.utils import ext_loader
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from kernels.cpu import deform_columns, deform_columns_gradient, unavailable_reason
+
+# Asked at every call; the answer looks at a file.
+_reason_not_to = cache(unavailable_reason)
 _mmcv = ext_loader.load_ext("_ext", ["modulated_deform_conv_forward", "modulated_deform_conv_backward"])
 
 
@@ -35,11 +41,14 @@ def modulated_deform_conv(
 
     Notes
     -----
-    Zhu et al., Deformable ConvNets v2 (arXiv 1811.11168). Under autocast the dtype of `features` decides.
+    Zhu et al., Deformable ConvNets v2 (arXiv 1811.11168). Under autocast the dtype of `features` decides. On the CPU the
+    samples are taken by `kernels.cpu` and the products are torch's; samples and their gradients repeat bit for bit for any
+    number of threads.
 
-    Also in float64, mmcv's operator for the CPU rounds a position to float32 to find its cell. A position that is less than the
-    rounding below a whole number, 2e-6 pixels at 34, is taken for one of the next cell: the value deviates by as much, and the
-    gradient of its offset is the slope beyond the whole number, where the slope changes. Elsewhere float64 is exact to 1e-15.
+    Where the C++ operators are not built, mmcv's operator computes on the CPU too, several times as slowly. Also in float64 it
+    rounds a position to float32 to find its cell. A position that is less than the rounding below a whole number, 2e-6 pixels
+    at 34, is taken for one of the next cell: the value deviates by as much, and the gradient of its offset is the slope beyond
+    the whole number, where the slope changes. Elsewhere float64 is exact to 1e-15.
     """
     dtype = torch.float32 if features.dtype == torch.bfloat16 else features.dtype
     tensors = (tensor.to(dtype).contiguous() for tensor in (features, offsets, modulation, weight, bias))
@@ -50,6 +59,8 @@ def modulated_deform_conv(
 def _modulated_deform_conv(
     features: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor, deform_groups: int
 ) -> Tensor:
+    if _has_own_operator(features):
+        return _convolve(features, offsets, modulation, weight, bias, deform_groups)
     output = features.new_empty(_output_shape(features, weight))
     ones, columns = features.new_empty(0), features.new_empty(0)
     _mmcv.modulated_deform_conv_forward(
@@ -62,6 +73,8 @@ def _modulated_deform_conv(
 def _modulated_deform_conv_backward(
     gradient: Tensor, features: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor, deform_groups: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    if _has_own_operator(features):
+        return _gradients(gradient, features, offsets, modulation, weight, deform_groups)
     gradients = tuple(torch.zeros_like(tensor) for tensor in (features, offsets, modulation, weight, bias))
     of_features, of_offsets, of_modulation, of_weight, of_bias = gradients
     ones, columns = features.new_empty(0), features.new_empty(0)
@@ -71,6 +84,48 @@ def _modulated_deform_conv_backward(
         **_geometry(weight, deform_groups),
     )
     return gradients
+
+
+def _has_own_operator(features: Tensor) -> bool:
+    return features.device.type == "cpu" and not _reason_not_to(features.device.type)
+
+
+def _columns(features: Tensor, offsets: Tensor, modulation: Tensor, deform_groups: int) -> tuple[Tensor, Tensor]:
+    """Features with the channels last, (N, H, W, C), and their samples, (N, H * W, K * K, C)."""
+    channels_last = features.permute(0, 2, 3, 1).contiguous()
+    images, height, width, channels = channels_last.shape
+    columns = features.new_empty(images, height * width, modulation.shape[1] // deform_groups, channels)
+    deform_columns(channels_last, offsets, modulation, columns, deform_groups)
+    return channels_last, columns
+
+
+def _convolve(
+    features: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor, deform_groups: int
+) -> Tensor:
+    _, columns = _columns(features, offsets, modulation, deform_groups)
+    output = torch.baddbmm(bias[:, None], _rows(weight).expand(len(features), -1, -1), columns.flatten(2).transpose(1, 2))
+    return output.view(_output_shape(features, weight))
+
+
+def _gradients(
+    gradient: Tensor, features: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, deform_groups: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    channels_last, columns = _columns(features, offsets, modulation, deform_groups)
+    flat = gradient.flatten(2).transpose(1, 2).reshape(-1, len(weight))
+    of_rows = flat.T @ columns.flatten(0, 1).flatten(1)
+    of_weight = of_rows.view(len(weight), *weight.shape[2:], weight.shape[1]).permute(0, 3, 1, 2).contiguous()
+    of_columns = (flat @ _rows(weight)).view_as(columns)
+    of_features, of_offsets = torch.zeros_like(channels_last), torch.empty_like(offsets)
+    of_modulation = torch.empty_like(modulation)
+    deform_columns_gradient(
+        of_columns, channels_last, offsets, modulation, (of_features, of_offsets, of_modulation), deform_groups
+    )
+    return of_features.permute(0, 3, 1, 2).contiguous(), of_offsets, of_modulation, of_weight, flat.sum(0)
+
+
+def _rows(weight: Tensor) -> Tensor:
+    """The weight with the channels of a tap side by side, (C_out, K * K * C)."""
+    return weight.permute(0, 2, 3, 1).flatten(1)
 
 
 def _geometry(weight: Tensor, deform_groups: int) -> dict[str, int | bool]:

@@ -92,3 +92,34 @@ def roi_align(features: Tensor, regions: Tensor, output: Tensor, samples: int) -
 def roi_align_gradient(gradient: Tensor, regions: Tensor, output: Tensor, samples: int) -> None:
     """Write the map's gradient to `output`, (N, C, H, W), given that of the pooled regions."""
     _operators().roi_align_gradient(gradient, regions, output, samples)
+
+
+def deform_columns(features: Tensor, offsets: Tensor, modulation: Tensor, columns: Tensor, groups: int) -> None:
+    """Write the samples of a modulated deformable convolution to `columns`, stride 1, as much padding as keeps the size.
+
+    Parameters
+    ----------
+    features : Tensor
+        (N, H, W, C), contiguous as all others and of the same dtype, float32 or float64.
+    offsets : Tensor
+        Pairs (dy, dx) of each group and tap, (N, 2 * groups * K * K, H, W).
+    modulation : Tensor
+        Weight of each group and tap, (N, groups * K * K, H, W).
+    columns : Tensor
+        Receives the result, (N, H * W, K * K, C).
+    groups : int
+        Groups of channels that move together.
+    """
+    _operators().deform_columns(features, offsets, modulation, columns, groups)
+
+
+def deform_columns_gradient(
+    columns: Tensor,
+    features: Tensor,
+    offsets: Tensor,
+    modulation: Tensor,
+    gradients: tuple[Tensor, Tensor, Tensor],
+    groups: int,
+) -> None:
+    """Write the gradients of features, which must be zero before, offsets and modulation, given that of the columns."""
+    _operators().deform_columns_gradient(columns, features, offsets, modulation, *gradients, groups)

@@ -35,6 +35,12 @@ def test_the_other_form_of_roi_align_computes_the_same():
         torch.testing.assert_close(function(*inputs), case.ours(*case.inputs), rtol=1e-3, atol=1e-3, msg=form)
 
 
+def test_the_other_form_of_modulated_deformable_convolution_computes_the_same():
+    *_, case = benchmark.deform_conv_cases("cpu", torch.float32)
+    (function, inputs) = case.others["mmcv DCNv2"]
+    torch.testing.assert_close(function(*inputs), case.ours(*case.inputs), rtol=1e-3, atol=1e-3)
+
+
 @pytest.fixture
 def case():
     features, kernels = torch.randn(1, 16, 20, 20), torch.randn(1, 25, 40, 40)
