@@ -103,7 +103,9 @@ def _convolve(
     features: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor, deform_groups: int
 ) -> Tensor:
     _, columns = _columns(features, offsets, modulation, deform_groups)
-    output = torch.baddbmm(bias[:, None], _rows(weight).expand(len(features), -1, -1), columns.flatten(2).transpose(1, 2))
+    rows = _rows(weight).expand(len(features), -1, -1)
+    with torch.autocast("cpu", enabled=False):
+        output = torch.baddbmm(bias[:, None], rows, columns.flatten(2).transpose(1, 2))
     return output.view(_output_shape(features, weight))
 
 
@@ -112,9 +114,10 @@ def _gradients(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     channels_last, columns = _columns(features, offsets, modulation, deform_groups)
     flat = gradient.flatten(2).transpose(1, 2).reshape(-1, len(weight))
-    of_rows = flat.T @ columns.flatten(0, 1).flatten(1)
+    with torch.autocast("cpu", enabled=False):
+        of_rows = flat.T @ columns.flatten(0, 1).flatten(1)
+        of_columns = (flat @ _rows(weight)).view_as(columns)
     of_weight = of_rows.view(len(weight), *weight.shape[2:], weight.shape[1]).permute(0, 3, 1, 2).contiguous()
-    of_columns = (flat @ _rows(weight)).view_as(columns)
     of_features, of_offsets = torch.zeros_like(channels_last), torch.empty_like(offsets)
     of_modulation = torch.empty_like(modulation)
     deform_columns_gradient(

@@ -151,11 +151,27 @@ void spread_columns(const T* columns, const Maps<T>& maps, const Gradients<T>& g
   });
 }
 
+void check(const Tensor& tensor, const Tensor& features, int64_t elements) {
+  STD_TORCH_CHECK(tensor.scalar_type() == features.scalar_type(), "deform_columns: tensors of different dtypes");
+  STD_TORCH_CHECK(tensor.is_contiguous() && tensor.numel() == elements, "deform_columns: a tensor of another size or layout");
+}
+
 // Of features (N, H, W, C) and modulation (N, groups * K * K, H, W).
 Geometry geometry_of(const Tensor& features, const Tensor& modulation, int64_t groups) {
+  const bool is_known = features.scalar_type() == ScalarType::Float || features.scalar_type() == ScalarType::Double;
+  STD_TORCH_CHECK(is_known, "deform_columns: allowed are float32 and float64");
   const int64_t taps = modulation.size(1) / groups;
   const auto kernel = static_cast<int64_t>(std::lround(std::sqrt(static_cast<double>(taps))));
   return {features.size(0), groups, features.size(3) / groups, features.size(1), features.size(2), kernel};
+}
+
+void check_all(
+    const Geometry& geometry, const Tensor& features, const Tensor& offsets, const Tensor& modulation, const Tensor& columns) {
+  const int64_t samples = geometry.images * geometry.taps() * geometry.locations();
+  check(features, features, geometry.images * geometry.locations() * geometry.channels());
+  check(offsets, features, 2 * geometry.groups * samples);
+  check(modulation, features, geometry.groups * samples);
+  check(columns, features, geometry.channels() * samples);
 }
 
 template <class T>
@@ -170,6 +186,7 @@ Maps<T> maps_of(const Tensor& features, const Tensor& offsets, const Tensor& mod
 
 void deform_columns(Tensor features, Tensor offsets, Tensor modulation, Tensor columns, int64_t groups) {
   const Geometry geometry = geometry_of(features, modulation, groups);
+  check_all(geometry, features, offsets, modulation, columns);
   if (features.scalar_type() == ScalarType::Double)
     return write_columns(maps_of<double>(features, offsets, modulation), data_of<double>(columns), geometry);
   write_columns(maps_of<float>(features, offsets, modulation), data_of<float>(columns), geometry);
@@ -188,6 +205,8 @@ void deform_columns_gradient(
     Tensor columns, Tensor features, Tensor offsets, Tensor modulation, Tensor of_features, Tensor of_offsets,
     Tensor of_modulation, int64_t groups) {
   const Geometry geometry = geometry_of(features, modulation, groups);
+  check_all(geometry, features, offsets, modulation, columns);
+  check_all(geometry, of_features, of_offsets, of_modulation, columns);
   if (features.scalar_type() == ScalarType::Double)
     return spread(
         columns, maps_of<double>(features, offsets, modulation), of_features, of_offsets, of_modulation, geometry);

@@ -5,6 +5,7 @@ import torch
 from mmcv.ops import modulated_deform_conv2d
 from torch.utils.flop_counter import FlopCounterMode
 
+from kernels.cpu import deform_columns
 from kernels.modulated_deform_conv import modulated_deform_conv
 from tests.necks import equations_fapn
 
@@ -136,3 +137,20 @@ def test_shape_and_cost_are_known_without_computing():
     assert output.shape == (2, 5, 7, 6)
     convolution, samples = 5 * 4 * 9, 4 * 9 * 4
     assert counter.get_total_flops() == 2 * 2 * 7 * 6 * (convolution + samples)
+
+
+def test_under_autocast_forward_and_backward_are_computed_in_the_features_dtype():
+    tensors = arguments(torch.float32)
+    plain = outputs_and_gradients(lambda *tensors: modulated_deform_conv(*tensors, 2), tensors)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = outputs_and_gradients(lambda *tensors: modulated_deform_conv(*tensors, 2), tensors)
+    torch.testing.assert_close(cast, plain, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("wrong", range(4))
+def test_tensors_that_do_not_fit_are_refused_by_the_operator(wrong):
+    maps = [torch.zeros(1, 3, 4, 2), torch.zeros(1, 18, 3, 4), torch.zeros(1, 9, 3, 4), torch.zeros(1, 12, 9, 2)]
+    deform_columns(*maps, 1)
+    for other in (maps[wrong].bfloat16(), maps[wrong][..., :1], maps[wrong].transpose(2, 3)):
+        with pytest.raises(RuntimeError, match="deform_columns"):
+            deform_columns(*maps[:wrong], other, *maps[wrong + 1 :], 1)
