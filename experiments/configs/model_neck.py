@@ -1,12 +1,15 @@
 """The neck of a model, wherever the model has it, and what goes in and out of it."""
 
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from experiments.spec.run import Run
 from experiments.tasks.task import load_task
+
+Noted = TypeVar("Noted")
 
 
 def neck_of(model: nn.Module, run: Run) -> nn.Module:
@@ -45,14 +48,7 @@ def trace_neck(model: nn.Module, run: Run, image: Tensor) -> tuple[tuple[Tensor,
         return features, model.neck(features)
     passed: list[tuple[tuple[Tensor, ...], Any]] = []
     handle = neck_of(model, run).register_forward_hook(lambda _, read, made: passed.append((tuple(read[0]), made)))
-    try:
-        load_task(run.task).run_every_layer(model, image)
-    except Exception:
-        if not passed:
-            raise
-    finally:
-        handle.remove()
-    return passed[0]
+    return _first_noted(passed, handle, model, run, image)
 
 
 def neck_inputs(model: nn.Module, run: Run, image: Tensor) -> tuple[Tensor, ...]:
@@ -71,11 +67,16 @@ def neck_inputs(model: nn.Module, run: Run, image: Tensor) -> tuple[Tensor, ...]
         return tuple(model.backbone(image))
     passed: list[tuple[Tensor, ...]] = []
     handle = neck_of(model, run).register_forward_pre_hook(lambda _, read: passed.append(tuple(read[0])))
+    return _first_noted(passed, handle, model, run, image)
+
+
+def _first_noted(noted: list[Noted], handle: RemovableHandle, model: nn.Module, run: Run, image: Tensor) -> Noted:
+    """What a hook of the neck notes while the model runs; what fails after it is not asked for."""
     try:
         load_task(run.task).run_every_layer(model, image)
     except Exception:
-        if not passed:
+        if not noted:
             raise
     finally:
         handle.remove()
-    return passed[0]
+    return noted[0]

@@ -151,7 +151,7 @@ class TrainingTimeEstimator:
             if small[0] is not None and small[1] is not None:
                 return small[0], small[1], f"the annotations in {root}, those with objects"
         if maps := dataset.label_maps:
-            counts = [_files(root / folder, maps.map_ending) for folder in (maps.train_maps, maps.val_maps)]
+            counts = [len(maps.map_files(root / folder)) for folder in (maps.train_maps, maps.val_maps)]
             return counts[0], counts[1], f"the label maps in {root}"
         return COCO_IMAGES_WITH_OBJECTS, COCO_VAL_IMAGES, "COCO 2017's, train2017 without those that have no objects"
 
@@ -195,10 +195,6 @@ class TrainingTimeEstimator:
     def _assumed_seconds_per_image(self, run: Run) -> float:
         overhead = 0.0 if self.scale.resources.gpus else CPU_SECONDS_PER_IMAGE
         return overhead + FLOPS_PER_MULTIPLY_ADD * self.flops(run) / self.rate
-
-
-def _files(folder: Path, ending: str) -> int:
-    return sum(1 for _ in folder.rglob(f"*{ending}"))
 
 
 def _images_with_objects(path: Path) -> int | None:

@@ -93,13 +93,11 @@ class _Content:
 def _read_split(
     folder: Path, images: str, maps: str, labels: LabelMaps, instances: InstanceMaps | None, expected: ExpectedSplit | None
 ) -> _Split:
-    files = _files(folder / images, labels.image_ending)
-    others = labels.instances.map_ending if labels.instances else None
-    map_files = {
-        path.relative_to(folder / maps): path
-        for path in _files(folder / maps, labels.map_ending)
-        if not (others and path.name.endswith(others))
-    }
+    image_folder, map_folder = folder / images, folder / maps
+    found_images = sorted(path for path in image_folder.rglob(f"*{labels.image_ending}") if path.is_file())
+    files = _some(found_images, image_folder, labels.image_ending)
+    found_maps = _some(labels.map_files(map_folder), map_folder, labels.map_ending)
+    map_files = {path.relative_to(map_folder): path for path in found_maps}
     pairs = {file: map_files.get(_map_of(file.relative_to(folder / images), labels)) for file in files}
     findings = Findings(folder / maps)
     _check_names(pairs, folder / maps, folder / images, labels, findings)
@@ -124,8 +122,7 @@ def _read_split(
     return _Split(identity, sizes, findings)
 
 
-def _files(folder: Path, ending: str) -> list[Path]:
-    found = sorted(path for path in folder.rglob(f"*{ending}") if path.is_file()) if folder.is_dir() else []
+def _some(found: list[Path], folder: Path, ending: str) -> list[Path]:
     if not found:
         reason = f"holds no files that end in {ending}" if folder.is_dir() else "does not exist"
         raise UserError(f"{folder} ({folder.resolve()}) {reason}: correct data_root or the scale's dataset")

@@ -4,6 +4,7 @@ The format of kind ``<kind>`` is prepared by ``experiments/data/<kind>.py``.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
@@ -68,6 +69,12 @@ class LabelMaps:
     zero_is_ignored: bool = False
     categories: "dict[str, list[str]] | None" = None
     instances: "InstanceMaps | None" = None
+
+    def map_files(self, folder: Path) -> list[Path]:
+        """The label maps in a folder and those below it, in the order of their paths; maps of instances are left out."""
+        found = sorted(path for path in folder.rglob(f"*{self.map_ending}") if path.is_file())
+        others = self.instances
+        return [path for path in found if not (others and path.name.endswith(others.map_ending))]
 
 
 @dataclass(frozen=True)

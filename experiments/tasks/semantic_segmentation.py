@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from experiments.tasks.task import Breakdown, LevelReader, Task
     from experiments.tasks.true_label_maps import TrueLabelMaps
 
-# Folder of those of several scales, see `experiments.training.hooks.multi_scale_test`.
-MULTI_SCALE = "label_maps_multi_scale"
 # Names as mmsegmentation logs them.
 LOGGED = {"mIoU": "mIoU", "mean_accuracy": "mAcc", "pixel_accuracy": "aAcc"}
 # Folder of the predicted label maps.
 PREDICTIONS = "label_maps"
+# Added to it for those of several scales, see `experiments.training.hooks.multi_scale_test`.
+SUFFIX = "_multi_scale"
+MULTI_SCALE = f"{PREDICTIONS}{SUFFIX}"
 # Of a crop, that one class may have.
 LARGEST_SHARE = 0.75
 

@@ -91,4 +91,5 @@ def measure(areas: ImageAreas) -> dict[str, NDArray[np.float64]]:
     areas : dict
         (..., 3, K), sums over images.
     """
-    return {**summarize(areas["mIoU"]), **{name: mean_intersection_over_union(part) for name, part in areas.items()}}
+    of_groups = {name: mean_intersection_over_union(part) for name, part in areas.items() if name != "mIoU"}
+    return {**summarize(areas["mIoU"]), **of_groups}

@@ -41,8 +41,9 @@ def break_down(
     resampled = {name: np.tensordot(weights, part, axes=1) for name, part in stack(areas.values()).items()}
     of_dataset = intersections_over_union(resampled["mIoU"][0])
     named = zip(classes, of_dataset, strict=True)
-    labels = {image: read_labels(predictions / f"{image}.png", zero_is_ignored) for image in areas}
-    output.write_text(json.dumps([entry for image in areas for entry in _encode(image, labels[image])]))
+    # One map in memory at a time.
+    maps = ((image, read_labels(predictions / f"{image}.png", zero_is_ignored)) for image in areas)
+    output.write_text(json.dumps([entry for image, labels in maps for entry in _encode(image, labels)]))
     return Breakdown(
         output, measure(resampled), {name: {"mIoU": None if np.isnan(value) else float(value)} for name, value in named}
     )

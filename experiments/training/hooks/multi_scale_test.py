@@ -11,8 +11,7 @@ from mmengine.runner import Runner
 from mmseg.registry import MODELS
 from tqdm import tqdm
 
-# Added to the folder of the label maps of the first test.
-SUFFIX = "_multi_scale"
+from experiments.tasks.semantic_segmentation import SUFFIX
 
 
 @HOOKS.register_module()

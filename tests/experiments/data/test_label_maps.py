@@ -275,3 +275,9 @@ def test_a_fault_of_instances_is_one_sentence(damage, with_instances):
 def test_groups_hold_classes(changes, words):
     with pytest.raises(ValueError, match=words):
         dataset(**changes)
+
+
+def test_maps_of_instances_are_no_label_maps(with_instances):
+    maps = dataset(categories=CATEGORIES, instances=INSTANCES).label_maps
+    assert [path.name for path in maps.map_files(with_instances / "maps/val")] == ["d.png"]
+    assert len(dataset().label_maps.map_files(with_instances / "maps/val")) == 2
