@@ -88,6 +88,11 @@ def test_label_maps_are_counted_once_an_image(small_grid, tmp_path):
     assert (times.train_images, times.val_images) == (3, 2)
 
 
+def test_where_there_are_no_label_maps_yet_those_that_the_scale_expects_are_counted(small_grid):
+    times = TrainingTimeEstimator(small_grid(scale="cityscapes"), RunReader())
+    assert (times.train_images, times.val_images) == (2975, 500)
+
+
 def test_each_detector_and_backbone_has_multiply_adds_of_its_own(small_grid):
     times, coco = TrainingTimeEstimator(small_grid(scale="coco"), RunReader()), load_scale("coco")
 
