@@ -92,6 +92,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs torch: make test"))
 
 
+@pytest.fixture(autouse=True)
+def _one_seed() -> None:
+    """Draw every test's weights from one seed, so that a test fails always or never."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _closed_terminals_are_noticed():
     """Also under ``nohup``, whose SIGHUP, which is ignored, a training would rightly ignore."""

@@ -258,19 +258,18 @@ def test_deploying_another_norm_is_refused():
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_trains_under_automatic_mixed_precision(direction):
     neck = narrow(direction=direction)
-    exact = neck(maps())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = neck(maps())
     sum(output.float().square().mean() for output in mixed).backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in neck.parameters())
     assert {output.dtype for output in mixed} == {torch.bfloat16}
-    assert max(deviations(mixed, exact)) < 0.1
 
 
 # The reassembly's threshold turns a rounding into a jump, and what follows spreads it; so the rest is tested without it.
+@pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("as_a_whole", [False, True])
-def test_half_precision_stays_near_without_thresholds(as_a_whole):
-    neck = randomise(narrow(reassembly=False)).eval()
+def test_half_precision_stays_near_without_thresholds(as_a_whole, direction):
+    neck = randomise(narrow(direction=direction, reassembly=False)).eval()
     exact = neck(maps())
     if as_a_whole:
         outputs = neck.bfloat16()(maps(dtype=torch.bfloat16))
