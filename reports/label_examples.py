@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as mask_api
 
 from experiments.errors import UserError
-from experiments.tasks.class_areas import read_labels
+from experiments.tasks.class_areas import maps_of_images, read_labels
 from reports.example_images import Examples, choose_images, read_kept
 from reports.figure_style import PALETTE
 
@@ -66,9 +66,7 @@ def read_truth(
     UserError
         If a map is missing.
     """
-    image_ending, map_ending = endings
-    tail = image_ending.rpartition(".")[0]
-    found = {path.name.removesuffix(map_ending) + tail: path for path in folder.rglob(f"*{map_ending}")}
+    found = maps_of_images(folder, *endings)
     truth: dict[str, Labels] = {}
     for image in images:
         if image not in found:

@@ -52,6 +52,20 @@ def read_labels(path: Path, zero_is_ignored: bool = False) -> NDArray[np.integer
     return labels.astype(np.uint8) - np.uint8(1) if zero_is_ignored else labels
 
 
+def maps_of_images(folder: Path, image_ending: str, map_ending: str) -> dict[str, Path]:
+    """Label maps by the name of their image, without its ``.jpg`` or ``.png``.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the maps lie, in subfolders or not.
+    image_ending, map_ending : str
+        What stands behind the name that an image and its map share.
+    """
+    tail = image_ending.rpartition(".")[0]
+    return {path.name.removesuffix(map_ending) + tail: path for path in folder.rglob(f"*{map_ending}")}
+
+
 def intersections_over_union(areas: Areas) -> NDArray[np.float64]:
     """Intersection over union of each class.
 

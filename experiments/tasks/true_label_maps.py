@@ -8,7 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from experiments.tasks.class_areas import Areas, areas_of_image, mean_intersection_over_union, read_labels, summarize
+from experiments.tasks.class_areas import (
+    Areas,
+    areas_of_image,
+    maps_of_images,
+    mean_intersection_over_union,
+    read_labels,
+    summarize,
+)
 from experiments.tasks.grouped_areas import Groups
 
 # Names of metrics to areas, whose mean intersection over union they are.
@@ -58,9 +65,7 @@ class TrueLabelMaps:
             Name of the image without its ending to ``mIoU``, areas of classes (3, K), and what `Groups.areas` gives; in the
             order of the names.
         """
-        # Predictions are PNG, whatever the images are.
-        tail = self.image_ending.rpartition(".")[0]
-        maps = {path.name.removesuffix(self.map_ending) + tail: path for path in self.folder.rglob(f"*{self.map_ending}")}
+        maps = maps_of_images(self.folder, self.image_ending, self.map_ending)
         return {path.stem: self._areas(path, maps[path.stem]) for path in sorted(predictions.glob("*.png"))}
 
     def _areas(self, prediction: Path, path: Path) -> ImageAreas:
