@@ -49,7 +49,8 @@ def step_losses(path: Path) -> list[dict[str, str]]:
     path : Path
         A run's config; its dataset lies where it says, relative to the working folder.
     """
-    config = Config.fromfile(path)
+    # Its text, which is made five times, is not laid out.
+    config = Config(Config.fromfile(path).to_dict(), filename=str(path), format_python_code=False)
     config.train_dataloader.update(batch_size=IMAGES_PER_STEP, num_workers=0, persistent_workers=False)
     config.train_dataloader.dataset.indices = STEPS * IMAGES_PER_STEP
     config.train_cfg = {"type": config.train_cfg.type, "max_epochs": 1}

@@ -23,7 +23,7 @@ from experiments.spec.datasets import LabelMapTestSet, TestSet
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import neck_types
 from experiments.training.checkpoints import newest_checkpoint, without_code
-from experiments.training.config_formatter import import_formatter
+from experiments.training.config_formatter import import_formatter, without_layout
 from experiments.training.distributed import join_processes
 from experiments.training.submissions import label_maps, objects
 
@@ -80,7 +80,7 @@ def _check_finished(run: Path) -> None:
 
 def _finished_config(run: Path, scale: Scale, server: ModuleType) -> Config:
     """The config of a finished run, its last checkpoint to be loaded."""
-    config = Config.fromfile(run / "config.py")
+    config = without_layout(Config.fromfile(run / "config.py"))
     if config.task not in server.TASKS:
         allowed = " and ".join(server.TASKS)
         raise UserError(f"run {run.name}: its task is {config.task}; the evaluation server takes {server.TAKES} of {allowed}")

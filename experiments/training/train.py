@@ -39,7 +39,7 @@ from experiments.training.checkpoints import (
     set_aside_foreign_checkpoints,
     without_code,
 )
-from experiments.training.config_formatter import import_formatter
+from experiments.training.config_formatter import import_formatter, without_layout
 from experiments.training.distributed import join_processes
 from experiments.training.hooks.interruption import CHECKPOINT
 from experiments.training.hooks.progress import ProgressHook
@@ -83,7 +83,7 @@ def train(
     torch.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     # Where the rule `weights` has put what a config names by its URL.
     torch.hub.set_dir(PRETRAINED)
-    config = Config.fromfile(config_file)
+    config = without_layout(Config.fromfile(config_file))
     sources, commit = fingerprints(_models(config), config.task), provenance.commit()
     origin = origin_of(config, sources, dataset.plain)
     join_processes(config)

@@ -1,4 +1,4 @@
-"""What another process has not finished writing fails no training."""
+"""What another process has not finished writing fails no training, and no time is spent on the layout of a config's text."""
 
 import os
 import subprocess
@@ -39,3 +39,18 @@ def test_the_formatter_leaves_the_cache_and_the_environment_as_they_were(tmp_pat
     result = start(f"import os; {OURS}; print(os.environ['XDG_CACHE_HOME'])", tmp_path)
     assert result.stdout.strip() == str(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_config_without_layout_says_the_same_and_is_kept_as_python(tmp_path, monkeypatch):
+    from mmengine.config import Config
+
+    from experiments.training.config_formatter import without_layout
+
+    written = tmp_path / "config.py"
+    written.write_text("model = dict(type='FPN', sizes=[(1, 2), (3, 4)], options={'a b': dict(c=None)})\nname = \"it's\"\n")
+    config = Config.fromfile(written)
+    monkeypatch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda *_, **__: pytest.fail("its text is laid out"))
+    plain = without_layout(config)
+    plain.dump(tmp_path / "kept.py")
+    assert Config.fromfile(tmp_path / "kept.py").to_dict() == plain.to_dict() == config.to_dict()
+    assert (plain.filename, plain.text) == (config.filename, config.text)
