@@ -36,7 +36,7 @@ HARD = [
 ]
 NAMES = st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), min_size=1, max_size=30).filter(str.strip)
 # More of them once in a while: NAME_EXAMPLES=10000 pytest tests/reports/test_names.py
-EXAMPLES = int(os.environ.get("NAME_EXAMPLES", 60))
+EXAMPLES = int(os.environ.get("NAME_EXAMPLES", 25))
 TABLES = settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )

@@ -106,6 +106,7 @@ def boxes_found_by_mmdet(run, image) -> list[list[float]]:
     ]
 
 
+@pytest.mark.slow
 def test_htc_learns_from_stuff_maps_and_the_servers_answer_fills_its_row(on_coco, tmp_path):
     project, coco = on_coco
     refused = project.snakemake(REPORT)

@@ -36,8 +36,8 @@ RULES = {
     "flops_figure": ("reports.figures", "reports/figures/two_necks_table1_flops.png"),
     "index": ("reports.index", "reports/index.html"),
 }
-# Half a minute or more each, and no other here needs them.
-LONG = ("check_disk", "complexity", "speed", "flops_figure")
+# What everyone uses; the others, which are wired alike, take minutes together.
+EVERY_DAY = ("dataset", "train", "collect", "tables")
 # Rules whose inputs the small study of the tests has not; empty files stand for them.
 WITHOUT_INPUTS = {
     "stuff_maps": ("experiments.data.prepare", "datasets/instant_stuff_maps.json", []),
@@ -104,7 +104,7 @@ def test_every_rule_with_a_program_is_tried_here():
 
 
 def every_day_or_slow():
-    return [pytest.param(rule, marks=pytest.mark.slow if rule in LONG else ()) for rule in RULES]
+    return [pytest.param(rule, marks=() if rule in EVERY_DAY else pytest.mark.slow) for rule in RULES]
 
 
 @pytest.mark.parametrize("rule", every_day_or_slow())
@@ -117,6 +117,7 @@ def test_a_rule_fails_with_its_program_and_is_made_by_the_same_command_afterward
     assert (faulty / target).stat().st_size > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", WITHOUT_INPUTS)
 def test_a_rule_fails_with_its_program(project, run, rule):
     may_fail(project)

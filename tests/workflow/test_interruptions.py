@@ -68,7 +68,8 @@ def stopping(project, request):
     return training
 
 
-@pytest.mark.parametrize("stopping", ["workers", pytest.param("two-processes", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.slow
+@pytest.mark.parametrize("stopping", ["workers", "two-processes"], indirect=True)
 def test_a_signal_to_every_process_leaves_a_checkpoint_and_the_same_numbers(stopping):
     expected = stopping.finish()
     stopping.forget()
@@ -104,6 +105,7 @@ def test_workers_end_with_a_training_that_is_killed(training):
     assert not left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [(1, 0, 2)], indirect=True, ids=[""])
 def test_a_full_disk_leaves_the_checkpoint_before(training):
     folder = training.folder / "checkpoints"

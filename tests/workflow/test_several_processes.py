@@ -140,6 +140,7 @@ A2FPN.forward = lambda self, inputs: tuple(output * float("nan") for output in _
 """
 
 
+@pytest.mark.slow
 def test_a_failure_of_all_processes_is_told_once_and_that_of_one_is_not_hidden_by_the_others(project):
     neck = project / "necks/a2fpn.py"
     source = neck.read_text()

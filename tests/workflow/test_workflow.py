@@ -259,6 +259,7 @@ def test_a_new_neck_is_one_file_and_one_row(project):
     assert re.search(r"^\| mine \| [\d.]+ \| [+−][\d.]+ ⟦.*⟧ \| [\d.]+ \| [+−][\d.]+ ⟦.*⟧ \|$", report, re.MULTILINE), report
 
 
+@pytest.mark.slow
 def test_a_chain_of_necks_trains_beside_a_row_that_cannot(project):
     refined = [{"type": "FPN"}, {"type": "BFP", "num_levels": 5, "refine_level": 2, "refine_type": "non_local"}]
     rows = [

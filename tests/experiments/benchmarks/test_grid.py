@@ -3,10 +3,12 @@
 import sys
 
 import pandas as pd
+import pytest
 
 from experiments.benchmarks import grid
 
 
+@pytest.mark.slow
 def test_a_small_grid_is_measured_in_every_command(tmp_path, monkeypatch, capsys):
     table = tmp_path / "table.csv"
     monkeypatch.setattr(sys, "argv", ["grid", "--runs", "4", "--shapes", "one table", "--csv", str(table)])

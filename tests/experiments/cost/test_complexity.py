@@ -127,12 +127,19 @@ def test_training_memory_grows_with_what_a_neck_keeps():
     assert 2 * 96 * 96 * 3 * 4 < fpn < a2fpn
 
 
-@pytest.mark.parametrize("row", load_study("necks").tables["necks"].rows, ids=lambda row: row.label)
+def rows_of_the_comparison():
+    """Of the project's necks two every day, the others where there is time."""
+    for row in load_study("necks").tables["necks"].rows:
+        yield pytest.param(row, id=row.label, marks=() if row.label in ("A²-FPN", "A3-FPN-Lite") else pytest.mark.slow)
+
+
+@pytest.mark.parametrize("row", rows_of_the_comparison())
 def test_every_neck_of_the_comparison_is_counted(row):
     counted = count(Run(row.setting, load_scale("demo"), seed=0))
     assert all(number > 0 for number in counted.values())
 
 
+@pytest.mark.slow
 def test_every_neck_of_the_comparison_is_timed():
     runs = [Run(setting, load_scale("demo"), seed=0) for setting in load_study("necks").tables["necks"].settings]
     assert len(frames_per_second(runs, repetitions=1)) == 18

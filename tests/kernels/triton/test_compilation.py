@@ -25,7 +25,14 @@ def compile_kernels(cache, *arguments):
     return [(name, int(registers), int(stack)) for name, registers, stack in map(str.split, run.stdout.splitlines())]
 
 
-@pytest.mark.parametrize("variant", [("80", "bfloat16", "channels_last"), ("90", "float32", "contiguous_format")], ids=" ".join)
+@pytest.mark.parametrize(
+    "variant",
+    [
+        ("80", "bfloat16", "channels_last"),
+        pytest.param(("90", "float32", "contiguous_format"), marks=pytest.mark.slow),
+    ],
+    ids=" ".join,
+)
 def test_all_configurations_compile(tmp_path, variant):
     compiled = compile_kernels(tmp_path, *variant, "1")
     assert {name for name, *_ in compiled} == KERNELS

@@ -101,7 +101,7 @@ def test_all_samples_at_one_pixel(device, on_both_backends):
 
 
 @pytest.mark.parametrize("position", [0, 1, 2, 3])
-@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("value", [torch.nan, pytest.param(torch.inf, marks=pytest.mark.slow)])
 def test_what_is_not_finite_reaches_what_it_reaches_in_the_reference(device, on_both_backends, position, value):
     tensors = example(device)
     tensors[position].select(1, 1).select(1, 1)[..., 2] = value
