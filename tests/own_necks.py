@@ -2,7 +2,7 @@
 
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
-from experiments.spec.study import Setting
+from experiments.spec.setting import Setting
 
 NECK = """
 import torch

@@ -15,7 +15,7 @@ from experiments.cli.console import make_console
 from experiments.errors import UserError
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale, load_scale
-from experiments.spec.study import Setting, neck_links
+from experiments.spec.setting import Setting, neck_links
 from experiments.spec.yaml_models import validate
 from experiments.workflow.grid import Grid
 from experiments.workflow.targets import PAPER_SCALE

@@ -14,7 +14,7 @@ from torch import nn
 from experiments.configs.write import config_text, framework, neck_config
 from experiments.errors import UserError, build_errors_as_user_errors
 from experiments.spec.run import Run
-from experiments.spec.study import neck_links
+from experiments.spec.setting import neck_links
 
 
 def load_config(run: Run) -> Config:

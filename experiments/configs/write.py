@@ -16,7 +16,7 @@ from experiments.spec.metrics import LEARNS_FROM
 from experiments.spec.neck_catalog import HEADS, NECKS, neck_options, own_heads, own_models
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale, Schedule, load_scale
-from experiments.spec.study import Setting
+from experiments.spec.setting import Setting
 from experiments.spec.yaml_models import validate
 from experiments.tasks.task import Task, load_task
 

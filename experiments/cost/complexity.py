@@ -24,7 +24,7 @@ from experiments.errors import report_user_errors
 from experiments.records.cost_files import Counts, write_costs
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
-from experiments.spec.study import Setting
+from experiments.spec.setting import Setting
 from experiments.spec.yaml_models import validate
 from experiments.tasks.task import Task, load_task
 from necks.layers.contracts import HasReplacedLayers

@@ -10,7 +10,7 @@ from experiments.configs.build import build_model
 from experiments.configs.model_neck import trace_neck
 from experiments.errors import UserError, first_line
 from experiments.spec.run import Run
-from experiments.spec.study import neck_links
+from experiments.spec.setting import neck_links
 from experiments.tasks.task import LevelReader, load_task
 
 # An image as small as the largest stride allows, not square, so that exchanged sides are seen.

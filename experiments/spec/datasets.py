@@ -5,9 +5,9 @@ The format of kind ``<kind>`` is prepared by ``experiments/data/<kind>.py``.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from experiments.spec.coco_classes import COCO_CLASSES, COCO_STUFF
 from experiments.spec.yaml_models import PrintedText, StrictModel, left_out_of_identity
@@ -384,47 +384,3 @@ class ExpectedSplit(StrictModel):
 
 
 Dataset = Annotated[SyntheticDataset | CocoDataset | LabelMapDataset, Field(discriminator="kind")]
-
-
-class ObjectTestSet(StrictModel):
-    """Images whose annotations only an evaluation server has; paths are relative to the dataset's folder.
-
-    Attributes
-    ----------
-    name : str
-        Name of the test set in the server's file names.
-    image_info : str
-        COCO's list of the images, without annotations.
-    """
-
-    name: str = Field(pattern=r"^[A-Za-z0-9-]+$")
-    image_info: str
-    images: str
-
-
-class LabelMapTestSet(StrictModel):
-    """Images whose label maps only an evaluation server has; the folder is relative to the dataset's.
-
-    Attributes
-    ----------
-    images : str
-        Their folder.
-    count : int
-        Their number.
-    class_ids : list of int
-        The server's id of each class, in the order of the dataset's classes.
-    """
-
-    images: str
-    count: PositiveInt
-    class_ids: list[Annotated[int, Field(ge=0, le=LARGEST_LABEL)]]
-
-
-def _kind_of_test_set(value: Any) -> str:
-    keys = value if isinstance(value, dict) else getattr(value, "__dict__", {})
-    return "label_maps" if {"count", "class_ids"} & set(keys) else "coco"
-
-
-TestSet = Annotated[
-    Annotated[ObjectTestSet, Tag("coco")] | Annotated[LabelMapTestSet, Tag("label_maps")], Discriminator(_kind_of_test_set)
-]

@@ -5,7 +5,8 @@ from functools import cache
 from experiments.errors import UserError
 from experiments.paths import SCALES
 from experiments.spec.scale import Scale, load_scale
-from experiments.spec.study import Row, Setting, Study, Table
+from experiments.spec.setting import Setting
+from experiments.spec.study import Row, Study, Table
 
 
 def study_at(study: Study, scale: Scale) -> Study:

@@ -11,7 +11,7 @@ from experiments.errors import UserError
 from experiments.paths import metrics_file, run_folder
 from experiments.spec.neck_catalog import own_heads
 from experiments.spec.scale import Scale
-from experiments.spec.study import Setting, neck_links
+from experiments.spec.setting import Setting, neck_links
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from mmengine.runner import Runner
 from tqdm import tqdm
 
 from experiments.errors import UserError, report_user_errors
-from experiments.spec.datasets import LabelMapTestSet, TestSet
 from experiments.spec.scale import Scale, load_scale
-from experiments.spec.study import neck_types
+from experiments.spec.setting import neck_types
+from experiments.spec.test_sets import LabelMapTestSet, TestSet
 from experiments.training.checkpoints import newest_checkpoint, without_code
 from experiments.training.config_formatter import import_formatter, without_layout
 from experiments.training.distributed import join_processes

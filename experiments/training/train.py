@@ -30,7 +30,7 @@ from experiments.spec.dataset_identity import DatasetIdentity, read_identity
 from experiments.spec.fingerprint import fingerprints
 from experiments.spec.neck_catalog import own_heads
 from experiments.spec.run import scaled_learning_rate
-from experiments.spec.study import neck_types
+from experiments.spec.setting import neck_types
 from experiments.tasks.task import Breakdown, load_task
 from experiments.training.checkpoints import (
     newest_checkpoint,

@@ -75,7 +75,7 @@ def test_the_detector_of_the_documentation_is_built(project, monkeypatch):
     from experiments.configs.build import build_model
     from experiments.spec.run import Run
     from experiments.spec.scale import load_scale
-    from experiments.spec.study import Setting
+    from experiments.spec.setting import Setting
 
     write_files(project, ROOT / "docs/own_parts.md")
     monkeypatch.chdir(project.folder)

@@ -16,7 +16,8 @@ from experiments.paths import STUDIES
 from experiments.spec.metrics import LEARNS_FROM
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
-from experiments.spec.study import Setting, load_study
+from experiments.spec.setting import Setting
+from experiments.spec.study import load_study
 from experiments.tasks.task import load_task
 from necks.auxiliary_loss_hook import add_auxiliary_losses
 

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 from experiments.records.progress_file import Progress
 from experiments.records.run_state import write_progress
-from experiments.spec.study import neck_types
+from experiments.spec.setting import neck_types
 from experiments.tasks.task import load_task
 from experiments.training.hooks.history import losses_of
 

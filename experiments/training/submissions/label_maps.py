@@ -10,8 +10,8 @@ from PIL import Image
 
 from experiments.errors import UserError
 from experiments.files import replacing
-from experiments.spec.datasets import LabelMapTestSet
 from experiments.spec.scale import Scale
+from experiments.spec.test_sets import LabelMapTestSet
 from experiments.tasks.class_areas import read_labels
 
 TASKS = ("semantic_segmentation",)

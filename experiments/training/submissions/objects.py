@@ -10,8 +10,8 @@ from mmengine.config import Config
 
 from experiments.errors import UserError
 from experiments.files import replacing
-from experiments.spec.datasets import ObjectTestSet
 from experiments.spec.scale import Scale
+from experiments.spec.test_sets import ObjectTestSet
 
 TASKS = ("detection", "instance_segmentation")
 TAKES = "boxes and masks"

@@ -21,7 +21,7 @@ from experiments.records.run_status import RunReader
 from experiments.spec.dataset_identity import CheckedDataset, DatasetIdentity, SplitIdentity, write_checked_dataset
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
-from experiments.spec.study import Setting
+from experiments.spec.setting import Setting
 
 ROOT = Path(__file__).resolve().parents[3]
 

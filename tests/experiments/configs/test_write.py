@@ -17,7 +17,8 @@ from experiments.configs.write import config_text
 from experiments.data.prepare import prepare_dataset
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
-from experiments.spec.study import Setting, load_study
+from experiments.spec.setting import Setting
+from experiments.spec.study import load_study
 from necks.auxiliary_loss_hook import add_auxiliary_losses
 
 SETTINGS = load_study("a2fpn").settings

@@ -8,7 +8,8 @@ from experiments.cost.speed import _warm_up_length, frames_per_second, measure
 from experiments.errors import UserError
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
-from experiments.spec.study import Setting, load_study
+from experiments.spec.setting import Setting
+from experiments.spec.study import load_study
 
 STUDY = load_study("a2fpn")
 EXPECTED = {

@@ -12,7 +12,8 @@ from experiments.errors import UserError
 from experiments.spec.offered_rows import study_at
 from experiments.spec.run import Run
 from experiments.spec.scale import Training, load_scale
-from experiments.spec.study import Setting, load_study
+from experiments.spec.setting import Setting
+from experiments.spec.study import load_study
 
 DEMO = load_scale("demo")
 

@@ -10,7 +10,7 @@ from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.dataset_identity import CheckedDataset, DatasetIdentity, SplitIdentity, write_checked_dataset
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
-from experiments.spec.study import Setting
+from experiments.spec.setting import Setting
 
 OWN_DATASET = {
     "base": "tiny_coco",

@@ -6,7 +6,7 @@ from experiments.configs.build import load_config
 from experiments.spec.datasets import CocoDataset, Segments
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
-from experiments.spec.study import Setting
+from experiments.spec.setting import Setting
 
 SETTING = Setting(neck={"type": "FPN"}, detector="panoptic_fpn", backbone="resnet50", schedule="1x")
 FILES = {f"{split}_{kind}": f"{split}.json" for split in ("train", "val") for kind in ("annotations", "images")}

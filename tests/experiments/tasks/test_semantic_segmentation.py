@@ -7,7 +7,7 @@ from experiments.errors import UserError
 from experiments.spec.datasets import LabelMapDataset
 from experiments.spec.run import Run
 from experiments.spec.scale import Schedule, load_scale
-from experiments.spec.study import Setting
+from experiments.spec.setting import Setting
 from experiments.tasks.task import load_task
 
 PLAIN = {"detector": "semantic_fpn", "backbone": "resnet50", "schedule": "1x"}

@@ -6,7 +6,7 @@ from experiments.spec.fingerprint import task_file
 from experiments.spec.metrics import METRICS, TASKS
 from experiments.spec.run import Run
 from experiments.spec.scale import Detector, load_scale
-from experiments.spec.study import Setting
+from experiments.spec.setting import Setting
 from experiments.tasks.task import Task, load_task
 
 PROVIDED = sorted(name for name in vars(Task) if not name.startswith("_"))
