@@ -3,12 +3,19 @@
 import argparse
 import gc
 
-from experiments.cli import check_data, check_neck, compare, plan, status
+from experiments.cli import check_data, check_neck, compare, convert, plan, status
 from experiments.errors import report_user_errors
 from experiments.spec.configuration import read_configuration
 from experiments.workflow.grid import Grid
 
-VERBS = {"plan": plan, "status": status, "check-data": check_data, "check-neck": check_neck, "compare": compare}
+VERBS = {
+    "plan": plan,
+    "status": status,
+    "check-data": check_data,
+    "check-neck": check_neck,
+    "compare": compare,
+    "convert": convert,
+}
 
 
 def read_grid(overrides: list[str]) -> Grid:

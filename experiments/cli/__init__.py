@@ -1,1 +1,1 @@
-"""The commands plan and status."""
+"""The commands of python -m experiments: plan, status, check-data, check-neck, compare, convert."""
