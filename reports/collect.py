@@ -53,7 +53,7 @@ RESULT_COLUMNS = [
     *("x_name", "x"),
 ]
 CLASS_COLUMNS = ["row", "name", "run", "seed", "class", "metric", "measured"]
-HISTORY_COLUMNS = ["row", "name", "run", "setting", "seed", "metric", "iteration", "epoch", "value"]
+HISTORY_COLUMNS = ["row", "name", "run", "setting", "detector", "seed", "metric", "iteration", "epoch", "value"]
 PROVENANCE = (
     *("date", "seconds", "seconds_per_iteration", "peak_memory_gib", "effective_batch", "learning_rate"),
     *("commit", "clean", "checkpoint"),
@@ -113,7 +113,7 @@ def collect(
                     for name, of_class in metrics.classes.items()
                     for metric, value in of_class.items()
                 ]
-                history += [{**place, **point} for point in _course(metrics)]
+                history += [{**place, "detector": row.setting.detector, **point} for point in _course(metrics)]
         results += [
             {**identity, "metric": metric, "measured": value, "published": row.published.get(metric)}
             for metric, value in costs.get(row.setting.key, {}).items()

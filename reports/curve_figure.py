@@ -21,10 +21,11 @@ OTHERS = "0.85"
 
 
 def plot_curves(data: FigureData) -> Figure:
-    """The course of every row's training in a panel of its own, each seed a line, all other rows grey behind it.
+    """The course of every row's training in a panel of its own, each seed a line, the other rows grey behind it.
 
     Where the scale validates during training that is the main metric against epochs, else the losses of the detector against
-    iterations, without what a neck adds of its own.
+    iterations, without what a neck adds of its own. Losses of different detectors are not comparable: each detector has its own
+    axis, and grey are rows of the same one.
 
     Parameters
     ----------
@@ -42,19 +43,20 @@ def plot_curves(data: FigureData) -> Figure:
         lines,
         min(COLUMNS, len(rows)),
         sharex=True,
-        sharey=True,
+        sharey=shown != "loss" or rows.detector.nunique() == 1,
         squeeze=False,
         figsize=(COLUMN_WIDTH, 0.9 + PANEL_HEIGHT * lines),
         layout="constrained",
     )
     at = "iteration" if shown == "loss" else "epoch"
     for axes, (row, place) in zip(panels.flat, rows.iterrows(), strict=False):
-        _draw_panel(axes, curves, row, at, "black" if place["name"] in data.baselines else colour_of(place["setting"]))
+        alike = curves[curves.detector == place.detector] if shown == "loss" else curves
+        _draw_panel(axes, alike, row, at, "black" if place["name"] in data.baselines else colour_of(place["setting"]))
+        if shown == "loss":
+            axes.set_ylim(*_limits(alike))
         axes.set_title(textwrap.fill(wrapped(place["name"]), TITLE_LETTERS), fontsize=8)
     for axes in list(panels.flat)[len(rows) :]:
         axes.axis("off")
-    if shown == "loss":
-        panels[0, 0].set_ylim(*_limits(curves))
     figure.supxlabel(at, fontsize=9)
     figure.supylabel("training loss" if shown == "loss" else f"validated {METRICS[shown].label}", fontsize=9)
     seeds = int(curves.seed.nunique())

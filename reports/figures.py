@@ -69,6 +69,8 @@ def plot_ap(data: FigureData) -> Figure:
             published.plot(values.published.first().reindex(rows.index), positions, **style)
     for panel, title in zip(panels[0], titles, strict=True):
         panel.set(title=title, xlabel=_common_label(shown))
+        # Numbers with three decimals would touch.
+        panel.locator_params(axis="x", nbins=4, steps=[1, 2, 5, 10])
     panels[0, 0].set(yticks=range(len(rows)), yticklabels=names)
     panels[0, 0].invert_yaxis()
     handles, labels = panels[0, -1].get_legend_handles_labels()

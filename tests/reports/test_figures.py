@@ -86,6 +86,18 @@ def test_every_row_that_ran_has_a_panel_with_a_line_for_each_seed_before_the_oth
     assert figure.get_supylabel() == "training loss"
 
 
+def test_losses_of_another_detector_are_neither_behind_a_row_nor_on_its_axis(collected):
+    history = collected.history.copy()
+    other = history.name.isin(["GE", "GP"])
+    history.loc[other, "detector"] = "mask2former"
+    history.loc[other, "value"] += 100.0
+    panels = {axes.get_title(): axes for axes in plot_curves(FigureData(DEMO, collected.results, history)).axes}
+    grey = {title: sum(line.get_color() == OTHERS for line in axes.lines) for title, axes in panels.items() if title}
+    assert grey == {"FPN": 3, "PAFPN": 3, "MC": 3, "GE": 1, "GP": 1, "MC+GE+GP": 3}
+    assert panels["FPN"].get_ylim() == panels["MC+GE+GP"].get_ylim()
+    assert panels["FPN"].get_ylim()[1] < 100 < panels["GE"].get_ylim()[0]
+
+
 def test_rows_that_vary_a_number_are_drawn_over_it(collected):
     results = collected.results[collected.results.name.isin(["MC", "GE", "GP"])]
     results = results.assign(x_name="n", x=results.name.map({"MC": 8.0, "GE": 2.0, "GP": 4.0}))

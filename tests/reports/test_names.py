@@ -73,7 +73,7 @@ def collected(study):
         for place in places
     ]
     history = [
-        place | {"setting": place["run"], "metric": "loss", "iteration": step, "value": 1.0 / step}
+        place | {"setting": place["run"], "detector": "mask_rcnn", "metric": "loss", "iteration": step, "value": 1.0 / step}
         for place in places
         for step in (1, 2)
     ]
