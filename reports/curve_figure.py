@@ -38,12 +38,13 @@ def plot_curves(data: FigureData) -> Figure:
     rows = curves.drop_duplicates("row").set_index("row")
     if rows.empty:
         return figure_of_words("no row has been trained")
+    is_comparable = shown != "loss" or rows.detector.nunique() == 1
     lines = math.ceil(len(rows) / COLUMNS)
     figure, panels = plt.subplots(
         lines,
         min(COLUMNS, len(rows)),
         sharex=True,
-        sharey=shown != "loss" or rows.detector.nunique() == 1,
+        sharey=is_comparable,
         squeeze=False,
         figsize=(COLUMN_WIDTH, 0.9 + PANEL_HEIGHT * lines),
         layout="constrained",
@@ -60,7 +61,8 @@ def plot_curves(data: FigureData) -> Figure:
     figure.supxlabel(at, fontsize=9)
     figure.supylabel("training loss" if shown == "loss" else f"validated {METRICS[shown].label}", fontsize=9)
     seeds = int(curves.seed.nunique())
-    figure.suptitle(f"Scale {data.scale.name}, {seeds} seed{'s' * (seeds > 1)}, a line each; grey: the other rows", fontsize=9)
+    grey = "the other rows" if is_comparable else "other rows of the same detector"
+    figure.suptitle(f"Scale {data.scale.name}, {seeds} seed{'s' * (seeds > 1)}, a line each; grey: {grey}", fontsize=9)
     return figure
 
 

@@ -109,7 +109,7 @@ def train(
         metrics=metrics,
         classes=dict(breakdown.classes),
         files=files,
-        history=runner.message_hub.get_info("history"),
+        history=runner.message_hub.get_info("history", []),
         validations=runner.message_hub.get_info("validations", []),
         parameters=sum(parameter.numel() for parameter in runner.model.parameters()),
         dataset=dataset,

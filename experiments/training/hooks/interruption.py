@@ -135,7 +135,7 @@ class InterruptibleTrainLoop(EpochBasedTrainLoop):
     def __init__(
         self, runner: Runner, dataloader: Any, max_epochs: int | None = None, max_iters: int | None = None, **options: Any
     ) -> None:
-        super().__init__(runner, dataloader, max_epochs or 1, **options)
+        super().__init__(runner, dataloader, 1 if max_epochs is None else max_epochs, **options)
         if max_iters is not None:
             self._max_iters, self._max_epochs = max_iters, math.ceil(max_iters / len(self.dataloader))
 
