@@ -5,8 +5,9 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from torch.utils.data import DataLoader
 
-from experiments.training.hooks.interruption import InterruptionHook
+from experiments.training.hooks.interruption import InterruptibleTrainLoop, InterruptionHook
 from experiments.training.signals import SIGNALS, InterruptionError
 
 
@@ -48,3 +49,12 @@ def test_after_batches_were_loaded_again_a_signal_waits_for_a_step(hook):
     hook.restore_process(None)
     send(signal.SIGUSR1)
     assert hook.received == signal.SIGUSR1
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [({"max_epochs": 0}, (0, 0)), ({"max_epochs": 2}, (2, 8)), ({"max_iters": 0}, (0, 0)), ({"max_iters": 6}, (2, 6))],
+)
+def test_a_loop_is_as_long_as_it_is_told(length, expected):
+    loop = InterruptibleTrainLoop(None, DataLoader(range(8), batch_size=2), **length)
+    assert (loop.max_epochs, loop.max_iters) == expected
