@@ -134,7 +134,7 @@ def rows_of_the_comparison():
         yield pytest.param(row, id=row.label, marks=() if row.label in ("A²-FPN", "A3-FPN-Lite") else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("row", rows_of_the_comparison())
+@pytest.mark.parametrize("row", list(rows_of_the_comparison()))
 def test_every_neck_of_the_comparison_is_counted(row):
     counted = count(Run(row.setting, load_scale("demo"), seed=0))
     assert all(number > 0 for number in counted.values())
