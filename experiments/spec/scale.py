@@ -136,6 +136,12 @@ class Schedule(StrictModel):
             raise ValueError(f"epochs, iterations: found {found}; allowed: one of them")
         return self
 
+    @property
+    def length_in_words(self) -> str:
+        """Its epochs or its iterations, with the unit."""
+        length, unit = (self.epochs, "epoch") if self.epochs else (self.iterations or 0, "iteration")
+        return f"{length:,} {unit}{'s' * (length > 1)}"
+
     def length(self, batches: int) -> int:
         """Steps of a training.
 

@@ -41,6 +41,7 @@ def finished_runs(project):
 def test_a_neck_of_ones_own_is_a_row_of_a_table_of_labels(trained):
     report = (trained / "reports/segmented_table1.md").read_text()
     assert re.search(r"\| Invented \|.*\d", report)
+    assert "None" not in report
     assert len(finished_runs(trained)) == 2
 
 

@@ -1,5 +1,6 @@
 """Scales: what one inherits from another, and the classes of its dataset."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,9 @@ def test_a_server_of_label_maps_has_an_id_for_each_class(write):
     write("streets", {"base": "tiny_coco", "title": "streets", "test_set": {"images": "a/", "count": 3, "class_ids": [7]}})
     with pytest.raises(UserError, match="found for a dataset without label maps; allowed: name, image_info, images"):
         load_scale("streets")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in Path("experiments/scales").glob("*.yaml")))
+def test_every_schedule_says_how_long_it_is(name):
+    for schedule in load_scale(name).schedules.values():
+        assert re.fullmatch(r"[1-9][\d,]* (epoch|iteration)s?", schedule.length_in_words)
