@@ -2,10 +2,14 @@
 
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from pydantic import ValidationError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class UserError(Exception):
@@ -44,23 +48,33 @@ def report_user_errors(main: Callable[[], None]) -> None:
         sys.exit(128 + signal.SIGINT)
 
 
-def raise_first_of(faults: Sequence[UserError]) -> None:
-    """Print all faults but the first, a sentence each, and raise that one; nothing happens where there is none.
+def each_result(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """What a function gives for each of some items. If it refuses some, all faults but the first are printed, a sentence each.
 
     Parameters
     ----------
-    faults : sequence of UserError
-        What is wrong, where more than one thing can be.
+    function : callable
+        From an item to its result.
+    items : iterable
+        The items.
 
     Raises
     ------
     UserError
-        The first.
+        The first that the function raises, after all items.
     """
+    results: list[Result] = []
+    faults: list[UserError] = []
+    for item in items:
+        try:
+            results.append(function(item))
+        except UserError as error:
+            faults.append(error)
     for fault in faults[1:]:
         print(f"error: {fault}", file=sys.stderr)
     if faults:
         raise faults[0]
+    return results
 
 
 def first_line(error: BaseException, otherwise: str) -> str:

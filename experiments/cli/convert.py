@@ -68,8 +68,8 @@ def main(grid: Grid, arguments: Namespace) -> None:
 
 
 def _read_voc(arguments: Namespace) -> Converted:
+    from experiments.data.converters.class_names import read_classes
     from experiments.data.converters.voc import VOC_CLASSES, read_voc
-    from experiments.data.converters.yolo import read_classes
 
     classes = read_classes(arguments.classes) if arguments.classes else VOC_CLASSES
     images = read_voc(arguments.folders, arguments.split, classes, arguments.learn_difficult)
@@ -86,7 +86,8 @@ def _read_visdrone(arguments: Namespace) -> Converted:
 
 
 def _read_yolo(arguments: Namespace) -> Converted:
-    from experiments.data.converters.yolo import read_classes, read_yolo
+    from experiments.data.converters.class_names import read_classes
+    from experiments.data.converters.yolo import read_yolo
 
     classes = read_classes(arguments.classes)
     return read_yolo(arguments.images, arguments.labels, classes), classes, arguments.images

@@ -11,7 +11,7 @@ from typing import Any
 
 from experiments.data.annotations import check_annotations
 from experiments.data.findings import Findings, raise_if_wrong
-from experiments.data.folders import link_folder
+from experiments.data.folders import IMAGE_ENDINGS, link_folder
 from experiments.data.images import check_images, files_in_both
 from experiments.data.masks import Masks, is_encoded, lacks_mask
 from experiments.data.panoptic_maps import SegmentFiles, check_segments
@@ -19,8 +19,6 @@ from experiments.errors import UserError
 from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.dataset_identity import CheckedDataset, DatasetIdentity, SplitCheck, SplitIdentity
 from experiments.spec.datasets import CocoDataset, Dataset, ExpectedSplit
-
-IMAGE_ENDINGS = {".jpg", ".jpeg", ".png"}
 
 
 def prepare(

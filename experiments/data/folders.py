@@ -5,6 +5,8 @@ from pathlib import Path
 
 from experiments.errors import UserError
 
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+
 
 def check_root(data_root: Path | None) -> Path:
     """Refuse a data root that is no folder.

@@ -16,12 +16,11 @@ from typing import TypeVar
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from tqdm import tqdm
 
 from experiments.data.findings import FEW, Findings
 
-EXIF_ORIENTATION = 0x0112
 # Formats and modes that OpenCV and Pillow read alike.
 USUAL = {"JPEG": {"RGB", "L"}, "MPO": {"RGB", "L"}, "PNG": {"RGB", "L"}}
 JPEG = ("JPEG", "MPO")
@@ -170,7 +169,7 @@ def read_picture(path: Path) -> Picture:
 
 
 def _check_content(image: Image.Image, content: bytes, digest: bytes) -> Picture:
-    turned = image.getexif().get(EXIF_ORIENTATION, 1) not in (0, 1)
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
     is_usual = image.mode in USUAL.get(image.format or "", ()) and "transparency" not in image.info and not turned
     if not is_usual:
         return _compare_decoders(image, content, digest)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from tqdm import tqdm
 
 from experiments.configs.build import build_neck
-from experiments.errors import UserError, raise_first_of, report_user_errors
+from experiments.errors import each_result, report_user_errors
 from experiments.files import write_atomically
 from experiments.preflight.arguments import read_arguments
 from experiments.preflight.neck_contract import NoOperatorError, check_contract
@@ -33,17 +33,16 @@ def check_necks(runs: Iterable[Run]) -> int:
         If one breaks the contract. The others are checked all the same, and every fault is printed.
     """
     unchecked = {path: run for run in runs if not (path := passed_file(run)).exists()}
-    faults = []
-    for run in tqdm(unchecked.values(), desc="checking necks", unit="neck", mininterval=1):
-        try:
-            record_passed(run, check_contract(run).words)
-        except NoOperatorError as error:
-            tqdm.write(f"not checked, for this machine has no GPU: {error}", file=sys.stderr)
-            record_passed(run, ["not checked: it needs a GPU"])
-        except UserError as error:
-            faults.append(error)
-    raise_first_of(faults)
+    each_result(_check, tqdm(unchecked.values(), desc="checking necks", unit="neck", mininterval=1))
     return len(unchecked)
+
+
+def _check(run: Run) -> None:
+    try:
+        record_passed(run, check_contract(run).words)
+    except NoOperatorError as error:
+        tqdm.write(f"not checked, for this machine has no GPU: {error}", file=sys.stderr)
+        record_passed(run, ["not checked: it needs a GPU"])
 
 
 def check_options(runs: Iterable[Run]) -> None:
@@ -59,13 +58,7 @@ def check_options(runs: Iterable[Run]) -> None:
     UserError
         If a neck refuses its options. The others are built all the same, and every fault is printed.
     """
-    faults = []
-    for run in runs:
-        try:
-            build_neck(run)
-        except UserError as error:
-            faults.append(error)
-    raise_first_of(faults)
+    each_result(build_neck, runs)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from experiments.configs.build import load_config
 from experiments.configs.weights import address_of, weights_named
-from experiments.errors import UserError, raise_first_of, report_user_errors
+from experiments.errors import UserError, each_result, report_user_errors
 from experiments.files import write_atomically
 from experiments.paths import FETCHED_WEIGHTS
 from experiments.preflight.arguments import read_arguments
@@ -57,16 +57,9 @@ def fetch_weights(runs: Iterable[Run]) -> dict[str, str]:
     names = dict.fromkeys(name for run in by_parts.values() for name in weights_named(load_config(run)))
     addresses = {name: address_of(name) for name in names}
     _check_file_names(address for address in addresses.values() if address)
-    files: dict[str, str] = {}
-    faults: list[UserError] = []
-    for name, address in addresses.items():
-        try:
-            files[name] = str(_present(name, address))
-        except UserError as error:
-            faults.append(error)
-    # All of them, as whoever fetches them elsewhere wants to do it once.
-    raise_first_of(faults)
-    return files
+    # All that are missing are told, as whoever fetches them elsewhere wants to do it once.
+    files = each_result(lambda name: str(_present(name, addresses[name])), addresses)
+    return dict(zip(addresses, files, strict=True))
 
 
 def _check_file_names(addresses: Iterable[str]) -> None:

@@ -1,17 +1,16 @@
 """Objects that were read from another format -> the content of a file in COCO's."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 from experiments.errors import UserError
 
 Box = tuple[float, float, float, float]
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
-EXIF_ORIENTATION = 0x0112
 # From this orientation on, width and height change places when a photo is turned.
 TURNED_BY_A_QUARTER = 5
 
@@ -82,7 +81,7 @@ def size_of_image(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            is_turned = image.getexif().get(EXIF_ORIENTATION, 1) >= TURNED_BY_A_QUARTER
+            is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= TURNED_BY_A_QUARTER
     except FileNotFoundError:
         raise UserError(f"{path}: the image does not exist, and its annotations do") from None
     except OSError:
@@ -107,6 +106,26 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"{path}: is no text in UTF-8") from None
+
+
+def refuse_repeated(names: Sequence[str], beginning: str) -> None:
+    """Refuse a name that stands twice.
+
+    Parameters
+    ----------
+    names : sequence of str
+        At least one.
+    beginning : str
+        Of the sentence: the file, and what it names.
+
+    Raises
+    ------
+    UserError
+        If one does.
+    """
+    name, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        raise UserError(f"{beginning} {name} {times} times; allowed: once")
 
 
 def coco_content(images: Sequence[AnnotatedImage], classes: Sequence[str]) -> dict[str, Any]:

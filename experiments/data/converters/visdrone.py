@@ -1,10 +1,10 @@
 """VisDrone's format: a text file for each image, a line for each object."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from experiments.data.converters.coco_content import AnnotatedImage, AnnotatedObject, read_text, size_of_image
-from experiments.errors import UserError, raise_first_of
+from experiments.errors import UserError, each_result
 
 VISDRONE_CLASSES = (*("pedestrian", "people", "bicycle", "car", "van", "truck", "tricycle", "awning-tricycle", "bus", "motor"),)
 FIELDS = ("x", "y", "width", "height", "score", "category", "truncation", "occlusion")
@@ -48,21 +48,20 @@ def read_visdrone(folder: Path, drop_ignored: bool = False) -> VisDroneSplit:
     files = sorted((folder / "annotations").glob("*.txt"))
     if not files:
         raise UserError(f"{folder / 'annotations'}: holds no .txt files; allowed: a folder with annotations/ and images/")
-    images: list[AnnotatedImage] = []
-    without_area = 0
-    faults: list[UserError] = []
-    for path in files:
-        try:
-            objects = [an_object for line in _lines(path) for an_object in _read_line(*line)]
-            size = size_of_image(folder / "images" / f"{path.stem}.jpg")
-        except UserError as error:
-            faults.append(error)
-            continue
-        kept = [an_object for an_object in objects if an_object.area and not (drop_ignored and an_object.is_ignored)]
-        without_area += sum(not an_object.area for an_object in objects)
-        images.append(AnnotatedImage(f"{path.stem}.jpg", size, kept))
-    raise_first_of(faults)
-    return VisDroneSplit(images, without_area)
+
+    def read(path: Path) -> AnnotatedImage:
+        objects = [an_object for line in _lines(path) for an_object in _read_line(*line)]
+        return AnnotatedImage(f"{path.stem}.jpg", size_of_image(folder / f"images/{path.stem}.jpg"), objects)
+
+    images = each_result(read, files)
+    without_area = sum(not an_object.area for image in images for an_object in image.objects)
+    return VisDroneSplit([_without(image, drop_ignored) for image in images], without_area)
+
+
+def _without(image: AnnotatedImage, ignored: bool) -> AnnotatedImage:
+    """The image without objects that have no area, and perhaps without those that are ignored."""
+    kept = [an_object for an_object in image.objects if an_object.area and not (ignored and an_object.is_ignored)]
+    return replace(image, objects=kept)
 
 
 def _lines(path: Path) -> list[tuple[str, list[str]]]:

@@ -1,6 +1,5 @@
 """PASCAL VOC's format: an XML file for each image, and lists of the images of a split."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
@@ -9,14 +8,15 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from experiments.data.converters.coco_content import (
-    IMAGE_ENDINGS,
     AnnotatedImage,
     AnnotatedObject,
     Box,
     read_text,
+    refuse_repeated,
     size_of_image,
 )
-from experiments.errors import UserError, raise_first_of
+from experiments.data.folders import IMAGE_ENDINGS
+from experiments.errors import UserError, each_result
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse"),
@@ -49,16 +49,8 @@ def read_voc(
     """
     if len({folder.resolve().parent for folder in folders}) > 1:
         raise UserError(f"{', '.join(map(str, folders))}: lie in several folders; allowed: folders side by side")
-    images: list[AnnotatedImage] = []
-    faults: list[UserError] = []
-    for folder in folders:
-        for name in _names(folder, split):
-            try:
-                images.append(_read_image(folder, name, classes, learn_difficult))
-            except UserError as error:
-                faults.append(error)
-    raise_first_of(faults)
-    return images
+    named = [(folder, name) for folder in folders for name in _names(folder, split)]
+    return each_result(lambda image: _read_image(*image, classes, learn_difficult), named)
 
 
 def _names(folder: Path, split: str) -> list[str]:
@@ -71,9 +63,7 @@ def _names(folder: Path, split: str) -> list[str]:
     names = [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
     if not names:
         raise UserError(f"{path}: names no image")
-    name, times = Counter(names).most_common(1)[0]
-    if times > 1:
-        raise UserError(f"{path}: names image {name} {times} times; allowed: once")
+    refuse_repeated(names, f"{path}: names image")
     return names
 
 

@@ -1,65 +1,23 @@
 """YOLO's format: a text file beside each image, a line for each object, places as shares of the image's sides."""
 
-from collections import Counter
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 
-import yaml
-
 from experiments.data.converters.coco_content import (
-    IMAGE_ENDINGS,
     AnnotatedImage,
     AnnotatedObject,
     Box,
     read_text,
     size_of_image,
 )
-from experiments.errors import UserError, first_line, raise_first_of
+from experiments.data.folders import IMAGE_ENDINGS
+from experiments.errors import UserError, each_result
 
 FIELDS_OF_A_BOX = 5
 FEWEST_FIELDS_OF_AN_OUTLINE = 7
 # What writers round to.
 ROUNDING = 1e-4
-
-
-def read_classes(path: Path) -> list[str]:
-    """Names of the classes by their numbers.
-
-    Parameters
-    ----------
-    path : Path
-        ``data.yaml`` with ``names``, a list or a mapping from numbers, or a text file with a name in each line.
-
-    Raises
-    ------
-    UserError
-        If the file names no classes, or leaves a number out.
-    """
-    is_yaml = path.suffix in (".yaml", ".yml")
-    names = _names_in_yaml(path) if is_yaml else [line.strip() for line in read_text(path).splitlines()]
-    names = [name for name in names if name]
-    if not names:
-        raise UserError(f"{path}: names no classes; allowed: the key names in YAML, or a name in each line")
-    name, times = Counter(names).most_common(1)[0]
-    if times > 1:
-        raise UserError(f"{path}: names class {name} {times} times; allowed: once")
-    return names
-
-
-def _names_in_yaml(path: Path) -> list[str]:
-    try:
-        content = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: is not YAML: {first_line(error, 'it cannot be read')}") from None
-    names = content.get("names") if isinstance(content, dict) else None
-    if not isinstance(names, dict):
-        return [str(name) for name in names or []]
-    by_number = {str(number): str(name) for number, name in names.items()}
-    missing = [number for number in map(str, range(len(names))) if number not in by_number]
-    if missing:
-        raise UserError(f"{path}: names has no class {missing[0]}; allowed: numbers from 0, none left out")
-    return [by_number[str(number)] for number in range(len(names))]
 
 
 def read_yolo(images: Path, labels: Path, classes: Sequence[str]) -> list[AnnotatedImage]:
@@ -85,18 +43,12 @@ def read_yolo(images: Path, labels: Path, classes: Sequence[str]) -> list[Annota
         raise UserError(f"{labels / alone[0]}.txt: has no image in {images}, as {len(alone)} of {len(label_files)} have none")
     if not label_files:
         raise UserError(f"{labels}: holds no files of labels; allowed: a .txt for each image with objects")
-    found: list[AnnotatedImage] = []
-    faults: list[UserError] = []
-    for path in pictures:
-        name = path.relative_to(images)
-        try:
-            size = size_of_image(path)
-            objects = _read_labels(labels / name.with_suffix(".txt"), size, len(classes))
-            found.append(AnnotatedImage(name.as_posix(), size, objects))
-        except UserError as error:
-            faults.append(error)
-    raise_first_of(faults)
-    return found
+
+    def read(path: Path) -> AnnotatedImage:
+        name, size = path.relative_to(images), size_of_image(path)
+        return AnnotatedImage(name.as_posix(), size, _read_labels(labels / name.with_suffix(".txt"), size, len(classes)))
+
+    return each_result(read, pictures)
 
 
 def _read_labels(path: Path, size: tuple[int, int], classes: int) -> list[AnnotatedObject]:
