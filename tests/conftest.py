@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, settings
 
 from experiments.benchmarks.project_copy import copy_project
 from experiments.data.prepare import prepare_dataset
-from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.datasets import SyntheticDataset
+from experiments.spec.known_classes import COCO_CLASSES
 from experiments.spec.neck_catalog import BACKBONES, HEADS, NECKS, own_models
 
 # The machines of continuous integration are slow at times; that is no fault of what is tested.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from experiments.errors import UserError
 from experiments.files import write_atomically
+from experiments.spec.known_classes import VISDRONE_CLASSES, VOC_CLASSES
 from experiments.workflow.grid import Grid
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def main(grid: Grid, arguments: Namespace) -> None:
 
 def _read_voc(arguments: Namespace) -> Converted:
     from experiments.data.converters.class_names import read_classes
-    from experiments.data.converters.voc import VOC_CLASSES, read_voc
+    from experiments.data.converters.voc import read_voc
 
     classes = read_classes(arguments.classes) if arguments.classes else VOC_CLASSES
     images = read_voc(arguments.folders, arguments.split, classes, arguments.learn_difficult)
@@ -77,7 +78,7 @@ def _read_voc(arguments: Namespace) -> Converted:
 
 
 def _read_visdrone(arguments: Namespace) -> Converted:
-    from experiments.data.converters.visdrone import VISDRONE_CLASSES, read_visdrone
+    from experiments.data.converters.visdrone import read_visdrone
 
     split = read_visdrone(arguments.folder, arguments.drop_ignored)
     if split.without_area:

@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.configs.base_configs import base_expression
 from experiments.configs.python_source import to_python
-from experiments.spec.coco_classes import COCO_CLASSES, COCO_STUFF
+from experiments.spec.known_classes import COCO_CLASSES, COCO_STUFF
 from experiments.spec.run import Run
 
 

@@ -16,9 +16,9 @@ from experiments.data.images import check_images, files_in_both
 from experiments.data.masks import Masks, is_encoded, lacks_mask
 from experiments.data.panoptic_maps import SegmentFiles, check_segments
 from experiments.errors import UserError
-from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.dataset_identity import CheckedDataset, DatasetIdentity, SplitCheck, SplitIdentity
 from experiments.spec.datasets import CocoDataset, Dataset, ExpectedSplit
+from experiments.spec.known_classes import COCO_CLASSES
 
 
 def prepare(

@@ -10,7 +10,7 @@ from PIL import Image
 
 from experiments.data.findings import Findings
 from experiments.data.images import in_threads
-from experiments.spec.datasets import InstanceMaps, LabelMaps
+from experiments.spec.dataset_files import InstanceMaps, LabelMaps
 from experiments.tasks.class_areas import read_labels
 from experiments.tasks.grouped_areas import FIRST_INSTANCE
 

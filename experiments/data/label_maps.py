@@ -15,8 +15,9 @@ from experiments.data.images import check_images, files_in_both, in_threads
 from experiments.data.instance_maps import check_instances
 from experiments.data.masks import Masks
 from experiments.errors import UserError
+from experiments.spec.dataset_files import InstanceMaps, LabelMaps
 from experiments.spec.dataset_identity import CheckedDataset, DatasetIdentity, SplitCheck, SplitIdentity
-from experiments.spec.datasets import Dataset, ExpectedSplit, InstanceMaps, LabelMapDataset, LabelMaps
+from experiments.spec.datasets import Dataset, ExpectedSplit, LabelMapDataset
 
 # Grey values, or indices of a palette: what loaders read as labels.
 LABEL_MODES = ("L", "P")

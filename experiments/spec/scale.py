@@ -8,10 +8,11 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 
 from experiments.errors import UserError
 from experiments.paths import DATASETS, SCALES
-from experiments.spec.coco_classes import COCO_CLASSES
+from experiments.spec.dataset_files import LabelMaps, ObjectFiles, PanopticFiles
 from experiments.spec.dataset_identity import read_identity
-from experiments.spec.datasets import Dataset, ExpectedSplit, LabelMaps, ObjectFiles, PanopticFiles
+from experiments.spec.datasets import Dataset, ExpectedSplit
 from experiments.spec.fingerprint import task_file
+from experiments.spec.known_classes import COCO_CLASSES
 from experiments.spec.metrics import LEARNS_FROM, TASKS
 from experiments.spec.test_sets import LabelMapTestSet, TestSet
 from experiments.spec.yaml_models import StrictModel, left_out_of_identity, load_yaml, validate

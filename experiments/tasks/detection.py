@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.spec.coco_classes import COCO_CLASSES
+from experiments.spec.known_classes import COCO_CLASSES
 from experiments.spec.run import Run
 from experiments.tasks.images import test_resize, training_resize
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from experiments.data.converters.coco_content import AnnotatedImage, AnnotatedObject, read_text, size_of_image
 from experiments.errors import UserError, each_result
+from experiments.spec.known_classes import VISDRONE_CLASSES
 
-VISDRONE_CLASSES = (*("pedestrian", "people", "bicycle", "car", "van", "truck", "tricycle", "awning-tricycle", "bus", "motor"),)
 FIELDS = ("x", "y", "width", "height", "score", "category", "truncation", "occlusion")
 IGNORED_REGION, OTHERS = 0, 11
 

@@ -17,11 +17,8 @@ from experiments.data.converters.coco_content import (
 )
 from experiments.data.folders import IMAGE_ENDINGS
 from experiments.errors import UserError, each_result
+from experiments.spec.known_classes import VOC_CLASSES
 
-VOC_CLASSES = (
-    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse"),
-    *("motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
-)
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from experiments.errors import UserError
-from experiments.spec.coco_classes import COCO_CLASSES
 from experiments.spec.dataset_identity import CheckedDataset, DatasetIdentity, SplitIdentity, write_checked_dataset
+from experiments.spec.known_classes import COCO_CLASSES
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.setting import Setting

@@ -1,4 +1,4 @@
-"""The classes of COCO, in the order of their ids; mmdetection has them too, but brings torch with it."""
+"""The classes of COCO, PASCAL VOC and VisDrone, in the order of their ids; mmdetection has some, but brings torch with it."""
 
 # fmt: off
 COCO_CLASSES = (
@@ -20,5 +20,12 @@ COCO_STUFF = (
     "cabinet-merged", "table-merged", "floor-other-merged", "pavement-merged", "mountain-merged", "grass-merged",
     "dirt-merged", "paper-merged", "food-other-merged", "building-other-merged", "rock-merged", "wall-other-merged",
     "rug-merged",
+)
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse",
+    "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)
+VISDRONE_CLASSES = (
+    "pedestrian", "people", "bicycle", "car", "van", "truck", "tricycle", "awning-tricycle", "bus", "motor",
 )
 # fmt: on
