@@ -46,8 +46,8 @@ test-slurm: setup  ## trainings, and faults of every kind, on a Slurm that the t
 test-browser: setup  ## the page of all reports in a real browser
 	$(BIN)/python -m pytest -m browser tests/browser
 
-test-arbiters: setup  ## metrics against the programs that define them, Cityscapes' and panopticapi
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --no-deps --target $(ENVIRONMENT)/arbiters -r envs/arbiters.txt
+test-arbiters: setup  ## metrics against the programs that define them, Cityscapes' and panopticapi, and what is optional
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --no-deps --target $(ENVIRONMENT)/arbiters -r envs/arbiters.txt -r envs/augmentations.txt
 	PYTHONPATH=$(ENVIRONMENT)/arbiters $(BIN)/python -m pytest -m arbiter tests/experiments/tasks
 
 lint: setup  ## what continuous integration checks beside the tests

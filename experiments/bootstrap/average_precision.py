@@ -6,20 +6,24 @@ matching is done once; a resample only weights what each detection and each obje
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.bootstrap.matching import IOU_THRESHOLDS, SIZES, ClassMatches
+from experiments.bootstrap.matching import IOU_THRESHOLDS, ClassMatches
 
+Recalls = NDArray[np.floating[Any]]
 # COCO's own expression, as for the thresholds of the overlap.
 RECALLS = np.linspace(0.0, 1.0, 101)
 # Index of the threshold 0.75.
 AT_75 = 5
 
 
-def resampled_precisions(matches: Sequence[ClassMatches], weights: NDArray[np.int16]) -> NDArray[np.float64]:
+def resampled_precisions(
+    matches: Sequence[ClassMatches], weights: NDArray[np.int16], recalls: Recalls = RECALLS
+) -> NDArray[np.float64]:
     """The average precision of every class on every resample.
 
     Parameters
@@ -28,18 +32,21 @@ def resampled_precisions(matches: Sequence[ClassMatches], weights: NDArray[np.in
         K classes, from `experiments.bootstrap.matching.match_classes`.
     weights : array
         (B, I) how often each resample has each image, from `experiments.bootstrap.resamples.draw_weights`.
+    recalls : array
+        Points of recall over which precision is averaged: COCO's 101.
 
     Returns
     -------
     array
         (B, A, T, K) from 0 to 1; NaN where no object counts.
     """
-    result = np.full((len(weights), len(SIZES), len(IOU_THRESHOLDS), len(matches)), np.nan)
+    sizes = max((len(of_class.objects) for of_class in matches), default=0)
+    result = np.full((len(weights), sizes, len(IOU_THRESHOLDS), len(matches)), np.nan)
     for number, of_class in enumerate(matches):
         present = np.flatnonzero(of_class.objects.any(axis=0))
         totals = weights[:, present].astype(np.int64) @ of_class.objects[:, present].T
-        for size in range(len(SIZES)):
-            result[:, size, :, number] = _precisions(of_class, size, weights, totals[:, size])
+        for size in range(sizes):
+            result[:, size, :, number] = _precisions(of_class, size, weights, totals[:, size], recalls)
     return result
 
 
@@ -71,7 +78,11 @@ def summarize(precisions: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]
 
 
 def _precisions(
-    of_class: ClassMatches, size: int, weights: NDArray[np.int16], totals: NDArray[np.int64]
+    of_class: ClassMatches,
+    size: int,
+    weights: NDArray[np.int16],
+    totals: NDArray[np.int64],
+    recalls: Recalls,
 ) -> NDArray[np.float64]:
     # What is ignored at every threshold need not be looked at.
     kept = of_class.is_counted[size].any(axis=0)
@@ -79,7 +90,7 @@ def _precisions(
     is_common = is_counted.all(axis=0)
     result = np.empty((len(weights), len(IOU_THRESHOLDS)))
     hits, special = _positions(is_hit), _positions(is_counted & ~is_common)
-    _weight_precisions(weights, totals.copy(), of_class.image[kept], *hits, *special, is_common, RECALLS, result)
+    _weight_precisions(weights, totals.copy(), of_class.image[kept], *hits, *special, is_common, recalls, result)
     return result
 
 

@@ -41,7 +41,9 @@ class ClassMatches:
     objects: NDArray[np.int32]
 
 
-def match_classes(truth: COCO, found: COCO, kind: str, object_sizes: tuple[float, float]) -> list[ClassMatches]:
+def match_classes(
+    truth: COCO, found: COCO, kind: str, object_sizes: tuple[float, float], most_detections: int = MOST_DETECTIONS
+) -> list[ClassMatches]:
     """Match the detections of every class.
 
     Parameters
@@ -52,6 +54,8 @@ def match_classes(truth: COCO, found: COCO, kind: str, object_sizes: tuple[float
         What overlaps.
     object_sizes : (float, float)
         Square roots, in pixels, of the areas between small, medium and large objects.
+    most_detections : int
+        Detections of a class and image that are looked at, those of the highest scores.
 
     Returns
     -------
@@ -60,11 +64,8 @@ def match_classes(truth: COCO, found: COCO, kind: str, object_sizes: tuple[float
     """
     place = {image: index for index, image in enumerate(sorted(truth.imgs))}
     objects, detections = _by_class_and_image(truth), _by_class_and_image(found)
-    ranges = _area_ranges(object_sizes)
-    return [
-        _match_class(objects[category], detections[category], place, ranges, _Overlaps(truth, found, kind))
-        for category in sorted(truth.cats)
-    ]
+    ranges, overlaps = _area_ranges(object_sizes), _Overlaps(truth, found, kind, most_detections)
+    return [_match_class(objects[category], detections[category], place, ranges, overlaps) for category in sorted(truth.cats)]
 
 
 def _by_class_and_image(coco: COCO) -> dict[int, dict[int, list[Entry]]]:
@@ -84,6 +85,7 @@ class _Overlaps:
     truth: COCO
     found: COCO
     kind: str
+    most_detections: int
 
     def of(self, detections: list[Entry], objects: list[Entry], crowd: NDArray[np.bool_]) -> NDArray[np.float64]:
         """(D, G) intersection over union, for crowds over the detection alone."""
@@ -113,7 +115,7 @@ def _match_class(
         if not got:
             continue
         score = np.array([entry["score"] for entry in got])
-        order = np.argsort(-score, kind="stable")[:MOST_DETECTIONS]
+        order = np.argsort(-score, kind="stable")[: overlaps.most_detections]
         got = [got[position] for position in order]
         flags = _match_image(overlaps.of(got, wanted, crowd), crowd, is_ignored, _is_outside(got, ranges))
         found.append((score[order], np.full(len(got), index, np.int32), *flags))

@@ -12,7 +12,7 @@ from experiments.configs.class_heads import merged, sized_by_classes
 from experiments.configs.python_source import to_python
 from experiments.errors import report_user_errors
 from experiments.files import write_text_atomically
-from experiments.spec.metrics import LEARNS_FROM
+from experiments.spec.metrics import LEARNS_FROM, PROTOCOLS, TASKS
 from experiments.spec.neck_catalog import HEADS, NECKS, neck_options, own_heads, own_models
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale, Schedule, load_scale
@@ -56,7 +56,7 @@ def _sections(run: Run) -> list[tuple[str, dict[str, Any]]]:
             "The run.",
             {
                 "custom_imports": {
-                    "imports": [*CUSTOM_IMPORTS, *_head_modules(run), *task.imports],
+                    "imports": [*CUSTOM_IMPORTS, *_head_modules(run), *task.imports, *_transform_modules(run)],
                     "allow_failed_imports": False,
                 },
                 "run_id": run.id,
@@ -68,7 +68,7 @@ def _sections(run: Run) -> list[tuple[str, dict[str, Any]]]:
         ),
         ("The model: the neck under study, and what the scale changes.", {"model": _model(run, task)}),
         ("The training data.", {"train_dataloader": _train_dataloader(run, task)}),
-        ("The measurement.", _measurement(run, task)),
+        ("The measurement.", {**_measurement(run, task), **_protocols(run)}),
         (
             "The schedule.",
             {
@@ -100,6 +100,11 @@ def _head_modules(run: Run) -> list[str]:
     """Modules of this project's heads that the scale's detector names."""
     heads = own_heads(run.scale.detectors[run.setting.detector].config)
     return list(dict.fromkeys(".".join(own_models(HEADS)[head].with_suffix("").parts) for head in heads))
+
+
+def _transform_modules(run: Run) -> list[str]:
+    """Modules of transforms that the schedule needs."""
+    return ["experiments.tasks.seeded_albu"] if run.scale.schedules[run.setting.schedule].albumentations else []
 
 
 def _processes(run: Run) -> str:
@@ -255,6 +260,12 @@ def _measurement(run: Run, task: Task) -> dict[str, Any]:
     if run.scale.validation_interval is None:
         return {**test, "val_cfg": None, "val_dataloader": None, "val_evaluator": None}
     return {**test, "val_dataloader": dataloader, "val_evaluator": evaluator}
+
+
+def _protocols(run: Run) -> dict[str, Any]:
+    """Other rules by which the task's results are measured too."""
+    measured = [name for name in run.scale.protocols if set(PROTOCOLS[name]) <= set(TASKS[run.task])]
+    return {"protocols": measured} if measured else {}
 
 
 def _workers(scale: Scale) -> dict[str, Any]:

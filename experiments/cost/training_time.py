@@ -152,11 +152,11 @@ class TrainingTimeEstimator:
                 return small[0], small[1], f"the annotations in {root}, those with objects"
         if maps := dataset.label_maps:
             counts = [len(maps.map_files(root / folder)) for folder in (maps.train_maps, maps.val_maps)]
-            expected = [split.images for split in self.scale.expected_splits.values()]
             if all(counts):
                 return counts[0], counts[1], f"the label maps in {root}"
-            if len(expected) == len(counts):
-                return expected[0], expected[1], "those that the scale expects"
+        expected = self.scale.expected_splits
+        if expected.keys() == {"train", "val"} and expected["train"].images != COCO_IMAGES:
+            return expected["train"].images, expected["val"].images, "those that the scale expects"
         return COCO_IMAGES_WITH_OBJECTS, COCO_VAL_IMAGES, "COCO 2017's, train2017 without those that have no objects"
 
     @property

@@ -20,6 +20,8 @@ from experiments.spec.dataset_identity import CheckedDataset, DatasetIdentity, S
 from experiments.spec.datasets import CocoDataset, Dataset, ExpectedSplit
 from experiments.spec.known_classes import COCO_CLASSES
 
+REMEDY = "unpack its archive again, or correct data_root or the scale's expected_splits"
+
 
 def prepare(
     dataset: CocoDataset, folder: Path, data_root: Path | None, expected: Mapping[str, ExpectedSplit], masks: Masks
@@ -59,6 +61,9 @@ def identify(dataset: Dataset, folder: Path, expected: Mapping[Any, ExpectedSpli
     val = read_split(folder, files.val_annotations, files.val_images, classes_of_val, expected.get("val"), measurable)
     findings = [train.findings, val.findings]
     raise_if_wrong(findings)
+    if not files.holds_others:
+        for name, images in (("train", files.train_images), ("val", files.val_images)):
+            _check_images_complete(folder / images, expected.get(name))
     of_train = check_images(train.sizes, f"checking {files.train_images}", train.findings)
     of_val = check_images(val.sizes, f"checking {files.val_images}", val.findings)
     files_in_both(of_train, of_val, val.findings)
@@ -176,7 +181,7 @@ def read_split(
         )
     identity = SplitIdentity(annotations_sha256=digest, images=len(content["images"]), annotations=len(content["annotations"]))
     if expected:
-        _check_complete(path, folder / images, identity, expected)
+        _check_annotations_complete(path, identity, expected)
     sizes = {folder / images / image["file_name"]: (image["width"], image["height"]) for image in content["images"]}
     images_by_id = {image["id"]: (image["file_name"], image["width"], image["height"]) for image in content["images"]}
     return Split(identity, names, sizes, images_by_id, without_mask, len(encoded), findings)
@@ -216,22 +221,26 @@ def _names(content: Any) -> list[str]:
     return [entry["name"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("name"), str)]
 
 
-def _check_complete(annotations: Path, images: Path, identity: SplitIdentity, expected: ExpectedSplit) -> None:
-    """Compare counts and hash with the expected ones, which takes seconds, before every image is checked."""
-    remedy = "unpack its archive again, or correct data_root or the scale's expected_splits"
+def _check_annotations_complete(annotations: Path, identity: SplitIdentity, expected: ExpectedSplit) -> None:
+    """Compare count and hash with the expected ones, which takes seconds, before every image is checked."""
     if expected.annotations_sha256 not in (None, identity.annotations_sha256):
         raise UserError(
             f"annotation file {annotations} ({annotations.parent.resolve()}) has SHA-256 {identity.annotations_sha256}, not"
-            f" {expected.annotations_sha256}: {remedy}"
+            f" {expected.annotations_sha256}: {REMEDY}"
         )
     if identity.images != expected.images:
         raise UserError(
             f"annotation file {annotations} ({annotations.parent.resolve()}) names {identity.images} images, not"
-            f" {expected.images}: {remedy}"
+            f" {expected.images}: {REMEDY}"
         )
+
+
+def _check_images_complete(images: Path, expected: ExpectedSplit | None) -> None:
+    if expected is None:
+        return
     found = sum(path.suffix.lower() in IMAGE_ENDINGS for path in images.iterdir()) if images.is_dir() else 0
     if found != expected.images:
-        raise UserError(f"{images} ({images.resolve()}) holds {found} image files, not {expected.images}: {remedy}")
+        raise UserError(f"{images} ({images.resolve()}) holds {found} image files, not {expected.images}: {REMEDY}")
 
 
 @contextmanager

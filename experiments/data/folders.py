@@ -68,3 +68,16 @@ def link_folder(folder: Path, data_root: Path | None) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     remove_folder(folder)
     folder.symlink_to(target, target_is_directory=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder in which runs look for a dataset, in the place of a link of an earlier call.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder; what is in it stays.
+    """
+    if folder.is_symlink():
+        folder.unlink()
+    folder.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +16,7 @@ from experiments.data.masks import Masks
 from experiments.data.stuff_maps import check_stuff_maps
 from experiments.errors import report_user_errors
 from experiments.files import write_atomically
+from experiments.spec.converted_datasets import ConvertedDataset
 from experiments.spec.dataset_identity import CheckedDataset, write_checked_dataset
 from experiments.spec.datasets import Dataset, ExpectedSplit
 
@@ -53,8 +55,14 @@ def prepare_dataset(
     return checked
 
 
-def check_dataset(dataset: Dataset, folder: Path, expected: Mapping[Any, ExpectedSplit], masks: Masks) -> CheckedDataset:
-    """Check and identify a dataset where it lies; arguments and errors as for `prepare_dataset`."""
+def check_dataset(dataset: Dataset, folder: Path, expected: Mapping[Any, ExpectedSplit], masks: Masks = None) -> CheckedDataset:
+    """Check and identify a dataset where it lies; arguments and errors as for `prepare_dataset`.
+
+    A dataset in another format is converted aside, so that nothing that runs read is touched.
+    """
+    if isinstance(dataset, ConvertedDataset):
+        with TemporaryDirectory() as aside:
+            return prepare_dataset(dataset, Path(aside), folder, expected, masks)
     checked: CheckedDataset = import_module(f"experiments.data.{dataset.kind}").identify(dataset, folder, expected, masks)
     return checked
 

@@ -35,6 +35,8 @@ class ObjectFiles:
         Files.
     train_images, val_images, train_stuff_maps : str
         Folders.
+    holds_others : bool
+        Whether the folders of images hold others too.
     """
 
     train_annotations: str
@@ -42,6 +44,7 @@ class ObjectFiles:
     train_stuff_maps: str
     val_annotations: str
     val_images: str
+    holds_others: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from experiments.spec.converted_datasets import VisDroneDataset, VocDataset
 from experiments.spec.dataset_files import InstanceMaps, LabelMaps, ObjectFiles, PanopticFiles
 from experiments.spec.known_classes import COCO_CLASSES, COCO_STUFF
 from experiments.spec.yaml_models import PrintedText, StrictModel, left_out_of_identity
@@ -281,4 +282,6 @@ class ExpectedSplit(StrictModel):
     annotations_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
 
 
-Dataset = Annotated[SyntheticDataset | CocoDataset | LabelMapDataset, Field(discriminator="kind")]
+Dataset = Annotated[
+    SyntheticDataset | CocoDataset | LabelMapDataset | VocDataset | VisDroneDataset, Field(discriminator="kind")
+]

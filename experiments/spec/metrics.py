@@ -82,7 +82,23 @@ def _average_precisions(kind: str) -> tuple[Metric, ...]:
     return tuple(Metric(f"{kind}_{name}", "run", is_tested=name == "AP", label=labels.get(name)) for name in AVERAGE_PRECISIONS)
 
 
+def _of_protocol(*names: str) -> tuple[Metric, ...]:
+    labels = {name: f"box AP by {name.replace('_', ' ')} (%)" for name in names}
+    return tuple(
+        Metric(f"box_{name}_{ending}", "run", is_tested=ending == "AP", label=labels[name] if ending == "AP" else None)
+        for name in names
+        for ending in ("AP", "AP50", "AP75")
+    )
+
+
 BOX, MASK = _average_precisions("box"), _average_precisions("mask")
+# Other rules for boxes, where a scale asks for them.
+PROTOCOLS: dict[str, tuple[Metric, ...]] = {
+    # With 11 points of recall, and the area below the curve.
+    "voc": _of_protocol("VOC07", "VOC"),
+    # Of 500 detections of an image, and as papers do with mmdetection.
+    "visdrone": _of_protocol("VisDrone", "mmdet_VisDrone"),
+}
 # Where the dataset names categories of its classes, and tells instances apart.
 OF_GROUPS = ("category_IoU", "iIoU", "category_iIoU")
 SEMANTIC = (
@@ -101,7 +117,7 @@ AUXILIARY_LOSSES = ("loss_orthogonal",)
 
 # What a run's test gives, by task. A task's other half is the file of this name in experiments/tasks/.
 TASKS: dict[str, tuple[Metric, ...]] = {
-    "detection": BOX,
+    "detection": (*BOX, *(metric for metrics in PROTOCOLS.values() for metric in metrics)),
     "instance_segmentation": (*BOX, *MASK),
     "semantic_segmentation": SEMANTIC,
     # mIoU is that of the stuff, with all things as one class, before instances are laid over it.

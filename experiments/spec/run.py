@@ -30,7 +30,8 @@ class Run:
     Raises
     ------
     UserError
-        If the scale does not offer the setting's detector, backbone or schedule.
+        If the scale does not offer the setting's detector, backbone or schedule, or the schedule changes images in a way that
+        is not the task's.
     """
 
     setting: Setting
@@ -47,6 +48,17 @@ class Run:
             name = getattr(self.setting, kind)
             if name not in offered:
                 raise UserError(f"{kind} {name!r} is not offered by scale {self.scale.name}; allowed: {', '.join(offered)}")
+        self._refuse_what_the_task_leaves_out()
+
+    def _refuse_what_the_task_leaves_out(self) -> None:
+        """Some changes of training images are those of one task, and others would train without them and without a word."""
+        schedule = self.scale.schedules[self.setting.schedule]
+        for key, task in (("photometric", "semantic_segmentation"), ("albumentations", "detection")):
+            if getattr(schedule, key) and self.task != task:
+                raise UserError(
+                    f"experiments/scales/{self.scale.name}.yaml: schedules.{self.setting.schedule}.{key}: detector"
+                    f" {self.setting.detector!r} is for {self.task}; allowed: detectors for {task}"
+                )
 
     @cached_property
     def spec(self) -> dict[str, Any]:

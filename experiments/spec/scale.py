@@ -112,6 +112,9 @@ class Schedule(StrictModel):
         have three quarters of them.
     photometric : bool
         Whether brightness, contrast, saturation and hue of training images are distorted at random, as SSD does.
+    albumentations : list of dict
+        Transforms of albumentations, each with its name as `type`, for training images of objects and their boxes; images that
+        lose all of them are left out.
     config : dict
         The schedule's changes to the config, such as the optimiser.
     """
@@ -128,6 +131,7 @@ class Schedule(StrictModel):
     resize_scale: tuple[PositiveInt, PositiveInt] | None = left_out_of_identity(None)
     crop: tuple[PositiveInt, PositiveInt] | None = left_out_of_identity(None)
     photometric: bool = left_out_of_identity(False)
+    albumentations: list[dict[str, Any]] = left_out_of_identity([])
     config: dict[str, Any] = left_out_of_identity({})
 
     @model_validator(mode="after")
@@ -244,6 +248,8 @@ class Scale(StrictModel):
     test_ratios : list of float
         Factors of the image size at which images are labelled a second time, plain and mirrored, for the metrics of several
         scales; none: they are not. They do not change the training, and no other metric.
+    protocols : list of {'voc', 'visdrone'}
+        Other rules than COCO's, by which boxes of detection are measured too; they do not change the training.
     test_set : ObjectTestSet, LabelMapTestSet or None
         Test images for submissions to an evaluation server.
     complexity_image : (int, int)
@@ -272,6 +278,7 @@ class Scale(StrictModel):
     assumed_seed_sd: PositiveFloat | None = None
     keep_predictions: bool = True
     test_ratios: list[PositiveFloat] = []
+    protocols: list[Literal["voc", "visdrone"]] = []
     complexity_image: tuple[PositiveInt, PositiveInt]
     resources: Resources = Resources()
 

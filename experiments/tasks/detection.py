@@ -44,6 +44,7 @@ class ObjectDetection:
             training_resize(run),
             *_crop(run),
             {"type": "RandomFlip", "prob": 0.5},
+            *_albumentations(run),
             {"type": "PackDetInputs"},
         ]
         dataset = _split(run, scale.objects.train_annotations, scale.objects.train_images, pipeline)
@@ -74,7 +75,7 @@ class ObjectDetection:
         config.test_evaluator.update(format_only=True, outfile_prefix=str(folder / "detections"))
 
     def measure(self, config: "Config", logged: Mapping[str, float], folder: Path) -> dict[str, float | None]:
-        """COCO's average precisions with the scale's object sizes."""
+        """COCO's average precisions with the scale's object sizes, and those of other protocols that it asks for."""
         from experiments.tasks.average_precision import average_precision
 
         annotations, sizes = Path(config.test_evaluator.ann_file), tuple(config.run_spec["object_sizes"])
@@ -82,6 +83,11 @@ class ObjectDetection:
         for kind in self.kinds:
             detections = folder / f"detections.{FILE_SUFFIXES[kind]}.json"
             metrics |= average_precision(annotations, detections, kind, sizes) if detections.exists() else {}
+        if config.get("protocols") and metrics:
+            from experiments.tasks.protocols import PRECISIONS
+
+            for protocol in config.protocols:
+                metrics |= PRECISIONS[protocol](annotations, folder / f"detections.{FILE_SUFFIXES['box']}.json")
         return metrics
 
     def breakdown(self, config: "Config", folder: Path) -> "Breakdown":
@@ -94,7 +100,7 @@ class ObjectDetection:
         found = {kind: path for kind, path in files.items() if path.exists()}
         if not found:
             return Breakdown()
-        return break_down(annotations, found, sizes)
+        return break_down(annotations, found, sizes, config.get("protocols", ()))
 
     def return_float32(self, model: "nn.Module") -> None:
         """Pool RoIs and return predictions in float32: mmcv's RoIAlign and NMS have no bfloat16."""
@@ -135,6 +141,23 @@ def _crop(run: Run) -> list[dict[str, Any]]:
     options = {"crop_size": crop, "crop_type": "absolute", "recompute_bbox": True, "allow_negative_crop": True}
     seen = {"type": "FilterAnnotations", "min_gt_bbox_wh": (1e-5, 1e-5), "by_mask": True}
     return [{"type": "RandomCrop", **options}, seen]
+
+
+def _albumentations(run: Run) -> list[dict[str, Any]]:
+    """Transforms of albumentations, for boxes alone."""
+    transforms = run.scale.schedules[run.setting.schedule].albumentations
+    if not transforms:
+        return []
+    of_boxes = {"type": "BboxParams", "format": "pascal_voc", "label_fields": ["gt_bboxes_labels", "gt_ignore_flags"]}
+    return [
+        {
+            "type": "SeededAlbu",
+            "transforms": transforms,
+            "bbox_params": {**of_boxes, "min_visibility": 0.0, "filter_lost_elements": True},
+            "keymap": {"img": "image", "gt_bboxes": "bboxes"},
+            "skip_img_without_anno": True,
+        }
+    ]
 
 
 def _split(run: Run, annotations: str, images: str, pipeline: list[dict[str, Any]]) -> dict[str, Any]:

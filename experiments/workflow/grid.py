@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.errors import UserError
-from experiments.paths import CONFIGURATION, FORMER_SERVER_RESULTS, SERVER_RESULTS, STUDIES, run_folder
+from experiments.paths import CONFIGURATION, FORMER_SERVER_RESULTS, SCALES, SERVER_RESULTS, STUDIES, run_folder
 from experiments.records.server_results import read_answer
 from experiments.spec.configuration import Configuration
+from experiments.spec.metrics import PROTOCOLS
 from experiments.spec.offered_rows import study_at
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale, load_scale
@@ -97,10 +98,22 @@ class Grid:
                 except UserError as error:
                     raise UserError(f"{place}: row {row.label!r}: {error}") from None
                 trained += [(row.label, run.effective_batch, run.learning_rate)] if run else []
+            if trained:
+                self._check_columns(table, place)
             try:
                 table.refuse_mixed_settings(trained)
             except UserError as error:
                 raise UserError(f"{place}: {error}") from None
+
+    def _check_columns(self, table: Table, place: str) -> None:
+        """Refuse a column that every run would leave empty, because its protocol is none of the scale's."""
+        for protocol, metrics in PROTOCOLS.items():
+            asked = [metric.name for metric in metrics if metric.name in table.columns]
+            if asked and protocol not in self.scale.protocols:
+                raise UserError(
+                    f"{place}.columns: {asked[0]} is measured where a scale has protocols: [{protocol}], and"
+                    f" {SCALES / self.scale.name}.yaml has {self.scale.protocols or 'none'}"
+                )
 
     @cached_property
     def tables(self) -> dict[str, tuple[Study, str]]:

@@ -2,8 +2,13 @@
 
 import json
 
+import pytest
+import yaml
+
 from experiments.data.prepare import prepare_dataset
+from experiments.spec.metrics import PROTOCOLS
 from tests.conftest import SHAPES
+from tests.experiments.data.other_formats import write_visdrone, write_voc
 
 SCALE = """\
 base: instant
@@ -46,6 +51,51 @@ def test_a_dataset_with_other_classes_is_trained_and_measured(project, tmp_path_
     text = refused.stdout + refused.stderr
     assert "val.json: categories[0]: is 'cross'; allowed: the order of the scale's classes, or of the training split's" in text
     assert not path.exists()
+
+
+OTHER_FORMATS = {
+    "voc": {"train": {"VOC2007": "train"}, "val": {"VOC2007": "val"}, "classes": [*SHAPES.classes]},
+    "visdrone": {"train": "VisDrone2019-DET-train", "val": "VisDrone2019-DET-val"},
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_FORMATS)
+def test_datasets_of_other_formats_are_trained_and_measured_by_their_own_rules(kind, project, tmp_path_factory):
+    shapes, root = tmp_path_factory.mktemp("shapes"), tmp_path_factory.mktemp("root")
+    prepare_dataset(SHAPES, shapes, None)
+    for split in ("train", "val"):
+        content = json.loads((shapes / f"annotations/{split}.json").read_text())
+        if kind == "voc":
+            write_voc(content, shapes / split, root / "VOC2007", split)
+        else:
+            write_visdrone(content, shapes / split, root / f"VisDrone2019-DET-{split}")
+    scale = {"base": "instant", "title": kind, "dataset": {"kind": kind, **OTHER_FORMATS[kind]}, "protocols": [kind]}
+    model = yaml.safe_load((project / "experiments/scales/instant.yaml").read_text())["detectors"]["mask_rcnn"]["config"]
+    for mask in ("mask_roi_extractor", "mask_head"):
+        del model["roi_head"][mask]
+    faster_rcnn = {"base": "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py", "masks": False, "config": model}
+    (project / "experiments/scales/other.yaml").write_text(yaml.safe_dump({**scale, "detectors": {"faster_rcnn": faster_rcnn}}))
+
+    def boxes_by_its_rules(study):
+        study["defaults"]["detector"] = "faster_rcnn"
+        study["tables"]["table1"]["columns"] = {metric.name: metric.name.replace("_", " ") for metric in PROTOCOLS[kind]}
+        for row in study["tables"]["table1"]["rows"]:
+            row.pop("published", None)
+
+    project.change_yaml("experiments/studies/two_necks.yaml", boxes_by_its_rules)
+    project.configure(scale="other", data_root=str(root))
+    made = project.snakemake("reports/two_necks_table1.md")
+    assert made.returncode == 0, made.stderr
+    for path in project.folder.glob("runs/*/metrics.json"):
+        metrics = json.loads(path.read_text())["metrics"]
+        assert all(metrics[metric.name] is not None for metric in PROTOCOLS[kind])
+        assert (path.parent / "bootstrap.npz").exists()
+    table = (project / "reports/two_necks_table1.md").read_text()
+    assert all(metric.name.replace("_", " ") in table for metric in PROTOCOLS[kind])
+
+    checked = project.python("-m", "experiments", "check-data")
+    assert checked.returncode == 0, checked.stderr
+    assert "annotations are right" in checked.stdout
 
 
 MODEL = '''

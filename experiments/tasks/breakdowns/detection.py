@@ -1,6 +1,6 @@
 """What stands behind the average precisions of a run: its detections, resamples of the images, classes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,13 @@ from experiments.bootstrap.average_precision import resampled_precisions, summar
 from experiments.bootstrap.matching import match_classes
 from experiments.bootstrap.resamples import draw_weights
 from experiments.tasks.average_precision import load
+from experiments.tasks.breakdowns.protocols import RESAMPLED
 from experiments.tasks.task import Breakdown
 
 
-def break_down(annotations: Path, detections: Mapping[str, Path], object_sizes: tuple[float, float]) -> Breakdown:
+def break_down(
+    annotations: Path, detections: Mapping[str, Path], object_sizes: tuple[float, float], protocols: Collection[str] = ()
+) -> Breakdown:
     """Match detections once, and measure resamples and classes.
 
     Parameters
@@ -25,6 +28,8 @@ def break_down(annotations: Path, detections: Mapping[str, Path], object_sizes: 
         Kind, box or mask, to detections in COCO's result format; the file of the last kind has all of them.
     object_sizes : (float, float)
         As for `experiments.tasks.average_precision.average_precision`.
+    protocols : collection of str
+        Names of `experiments.spec.metrics.PROTOCOLS`: other rules for boxes, whose resamples are wanted too.
     """
     replicates: dict[str, NDArray[np.float64]] = {}
     classes: dict[str, dict[str, float | None]] = {}
@@ -35,6 +40,9 @@ def break_down(annotations: Path, detections: Mapping[str, Path], object_sizes: 
         replicates |= {f"{kind}_{name}": values for name, values in summarize(precisions).items()}
         for name, value in zip(_class_names(truth), _of_dataset(precisions), strict=True):
             classes.setdefault(name, {})[f"{kind}_AP"] = None if np.isnan(value) else 100 * float(value)
+    for protocol in protocols:
+        truth, found = load(annotations, detections["box"])
+        replicates |= RESAMPLED[protocol](truth, found, draw_weights(sorted(truth.imgs)))
     return Breakdown(list(detections.values())[-1], replicates, classes)
 
 

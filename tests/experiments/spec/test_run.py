@@ -121,3 +121,13 @@ def test_the_runs_of_all_studies_and_scales_keep_their_ids(scale, study):
     ids = [Run(setting, loaded, seed).id for table in tables for setting in table.settings for seed in (0, 1)]
     once = list(dict.fromkeys(ids))
     assert [len(once), hashlib.sha256(" ".join(once).encode()).hexdigest()[:16]] == RUN_IDS[scale][study]
+
+
+@pytest.mark.parametrize(("key", "value", "task"), [
+    ("albumentations", [{"type": "Blur"}], "detection"), ("photometric", True, "semantic_segmentation")
+])  # fmt: skip
+def test_changes_of_images_that_a_task_would_leave_out_are_refused(key, value, task):
+    demo = load_scale("demo")
+    schedules = {**demo.schedules, "1x": demo.schedules["1x"].replace(**{key: value})}
+    with pytest.raises(UserError, match=rf"demo\.yaml: schedules\.1x\.{key}: detector 'mask_rcnn' is for .*for {task}"):
+        Run(setting(), demo.replace(schedules=schedules), 0)

@@ -3,6 +3,7 @@
 import pytest
 
 from experiments.errors import UserError
+from experiments.spec.scale import load_scale
 from experiments.spec.study import load_study
 from experiments.workflow.grid import Grid
 
@@ -31,9 +32,19 @@ def test_a_folder_that_cannot_be_written_is_named(monkeypatch):
 
 def test_all_studies_together_train_shared_runs_once():
     grid = Grid({**CONFIGURATION, "studies": ["a2fpn", "fapn", "aff", "afa", "a3fpn", "necks"]})
-    assert "307 rows: 149 can be run and share 123 runs (1 seed)" in grid.summary
+    assert "309 rows: 153 can be run and share 127 runs (1 seed)" in grid.summary
     shared = {run.id for run in grid.runs_of("necks")} & {run.id for run in grid.runs_of("table2")}
     assert len(shared) == 3
+
+
+def test_a_column_that_every_run_would_leave_empty_is_refused(monkeypatch):
+    demo = load_scale("demo")
+    monkeypatch.setattr("experiments.workflow.grid.load_scale", lambda _: demo.replace(protocols=["visdrone"]))
+    sentence = (
+        r"a3fpn\.yaml: tables\.table3\.columns: box_VOC07_AP is measured where a scale has protocols: \[voc\], and .*demo"
+    )
+    with pytest.raises(UserError, match=sentence):
+        Grid({**CONFIGURATION, "studies": "a3fpn"})
 
 
 def test_reports_of_which_nothing_can_run_have_no_figures():

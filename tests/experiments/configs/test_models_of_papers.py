@@ -1,4 +1,4 @@
-"""Models of segmentation at the papers' scales: their sizes to the digit, and a training step of each."""
+"""Models of segmentation, VOC and VisDrone at the papers' scales: their sizes to the digit, and a training step of each."""
 
 from contextlib import nullcontext
 
@@ -20,7 +20,15 @@ from experiments.tasks.task import load_task
 
 MODELS_OF_PAPERS = yaml.safe_load((HEADS / "parameters.yaml").read_text())
 # One of each kind is quick enough for every day.
-EVERY_DAY = ("point_rend_fpn", "panoptic_fpn_r50", "labels_fapn_r50", "upernet", "labels_mask2former_a3fpn")
+EVERY_DAY = (
+    "voc_a3fpn",
+    "visdrone_a3fpn",
+    "point_rend_fpn",
+    "panoptic_fpn_r50",
+    "labels_fapn_r50",
+    "upernet",
+    "labels_mask2former_a3fpn",
+)
 PRECISIONS = {"float32": nullcontext, "bfloat16": lambda: torch.autocast("cpu", dtype=torch.bfloat16)}
 
 

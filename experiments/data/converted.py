@@ -1,0 +1,51 @@
+"""Objects that were read from another format -> annotation files in COCO's, and a link to the images; checked as COCO's are."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from experiments.data.coco import identify
+from experiments.data.converters.coco_content import AnnotatedImage, coco_content
+from experiments.data.folders import link_folder, make_folder
+from experiments.data.masks import Masks
+from experiments.files import write_atomically
+from experiments.spec.converted_datasets import VisDroneDataset, VocDataset
+from experiments.spec.dataset_identity import CheckedDataset
+from experiments.spec.datasets import ExpectedSplit
+
+
+def write_and_identify(
+    dataset: VocDataset | VisDroneDataset,
+    splits: Mapping[str, Sequence[AnnotatedImage]],
+    folder: Path,
+    data_root: Path,
+    expected: Mapping[str, ExpectedSplit],
+    masks: Masks,
+) -> CheckedDataset:
+    """Write both splits, link the images, check and identify them; the same files give the same identity.
+
+    Parameters
+    ----------
+    dataset : VocDataset or VisDroneDataset
+        The dataset.
+    splits : dict
+        Images of ``train`` and ``val``, named relative to the data root.
+    folder : Path
+        Folder in which runs look for the dataset.
+    data_root : Path
+        Folder of the images.
+    expected, masks
+        As for `experiments.data.prepare.prepare_dataset`.
+
+    Raises
+    ------
+    UserError
+        If a split is not what was expected, or something else stands in the folder.
+    DatasetError
+        If annotations or images are wrong.
+    """
+    make_folder(folder)
+    link_folder(folder / dataset.images, data_root)
+    for name, file in (("train", dataset.train_annotations), ("val", dataset.val_annotations)):
+        (folder / file).parent.mkdir(exist_ok=True)
+        write_atomically(folder / file, coco_content(splits[name], dataset.classes))
+    return identify(dataset, folder, expected, masks)
