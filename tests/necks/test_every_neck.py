@@ -16,6 +16,7 @@ FORMS = {
     "mssa": ("AFA", {"mode": "self"}),
     "msca_adpms": ("AFA", {"mode": "cross", "pool": [7, 14]}),
     "fcat": ("FCAT", {}),
+    **{f"fusion_{fusion}": ("FusionFPN", {"fusion": fusion}) for fusion in ("fast_normalised", "context", "align", "gacarafe")},
     "dysample": ("DySampleFPN", {}),
     "dysample_pl": ("DySampleFPN", {"style": "pl", "dyscope": True}),
 }

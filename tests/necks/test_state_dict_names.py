@@ -18,6 +18,7 @@ NETWORKS = {
     "fcat": {"type": "FCAT", **RESNET50},
     "a3fpn": {"type": "A3FPN", **RESNET50},
     "dysample_fpn": {"type": "DySampleFPN", **RESNET50},
+    "fusion_fpn_context": {"type": "FusionFPN", "fusion": "context", **RESNET50},
     "aff_resnet50": {"type": "AFFResNet", "depth": 50},
     "iaff_resnext50": {"type": "AFFResNeXt", "depth": 50, "groups": 32, "base_width": 4, "fusion": "iaff"},
 }

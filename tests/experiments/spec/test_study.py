@@ -252,7 +252,7 @@ def test_a_mapping_may_take_over_the_keys_of_another_and_replace_some(tmp_path):
         load_yaml(path)
 
 
-@pytest.mark.parametrize("name", ["fapn", "aff", "afa", "a3fpn", "necks", "dense_necks", "panoptic_necks"])
+@pytest.mark.parametrize("name", ["fapn", "aff", "afa", "a3fpn", "necks", "dense_necks", "panoptic_necks", "fusions"])
 def test_every_study_has_runs_at_every_scale_and_says_why_other_rows_have_none(name):
     study = load_study(name)
     rows = [row for table in study.tables.values() for row in table.rows]
