@@ -84,17 +84,39 @@ def _plot_over_number(data: FigureData, shown: list[Metric]) -> Figure:
     panels = {title: column for title, column in panels.items() if results[column].notna().any()}
     if not panels:
         panels = {f"measured, scale {data.scale.name}": "measured"}
-    figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(COLUMN_WIDTH, 3.2), layout="constrained")
+    lines = _lines(results, shown)
+    height = 3.2 + LINE_HEIGHT * (len(lines) // 2)
+    figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(COLUMN_WIDTH, height), layout="constrained")
     for panel, (title, column) in zip(axes[0], panels.items(), strict=True):
-        for index, metric in enumerate(shown):
-            values = results[results.metric == metric.name].dropna(subset=[column]).groupby("x")[column]
+        for index, (label, of_line) in enumerate(lines.items()):
+            values = of_line.dropna(subset=[column]).groupby("x")[column]
             spread = values.std() if column == "measured" else None
-            style = {"color": PALETTE[3 * index % len(PALETTE)], "marker": MARKERS[index], "label": metric.label}
+            # Two lines have colours far from each other.
+            step = 3 if len(lines) <= len(PALETTE) // 3 else 1
+            style = {"color": PALETTE[step * index % len(PALETTE)], "marker": MARKERS[index % len(MARKERS)], "label": label}
             panel.errorbar(values.mean().index, values.mean(), yerr=spread, capsize=3, **style)
         panel.set(title=title, xlabel=results.x_name.iloc[0], ylabel=_common_label(shown), xticks=sorted(set(results.x)))
     handles, labels = axes[0, -1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
+
+
+def _lines(results: pd.DataFrame, shown: list[Metric]) -> dict[str | None, pd.DataFrame]:
+    """Results by what a legend says of them: the metric, and where several rows have one number, what they are beside it."""
+    number = results.x.map("{:g}".format)
+    rest = pd.Series(
+        [name.removesuffix(f" {x}") for name, x in zip(results.name, number, strict=True)], index=results.index, dtype=object
+    )
+    has_several = results.drop_duplicates("row").duplicated("x").any()
+    lines: dict[str | None, pd.DataFrame] = {}
+    for metric in shown:
+        of_metric = results[results.metric == metric.name]
+        if not has_several:
+            lines[metric.label] = of_metric
+            continue
+        for name, of_line in of_metric.groupby(rest, sort=False):
+            lines[name if len(shown) == 1 else f"{name}, {metric.short_label}"] = of_line
+    return lines
 
 
 def _common_label(metrics: list[Metric]) -> str:

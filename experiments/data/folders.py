@@ -81,3 +81,26 @@ def make_folder(folder: Path) -> None:
     if folder.is_symlink():
         folder.unlink()
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def link_file(file: Path, target: Path) -> None:
+    """Let a file be a link to another.
+
+    Parameters
+    ----------
+    file : Path
+        Where the link is wanted; a link there is replaced.
+    target : Path
+        What it leads to.
+
+    Raises
+    ------
+    UserError
+        If a file that is no link stands there.
+    """
+    if file.is_symlink():
+        file.unlink()
+    elif file.exists():
+        raise UserError(f"{file} is a file where a link to {target} is wanted; move it")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.symlink_to(target.resolve())

@@ -1,4 +1,4 @@
-"""Formats of datasets whose annotations are written in COCO's format once; their images stay where they are."""
+"""Formats of datasets whose annotations are written in another format once; their images stay where they are."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -99,3 +99,63 @@ class VisDroneDataset(ConvertedDataset):
     def description(self) -> str:
         """What a reader of a table should know."""
         return f"trained on {self.train}, without ignored regions, measured on {self.val}"
+
+
+class CategoryMapsDataset(StrictModel):
+    """The images of a dataset in COCO's format that show a category, with its objects against all else as label maps.
+
+    Paths are relative to `data_root`. Crowds are ignored.
+
+    Attributes
+    ----------
+    category : str
+        Name of the category.
+    image_ending : str
+        Ending of the images' names.
+    """
+
+    is_drawn: ClassVar[bool] = False
+
+    kind: Literal["category_maps"]
+    category: PrintedText
+    train_annotations: str
+    train_images: str
+    val_annotations: str
+    val_images: str
+    image_ending: str = Field(".jpg", pattern=r"^\.[A-Za-z0-9]+$")
+
+    @property
+    def classes(self) -> list[str]:
+        """All else, and the category."""
+        return ["background", self.category]
+
+    @property
+    def objects(self) -> ObjectFiles | None:
+        """None: what is learned are labels of pixels."""
+        return None
+
+    @property
+    def panoptic(self) -> PanopticFiles | None:
+        """None: as for objects."""
+        return None
+
+    @property
+    def label_maps(self) -> LabelMaps | None:
+        """What the project writes."""
+        folders = "images/train/", "maps/train/", "images/val/", "maps/val/"
+        return LabelMaps(*folders, self.image_ending, ".png", self.classes)
+
+    @property
+    def measures_training_images(self) -> bool:
+        """Whether the test is on the images of the training."""
+        return self.val_annotations == self.train_annotations
+
+    @property
+    def image_counts(self) -> tuple[int, int] | None:
+        """Numbers of training and validation images, if the settings say them."""
+        return None
+
+    @property
+    def description(self) -> str:
+        """What a reader of a table should know."""
+        return f"images with {self.category}, trained on {self.train_annotations}, measured on {self.val_annotations}"

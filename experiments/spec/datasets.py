@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from experiments.spec.converted_datasets import VisDroneDataset, VocDataset
+from experiments.spec.converted_datasets import CategoryMapsDataset, VisDroneDataset, VocDataset
 from experiments.spec.dataset_files import InstanceMaps, LabelMaps, ObjectFiles, PanopticFiles
 from experiments.spec.known_classes import COCO_CLASSES, COCO_STUFF
 from experiments.spec.yaml_models import PrintedText, StrictModel, left_out_of_identity
@@ -283,5 +283,6 @@ class ExpectedSplit(StrictModel):
 
 
 Dataset = Annotated[
-    SyntheticDataset | CocoDataset | LabelMapDataset | VocDataset | VisDroneDataset, Field(discriminator="kind")
+    SyntheticDataset | CocoDataset | LabelMapDataset | VocDataset | VisDroneDataset | CategoryMapsDataset,
+    Field(discriminator="kind"),
 ]

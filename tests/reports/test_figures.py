@@ -109,6 +109,16 @@ def test_rows_that_vary_a_number_are_drawn_over_it(collected):
     assert [tuple(point) for point in published.containers[0][0].get_xydata()] == [(2.0, 39.4), (4.0, 38.3), (8.0, 38.6)]
 
 
+def test_rows_of_several_kinds_that_vary_a_number_have_a_line_for_each_kind(collected):
+    names = {"PAFPN": "sum 1", "MC": "sum 2", "GE": "choice 1", "GP": "choice 2"}
+    results = collected.results[collected.results.name.isin(names) & (collected.results.metric == "box_AP")]
+    results = results.assign(name=results.name.map(names), x_name="b", x=results.name.map(lambda name: float(names[name][-1])))
+    measured, published = plot_ap(FigureData(DEMO, results)).axes
+    assert [container.get_label() for container in measured.containers] == ["sum", "choice"]
+    assert [list(container[0].get_xdata()) for container in measured.containers] == [[1.0, 2.0]] * 2
+    assert len({container[0].get_color() for container in published.containers}) == 2
+
+
 def test_the_baseline_is_black_and_a_setting_has_its_colour_in_every_table(collected, study):
     of_rows = gains(study.tables["table2"], DEMO, collected.results)
     alone = collected.history[collected.history.name.isin(["PAFPN", "GE"])]

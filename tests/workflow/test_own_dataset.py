@@ -98,6 +98,31 @@ def test_datasets_of_other_formats_are_trained_and_measured_by_their_own_rules(k
     assert "annotations are right" in checked.stdout
 
 
+def test_objects_of_one_category_are_labelled_against_all_else(project, tmp_path_factory):
+    shapes = tmp_path_factory.mktemp("shapes")
+    prepare_dataset(SHAPES, shapes, None)
+    dataset = {"kind": "category_maps", "category": "disc", "image_ending": ".png"}
+    for split in ("train", "val"):
+        dataset |= {f"{split}_annotations": f"annotations/{split}.json", f"{split}_images": f"{split}/"}
+    scale = {"base": "instant", "title": "discs", "dataset": dataset}
+    (project / "experiments/scales/discs.yaml").write_text(yaml.safe_dump(scale))
+
+    def label_pixels(study):
+        study["defaults"]["detector"] = "semantic_fpn"
+        study["tables"] = {
+            "table1": {"title": "Discs", "columns": {"mIoU": "mIoU"}, "rows": [{"name": "FPN", "setting": "fpn"}]}
+        }
+
+    project.change_yaml("experiments/studies/two_necks.yaml", label_pixels)
+    project.configure(scale="discs", data_root=str(shapes))
+    made = project.snakemake("reports/two_necks_table1.md", "reports/figures/two_necks_table1_examples.png")
+    assert made.returncode == 0, made.stderr
+    (path,) = project.folder.glob("runs/*/metrics.json")
+    content = json.loads(path.read_text())
+    assert content["metrics"]["mIoU"] is not None
+    assert list(content["classes"]) == ["background", "disc"]
+
+
 MODEL = '''
 class CopiedDataset(CocoDataset):
     """COCO's format, copied instead of linked."""

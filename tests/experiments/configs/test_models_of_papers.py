@@ -1,4 +1,4 @@
-"""Models of segmentation, VOC and VisDrone at the papers' scales: their sizes to the digit, and a training step of each."""
+"""Models of whole papers' rows at their scales: their sizes to the digit, and a training step of each."""
 
 from contextlib import nullcontext
 

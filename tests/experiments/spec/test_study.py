@@ -59,7 +59,17 @@ def test_table_1_runs_its_own_17_rows_and_quotes_13():
     assert sum(row.setting.model_dump_json() in shared for row in own) == 3
 
 
-SCALES_OF_PAPERS = ("tiny_coco", "coco", "coco_panoptic", "cityscapes", "ade20k", "coco_stuff10k", "voc", "visdrone")
+SCALES_OF_PAPERS = (
+    "tiny_coco",
+    "coco",
+    "coco_panoptic",
+    "cityscapes",
+    "ade20k",
+    "coco_stuff10k",
+    "voc",
+    "visdrone",
+    "stopsign",
+)
 BACKBONES = {"R-50": "resnet50", "R-101": "resnet101", "X-101": "resnext101_64x4d"}
 DETECTORS = {"Mask R-CNN": "mask_rcnn", "Cascade Mask R-CNN": "cascade_mask_rcnn", "HTC": "htc"}
 NECKS = {"FPN": "fpn", "A²-FPN": "a2fpn", "A²-FPN-Lite": "a2fpn_lite"}
