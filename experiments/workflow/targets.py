@@ -24,6 +24,7 @@ from experiments.spec.dataset_identity import SplitCheck, read_checked_dataset
 from experiments.spec.fingerprint import are_current, program_fingerprint, task_file
 from experiments.spec.metrics import TEST_ACCURACY
 from experiments.spec.run import Run
+from experiments.workflow.asked_reports import asked_reports
 from experiments.workflow.grid import Grid, rows_in_words
 from experiments.workflow.resources import resources_in_words
 
@@ -89,7 +90,7 @@ class Targets:
 
     def tables_of_index(self, _wildcards: object = None) -> list[str]:
         """The tables' pages that the page of all reports waits for: those asked for beside it. Others are shown as they are."""
-        return [str(REPORTS / f"{report}.html") for report in self.grid.tables if self._is_asked(report)]
+        return [str(REPORTS / f"{report}.html") for report in self.grid.tables if report in self._asked_reports]
 
     def others_on_index(self, _wildcards: object, input: object) -> str:
         """Hash of the reports that have been made before; as a parameter it renews the page."""
@@ -107,11 +108,10 @@ class Targets:
         report : str
             The table's report name.
         """
-        figures = str(FIGURES / f"{report}_")
         return (
             self.grid.table(report).is_trained_for_itself
             or ALL in self.asked
-            or any(target.startswith(figures) for target in self.asked)
+            or report in asked_reports(self.asked, self.grid.tables, (FIGURES,))
         )
 
     def runs_to_store(self, _wildcards: object, input: object) -> list[str]:
@@ -121,12 +121,12 @@ class Targets:
     def _asked_runs(self) -> list[str]:
         by_file = {str(run.metrics_file): run.id for run in self.grid.runs.values()}
         named = {by_file[target] for target in self.asked if target in by_file}
-        reports = [report for report in self.grid.tables if self._is_asked(report)]
+        reports = [report for report in self.grid.tables if report in self._asked_reports]
         return sorted(named | {run.id for report in reports if self.trains(report) for run in self.grid.runs_of(report)})
 
-    def _is_asked(self, report: str) -> bool:
-        starts = (str(REPORTS / f"{report}."), str(FIGURES / f"{report}_"), str(REPORTS / "data" / f"{report}"))
-        return ALL in self.asked or any(target.startswith(starts) for target in self.asked)
+    @cached_property
+    def _asked_reports(self) -> frozenset[str]:
+        return frozenset(self.grid.tables) if ALL in self.asked else asked_reports(self.asked, self.grid.tables)
 
     # A run and its training.
 
