@@ -44,9 +44,14 @@ DETECTOR_FLOPS = {
     "upernet": 903,
     "maskformer": 209,
     "semantic_mask2former": 252,
+    # ResNet-20-b with b of 1.
+    "shallow_semantic_fpn": 89,
 }
 # What other backbones have more.
-BACKBONE_FLOPS = {"resnet101": 74, "resnet101_caffe": 74, "resnext101_64x4d": 227, "swin_l": 712}
+BACKBONE_FLOPS = {
+    **{"resnet101": 74, "resnet101_caffe": 74, "resnext101_64x4d": 227, "swin_l": 712},
+    **{"resnet20_b2": 14, "resnet20_b3": 28, "resnet20_b4": 41},
+}
 FLOPS_WIDTH = 256
 
 

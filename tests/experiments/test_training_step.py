@@ -32,13 +32,18 @@ OF_OBJECTS = ("mask_rcnn", "faster_rcnn", "cascade_mask_rcnn", "htc", "retinanet
 PRECISIONS = {"float32": nullcontext, "bfloat16": lambda: torch.autocast("cpu", dtype=torch.bfloat16)}
 
 
+def shared_backbone(setting):
+    """ResNet-50 for every row, and for those of networks with fewer stages their own."""
+    levels = [len(DEMO.backbones[name].in_channels) for name in ("resnet50", setting.backbone)]
+    return "resnet50" if levels[0] == levels[1] else setting.backbone
+
+
 def necks_in_detectors():
     """Each neck with its options once for every detector that any row trains it in."""
     settings = [setting for name in NAMES for table in load_study(name).tables.values() for setting in table.settings]
     alike = {(json.dumps(setting.neck, sort_keys=True), setting.detector): setting for setting in settings}
-    shared = {"backbone": "resnet50", "schedule": "1x"}
-    chosen = [Setting(neck=setting.neck, detector=setting.detector, **shared) for setting in alike.values()]
-    chosen += [Setting(neck=neck, detector="retinanet", **shared) for neck in RETINANET]
+    chosen = [setting.replace(backbone=shared_backbone(setting), schedule="1x") for setting in alike.values()]
+    chosen += [Setting(neck=neck, detector="retinanet", backbone="resnet50", schedule="1x") for neck in RETINANET]
     return [pytest.param(setting, id=f"{setting.detector}-{json.dumps(setting.neck)}") for setting in chosen]
 
 
