@@ -8,8 +8,6 @@ from experiments.spec.metrics import METRICS, Metric
 from experiments.spec.scale import Scale
 from reports.gains import no_gains
 
-SHOWN_METRICS = [metric for metric in METRICS.values() if metric.label]
-
 
 @dataclass(frozen=True)
 class FigureData:
@@ -43,12 +41,11 @@ class FigureData:
 
 
 def shown_metrics(results: pd.DataFrame) -> list[Metric]:
-    """The metrics of a table that its figures show.
+    """The metrics of a table that its figures show, in the order of its columns.
 
     Parameters
     ----------
     results : DataFrame
         Results from `reports.collect`.
     """
-    present = set(results.metric)
-    return [metric for metric in SHOWN_METRICS if metric.name in present]
+    return [METRICS[name] for name in dict.fromkeys(results.metric) if name in METRICS and METRICS[name].label]

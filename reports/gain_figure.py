@@ -18,6 +18,8 @@ TOLD_APART, NOT_TOLD_APART, PUBLISHED, SEED = PALETTE[0], "0.45", PALETTE[3], "0
 ROUNDING = 0.1
 ABOVE, BELOW = 0.2, 0.17
 TITLE_LETTERS = 90
+# Of all panels' labels together.
+LABEL_LETTERS = 72
 
 
 def plot_gains(data: FigureData) -> Figure:
@@ -42,7 +44,8 @@ def plot_gains(data: FigureData) -> Figure:
         1, len(shown), sharey=True, squeeze=False, figsize=(COLUMN_WIDTH, height), layout="constrained"
     )
     for axes, metric in zip(panels[0], shown, strict=True):
-        _draw_panel(axes, metric, data, {row: place for place, row in enumerate(rows.index)})
+        label = _draw_panel(axes, metric, data, {row: place for place, row in enumerate(rows.index)})
+        axes.set_xlabel(textwrap.fill(label, LABEL_LETTERS // len(shown)), fontsize=9)
     panels[0, 0].set(yticks=range(len(rows)), yticklabels=names)
     panels[0, 0].invert_yaxis()
     figure.suptitle(textwrap.fill(_title(data), TITLE_LETTERS), fontsize=9)
@@ -55,7 +58,8 @@ def _row_names(rows: pd.Series, compared: pd.DataFrame) -> list[str]:
     return [wrapped(name) + (f"\nover {wrapped(over[row])}" if row in over else "") for row, name in rows.items()]
 
 
-def _draw_panel(axes: Axes, metric: Metric, data: FigureData, places: dict[int, int]) -> None:
+def _draw_panel(axes: Axes, metric: Metric, data: FigureData, places: dict[int, int]) -> str:
+    """Draw the gains of one metric; returns what the axis shows."""
     gains = data.gains[data.gains.metric == metric.name].dropna(subset=["gain"])
     measured = data.results[data.results.metric == metric.name].dropna(subset=["measured"])
     samples = {row: values.to_numpy(float) / metric.unit for row, values in measured.groupby("row").measured}
@@ -71,7 +75,7 @@ def _draw_panel(axes: Axes, metric: Metric, data: FigureData, places: dict[int, 
             axes.plot(samples[row] - mean, np.full(len(samples[row]), places[row]), "o", color="black", markersize=3.5)
     axes.grid(axis="y", visible=False)
     over = f" over {next(iter(baselines))} ({next(iter(baselines.values())):.1f})" if len(baselines) == 1 else ""
-    axes.set_xlabel(f"gain in {metric.short_label}{over}", fontsize=9)
+    return f"gain in {metric.short_label}{over}"
 
 
 def _draw_row(axes: Axes, line: dict[str, Any], place: int, of_seeds: np.ndarray) -> None:

@@ -21,7 +21,9 @@ def write_files(project, page: Path) -> list[str]:
     text = page.read_text()
     for line in TASK_LINE.findall(text):
         registry = project / "experiments/spec/metrics.py"
-        registry.write_text(registry.read_text().replace('    "detection": BOX,\n', f'    "detection": BOX,\n    {line}\n'))
+        first = "TASKS: dict[str, tuple[Metric, ...]] = {\n"
+        assert first in registry.read_text()
+        registry.write_text(registry.read_text().replace(first, f"{first}    {line}\n"))
     written = FILE.findall(text)
     for name, content in written:
         assert not (project / name).exists(), name

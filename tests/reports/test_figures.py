@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from experiments.spec.metrics import Metric
+from experiments.spec.metrics import METRICS, Metric
 from experiments.spec.scale import load_scale
 from reports.collect import collect
 from reports.cost_figure import plot_flops, plot_latency
@@ -117,6 +117,21 @@ def test_rows_of_several_kinds_that_vary_a_number_have_a_line_for_each_kind(coll
     assert [container.get_label() for container in measured.containers] == ["sum", "choice"]
     assert [list(container[0].get_xdata()) for container in measured.containers] == [[1.0, 2.0]] * 2
     assert len({container[0].get_color() for container in published.containers}) == 2
+
+
+def test_metrics_are_shown_in_the_order_of_the_columns_and_their_labels_stay_apart(collected, study):
+    results = pd.concat([
+        collected.results[collected.results.metric == "box_AP"].assign(metric=name)
+        for name in ("PQ", "mIoU", "box_AP", "mask_AP")
+    ])  # fmt: skip
+    of_rows = gains(study.tables["table2"], DEMO, collected.results)
+    of_rows = pd.concat([of_rows[of_rows.metric == "box_AP"].assign(metric=name) for name in dict.fromkeys(results.metric)])
+    figure = plot_gains(FigureData(DEMO, results, gains=of_rows))
+    figure.canvas.draw()
+    labels = [axes.xaxis.label for axes in figure.axes]
+    assert [label.get_text().split()[2] for label in labels] == ["PQ", "mIoU", "box", "mask"]
+    places = [label.get_window_extent() for label in labels]
+    assert all(one.x1 < other.x0 for one, other in pairwise(places))
 
 
 def test_the_baseline_is_black_and_a_setting_has_its_colour_in_every_table(collected, study):
@@ -261,9 +276,7 @@ def test_one_seed_has_no_pareto_front(collected, study):
 
 
 def test_the_pareto_front_of_a_metric_whose_smallest_value_leads(collected, study, monkeypatch):
-    monkeypatch.setattr(
-        "reports.figure_data.SHOWN_METRICS", [Metric("box_AP", "run", lower_is_better=True, label="error (pixels)")]
-    )
+    monkeypatch.setitem(METRICS, "box_AP", Metric("box_AP", "run", lower_is_better=True, label="error (pixels)"))
     flops = by_setting(study, [1e9 * cost for cost in [2.0, 1.0, 4.0, 3.0, *[5.0] * 5]])
     (axes,) = plot_flops(FigureData(DEMO, ten_apart(collected.results), flops=flops)).axes
     assert front_of(axes) == [(1.0, 30.5), (2.0, 20.5)]
