@@ -168,6 +168,7 @@ def _provenance(run: Run, metrics: RunMetrics) -> dict[str, Any]:
     machines = hardware.get("gpus") or ([hardware.get("processor")] if hardware else [])
     return {
         **{key: getattr(provenance, key) for key in PROVENANCE},
+        "seconds": provenance.whole_seconds,
         "stale": provenance.sources is not None and not are_current(provenance.sources, run.models, run.task),
         "machine": ", ".join(dict.fromkeys(machines)),
         "repeats": _where_it_repeats(hardware),

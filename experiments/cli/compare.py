@@ -135,7 +135,8 @@ def _read(run: str) -> RunMetrics:
 
 def _in_words(metrics: RunMetrics, grid: Grid) -> str:
     rows = dict.fromkeys(label for _, label in grid.rows_of_runs(grid.tables).get(metrics.run, []))
-    took = "" if metrics.provenance.seconds is None else f", trained in {duration(metrics.provenance.seconds)}"
+    seconds = metrics.provenance.whole_seconds
+    took = "" if seconds is None else f", trained in {duration(seconds)}"
     return f"{metrics.run}: {', '.join(rows) or 'no row of this configuration'}, seed {metrics.provenance.seed}{took}"
 
 

@@ -60,6 +60,12 @@ class Provenance(BaseModel):
     hardware: dict[str, Any] = {}
     versions: dict[str, str] = {}
 
+    @property
+    def whole_seconds(self) -> float | None:
+        """Time of the whole run; of one that was resumed, that of all its trainings, or more if the last process took it."""
+        known = [self.seconds, self.training_seconds if self.resumed_from else None]
+        return max((seconds for seconds in known if seconds is not None), default=None)
+
 
 class RunMetrics(BaseModel):
     """The content of ``metrics.json``.

@@ -98,3 +98,17 @@ def test_what_was_written_may_be_read(path):
     assert may_be_read(path)
     path.write_text("{}")
     assert not may_be_read(path)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "seconds"),
+    [
+        ({}, None),
+        ({"seconds": 312.0, "training_seconds": 283.0}, 312.0),
+        ({"seconds": 117.0, "training_seconds": 400.0, "resumed_from": "epoch_3.pth"}, 400.0),
+        ({"seconds": 450.0, "training_seconds": 400.0, "resumed_from": "epoch_1.pth"}, 450.0),
+        ({"seconds": 117.0, "resumed_from": "epoch_3.pth"}, 117.0),
+    ],
+)
+def test_the_time_of_a_resumed_run_is_that_of_all_its_trainings(recorded, seconds):
+    assert Provenance(**recorded).whole_seconds == seconds
