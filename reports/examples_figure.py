@@ -269,14 +269,17 @@ def plot_examples(table: Table, scale: Scale, results: pd.DataFrame) -> Figure:
     Raises
     ------
     UserError
-        If a row has not run, or the two rows are of different tasks.
+        If a row has not run, or the two rows are of different tasks, or of one whose predictions cannot be drawn on images.
     """
     compared = rows_to_compare(table, results)
     settings = [setting for row in compared if (setting := table.rows[row].setting)]
     tasks = {Run(setting, scale, seed=0).task for setting in settings}
     if len(tasks) > 1:
         raise UserError(f"compare: the rows have different tasks, {' and '.join(sorted(tasks))}; allowed: two of one task")
-    read, plot = KINDS[LEARNS_FROM.get(tasks.pop(), "objects")]
+    kind = LEARNS_FROM.get(tasks.pop(), "objects")
+    if kind not in KINDS:
+        raise UserError("the rows give images one label each; allowed: rows that find objects, or label pixels or segments")
+    read, plot = KINDS[kind]
     return plot([read_row(table, row, results, read) for row in compared], scale)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import jinja2
 
-from experiments.configs.base_configs import base_expression
+from experiments.configs.base_configs import OWN, base_expression
 from experiments.configs.class_heads import merged, sized_by_classes
 from experiments.configs.python_source import to_python
 from experiments.errors import report_user_errors
@@ -190,7 +190,9 @@ def framework(run: Run) -> str:
     run : Run
         The run.
     """
-    return run.scale.detectors[run.setting.detector].base.partition("::")[0]
+    library = run.scale.detectors[run.setting.detector].base.partition("::")[0]
+    # This project's own models are built of mmdetection's parts.
+    return "mmdet" if library == OWN else library
 
 
 def neck_config(run: Run) -> dict[str, Any] | list[dict[str, Any]]:

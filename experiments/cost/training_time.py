@@ -46,6 +46,8 @@ DETECTOR_FLOPS = {
     "semantic_mask2former": 252,
     # ResNet-20-b with b of 1.
     "shallow_semantic_fpn": 89,
+    "classifier": 82,
+    "small_classifier": 210,
 }
 # What other backbones have more.
 BACKBONE_FLOPS = {

@@ -19,6 +19,8 @@ SUBPIXEL_BITS = 4
 MIN_VISIBLE = 0.3
 MIN_PIXELS = 6
 HUE_SPREAD = 0.08
+# How far a single shape may lie from the middle, as a share of the side.
+MIDDLE_SPREAD = 0.12
 IGNORED = 255
 
 
@@ -60,6 +62,7 @@ def prepare(
     """Draw a dataset and identify it. See `experiments.data.prepare.prepare_dataset`."""
     remove_folder(folder)
     write_synthetic_dataset(folder, dataset)
+    write_single_shapes(folder, dataset)
     return identify(dataset, folder, expected, masks)
 
 
@@ -97,6 +100,31 @@ def write_synthetic_dataset(folder: Path, settings: SyntheticDataset) -> None:
         _write_annotations(folder / "annotations" / f"{split}.json", images, annotations, _categories(settings.classes))
         categories = [*_categories(settings.classes, isthing=1), *_categories(BESIDE_SHAPES, len(settings.classes), isthing=0)]
         _write_annotations(folder / "annotations" / f"panoptic_{split}.json", images, segments, categories)
+
+
+def write_single_shapes(folder: Path, settings: SyntheticDataset) -> None:
+    """Draw as many images of half the size with one shape each, near their middle.
+
+    Parameters
+    ----------
+    folder : Path
+        Receives PNG images in ``one_shape/{train,val}/<class>/``.
+    settings : SyntheticDataset
+        As for `write_synthetic_dataset`.
+    """
+    size = settings.image_size // 2
+    # Streams behind those of the scenes.
+    for stream, (split, number) in enumerate((("train", settings.train_count), ("val", settings.val_count)), start=2):
+        for name in settings.classes:
+            (folder / "one_shape" / split / name).mkdir(parents=True, exist_ok=True)
+        for index in range(number):
+            generator = np.random.default_rng([settings.seed, stream, index])
+            picture = _background(generator, size)
+            _draw_clutter(generator, picture)
+            radius = size * generator.uniform(0.15, 0.4)
+            category, _ = _draw_object(generator, picture, settings.classes, radius, MIDDLE_SPREAD)
+            place = folder / "one_shape" / split / settings.classes[category - 1] / f"{index:06d}.png"
+            _write_image(place, picture.clip(0, 255).astype(np.uint8))
 
 
 def _write_annotations(path: Path, images: list[dict], annotations: list[dict], categories: list[dict]) -> None:
@@ -187,16 +215,29 @@ def _draw_clutter(generator: np.random.Generator, picture: np.ndarray) -> None:
             cv2.ellipse(picture, start, axes, generator.uniform(0, 180), 0, generator.uniform(40, 200), colour, 1, cv2.LINE_AA)
 
 
-def _draw_object(generator: np.random.Generator, picture: np.ndarray, classes: Sequence[str]) -> tuple[int, np.ndarray]:
-    """Draw one textured shape; return its category (from 1) and its whole mask (H, W)."""
+def _draw_object(
+    generator: np.random.Generator,
+    picture: np.ndarray,
+    classes: Sequence[str],
+    radius: float | None = None,
+    spread: float | None = None,
+) -> tuple[int, np.ndarray]:
+    """Draw one textured shape; return its category (from 1) and its whole mask (H, W).
+
+    Without a radius one is drawn too. With a spread, a share of the side, the shape lies so far from the middle at most.
+    """
     size = len(picture)
     category = int(generator.integers(len(classes)))
-    # Log-uniform between COCO-small (5 % of the side) and half of the image.
-    radius = size * np.exp(generator.uniform(np.log(0.03), np.log(0.28)))
+    if radius is None:
+        # Log-uniform between COCO-small (5 % of the side) and half of the image.
+        radius = size * np.exp(generator.uniform(np.log(0.03), np.log(0.28)))
     angle = generator.uniform(0, 2 * np.pi)
     stretch = generator.uniform(0.75, 1.0)
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    centre = generator.uniform(0.6 * radius, size - 0.6 * radius, 2)
+    nearest, farthest = (
+        (0.6 * radius, size - 0.6 * radius) if spread is None else ((0.5 - spread) * size, (0.5 + spread) * size)
+    )
+    centre = generator.uniform(nearest, farthest, 2)
     corners = (SHAPES[classes[category]]() * radius * [1.0, stretch]) @ rotation.T + centre
     fixed = np.round(corners * 2**SUBPIXEL_BITS).astype(np.int32)
     mask = np.zeros((size, size), np.uint8)

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from experiments.spec.dataset_files import LabelMaps, ObjectFiles, PanopticFiles
+from experiments.spec.dataset_files import LabelledImages, LabelMaps, ObjectFiles, PanopticFiles
 from experiments.spec.known_classes import VISDRONE_CLASSES, VOC_CLASSES
 from experiments.spec.yaml_models import PrintedText, StrictModel
 
@@ -30,6 +30,11 @@ class ConvertedDataset(StrictModel):
     @property
     def label_maps(self) -> LabelMaps | None:
         """None: its annotations are those of objects."""
+        return None
+
+    @property
+    def labelled_images(self) -> LabelledImages | None:
+        """None: its images show many objects."""
         return None
 
     @property
@@ -132,6 +137,11 @@ class CategoryMapsDataset(StrictModel):
     @property
     def objects(self) -> ObjectFiles | None:
         """None: what is learned are labels of pixels."""
+        return None
+
+    @property
+    def labelled_images(self) -> LabelledImages | None:
+        """None: its images show many objects."""
         return None
 
     @property

@@ -110,3 +110,17 @@ class PanopticFiles:
     val_maps: str
     things: list[str]
     stuff: list[str]
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images in a folder for each class; paths are relative to the dataset's folder.
+
+    Attributes
+    ----------
+    train, val : str
+        Folders of the classes' folders. The labels are those of their names in order, from 0.
+    """
+
+    train: str
+    val: str

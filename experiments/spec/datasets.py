@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from experiments.spec.converted_datasets import CategoryMapsDataset, VisDroneDataset, VocDataset
-from experiments.spec.dataset_files import InstanceMaps, LabelMaps, ObjectFiles, PanopticFiles
+from experiments.spec.dataset_files import InstanceMaps, LabelledImages, LabelMaps, ObjectFiles, PanopticFiles
+from experiments.spec.image_datasets import Cifar100Dataset, ImageFoldersDataset
 from experiments.spec.known_classes import COCO_CLASSES, COCO_STUFF
 from experiments.spec.yaml_models import PrintedText, StrictModel, left_out_of_identity
 
@@ -54,6 +55,11 @@ class SyntheticDataset(StrictModel):
         maps = "stuffthingmaps/train/", "stuffthingmaps/val/"
         classes = [*self.classes, *BESIDE_SHAPES]
         return LabelMaps(self.train_images, maps[0], self.val_images, maps[1], ".png", ".png", classes)
+
+    @property
+    def labelled_images(self) -> LabelledImages | None:
+        """One shape in each of as many smaller images."""
+        return LabelledImages("one_shape/train/", "one_shape/val/")
 
     @property
     def panoptic(self) -> PanopticFiles | None:
@@ -130,6 +136,11 @@ class CocoDataset(StrictModel):
             return None
         things, stuff = list(self.classes or COCO_CLASSES), list(named.stuff or COCO_STUFF)
         return PanopticFiles(named.train_annotations, named.train_maps, named.val_annotations, named.val_maps, things, stuff)
+
+    @property
+    def labelled_images(self) -> LabelledImages | None:
+        """None: its images show many objects."""
+        return None
 
     @property
     def objects(self) -> ObjectFiles | None:
@@ -229,6 +240,11 @@ class LabelMapDataset(StrictModel):
         return self
 
     @property
+    def labelled_images(self) -> LabelledImages | None:
+        """None: its labels are those of pixels."""
+        return None
+
+    @property
     def objects(self) -> ObjectFiles | None:
         """None: its annotations are labels of pixels."""
         return None
@@ -283,6 +299,13 @@ class ExpectedSplit(StrictModel):
 
 
 Dataset = Annotated[
-    SyntheticDataset | CocoDataset | LabelMapDataset | VocDataset | VisDroneDataset | CategoryMapsDataset,
+    SyntheticDataset
+    | CocoDataset
+    | LabelMapDataset
+    | VocDataset
+    | VisDroneDataset
+    | CategoryMapsDataset
+    | ImageFoldersDataset
+    | Cifar100Dataset,
     Field(discriminator="kind"),
 ]

@@ -25,6 +25,8 @@ PROGRAMS = (
     Path("experiments/training/hooks/__init__.py"),
 )
 CONFIG_TEMPLATES = Path("experiments/configs/templates")
+# Configs of this project's own, named by their tasks.
+CONFIG_BASES = Path("experiments/configs/bases")
 KERNELS = Path("kernels")
 KERNEL_SUFFIXES = (".py", ".cpp", ".h")
 # Recorded hash -> hashes of today's sources that compute the same, as shown by `compare_commits`.
@@ -114,7 +116,8 @@ def deciding_sources(models: Sequence[str], task: str) -> list[Path]:
 @cache
 def _deciding_sources(models: frozenset[str], task: str) -> tuple[Path, ...]:
     roots = [*PROGRAMS, *_registered_hooks(), task_file(task)]
-    return tuple(sorted({*_reached(roots), *model_sources(sorted(models)), *CONFIG_TEMPLATES.glob("*.j2")}))
+    configs = [*CONFIG_TEMPLATES.glob("*.j2"), *CONFIG_BASES.glob(f"{task}.py")]
+    return tuple(sorted({*_reached(roots), *model_sources(sorted(models)), *configs}))
 
 
 def task_file(task: str) -> Path:

@@ -13,6 +13,13 @@ from experiments.spec.neck_catalog import own_heads
 from experiments.spec.scale import Scale
 from experiments.spec.setting import Setting, neck_links
 
+# Keys of a schedule, and the tasks that do what they say.
+CHANGES_OF_IMAGES = {
+    "photometric": ("semantic_segmentation",),
+    "albumentations": ("detection", "classification"),
+    "padding": ("classification",),
+}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -53,11 +60,11 @@ class Run:
     def _refuse_what_the_task_leaves_out(self) -> None:
         """Some changes of training images are those of one task, and others would train without them and without a word."""
         schedule = self.scale.schedules[self.setting.schedule]
-        for key, task in (("photometric", "semantic_segmentation"), ("albumentations", "detection")):
-            if getattr(schedule, key) and self.task != task:
+        for key, tasks in CHANGES_OF_IMAGES.items():
+            if getattr(schedule, key) and self.task not in tasks:
                 raise UserError(
                     f"experiments/scales/{self.scale.name}.yaml: schedules.{self.setting.schedule}.{key}: detector"
-                    f" {self.setting.detector!r} is for {self.task}; allowed: detectors for {task}"
+                    f" {self.setting.detector!r} is for {self.task}; allowed: detectors for {' or '.join(tasks)}"
                 )
 
     @cached_property

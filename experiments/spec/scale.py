@@ -8,7 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 
 from experiments.errors import UserError
 from experiments.paths import DATASETS, SCALES
-from experiments.spec.dataset_files import LabelMaps, ObjectFiles, PanopticFiles
+from experiments.spec.dataset_files import LabelledImages, LabelMaps, ObjectFiles, PanopticFiles
 from experiments.spec.dataset_identity import read_identity
 from experiments.spec.datasets import Dataset, ExpectedSplit
 from experiments.spec.fingerprint import task_file
@@ -109,12 +109,14 @@ class Schedule(StrictModel):
         That image size, width and height in pixels; None takes the scale's.
     crop : (int, int) or None
         Height and width in pixels that are cut out of each training image; where labels of pixels are learned, one class may
-        have three quarters of them.
+        have three quarters of them, and where images have one label, it is the size of all, and the middle is measured.
+    padding : int or None
+        Pixels of black around an image of which a part of its own size is cut out for training, where images have one label.
     photometric : bool
         Whether brightness, contrast, saturation and hue of training images are distorted at random, as SSD does.
     albumentations : list of dict
-        Transforms of albumentations, each with its name as `type`, for training images of objects and their boxes; images that
-        lose all of them are left out.
+        Transforms of albumentations, each with its name as `type`, for training images of objects and their boxes, without
+        those that lose all of them, or of one label.
     config : dict
         The schedule's changes to the config, such as the optimiser.
     """
@@ -130,6 +132,7 @@ class Schedule(StrictModel):
     resize_ratios: tuple[PositiveFloat, PositiveFloat] | None = left_out_of_identity(None)
     resize_scale: tuple[PositiveInt, PositiveInt] | None = left_out_of_identity(None)
     crop: tuple[PositiveInt, PositiveInt] | None = left_out_of_identity(None)
+    padding: PositiveInt | None = left_out_of_identity(None)
     photometric: bool = left_out_of_identity(False)
     albumentations: list[dict[str, Any]] = left_out_of_identity([])
     config: dict[str, Any] = left_out_of_identity({})
@@ -317,6 +320,11 @@ class Scale(StrictModel):
     def panoptic(self) -> PanopticFiles:
         """The panoptic annotations of the dataset, for tasks that learn from them."""
         return _there(self.dataset.panoptic)
+
+    @property
+    def labelled_images(self) -> LabelledImages:
+        """The images of the dataset that have one label each, for tasks that learn from them."""
+        return _there(self.dataset.labelled_images)
 
     @property
     def data_folder(self) -> str:

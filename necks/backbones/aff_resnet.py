@@ -44,12 +44,13 @@ class _FusingStages:
         fusion: str = "aff",
         reduction: int = 16,
         first_fusing_stage: int = 3,
+        context: str = "global+local",
         global_norm_cfg: dict | None = None,
         **options: object,
     ) -> None:
         if options.get("plugins"):
             raise ValueError(f"{type(self).__name__}: plugins are not supported")
-        self._fusion = {"fusion": fusion, "reduction": reduction, "global_norm_cfg": global_norm_cfg}
+        self._fusion = {"fusion": fusion, "reduction": reduction, "context": context, "global_norm_cfg": global_norm_cfg}
         self._stages_without_fusion = first_fusing_stage - 1
         super().__init__(deep_stem=True, avg_down=True, **options)
 
@@ -79,6 +80,8 @@ class AFFResNet(_FusingStages, ResNet):
         By how much the attention's hidden layer is narrower than the stage.
     first_fusing_stage : int
         Stages before this one, counted from 1, keep the sum.
+    context : str
+        Inputs of the attention's branches, see `necks.layers.attentional_fusion.MultiScaleAttention`.
     global_norm_cfg : dict, optional
         Another normalisation for the attention's global branch, which sees one value per image and channel.
     **options
@@ -102,7 +105,7 @@ class AFFResNeXt(_FusingStages, ResNeXt):
 
     Parameters
     ----------
-    fusion, reduction, first_fusing_stage, global_norm_cfg
+    fusion, reduction, first_fusing_stage, context, global_norm_cfg
         Parameters of `AFFResNet`.
     **options
         Options of mmdet's ResNeXt; `deep_stem` and `avg_down` are set, `stem_channels` is 128 by default.

@@ -279,8 +279,8 @@ def test_a_table_of_which_nothing_can_run_shows_what_was_published(study):
 
 
 def test_columns_have_the_decimals_that_they_were_printed_with():
-    assert "(0.772)" in render(table(AFF, "table5"), "md")
-    assert "(0.77)" not in render(table(AFF, "table5"), "md")
+    assert "(20.2803)" in render(table(AFF, "table8"), "md")
+    assert "(20.28)" not in render(table(AFF, "table8"), "md")
 
 
 def test_the_comparison_of_necks_has_no_number_and_no_published_column(finished):

@@ -155,3 +155,42 @@ def test_another_format_is_a_model_and_a_file(project, tmp_path_factory):
     assert made.returncode == 0, made.stderr
     assert json.loads((project / "datasets/shelves.json").read_text())["train"]["images"] == SHAPES.train_count
     assert not (project / "datasets/shelves").is_symlink()
+
+
+def test_images_of_one_label_each_are_trained_and_measured(project, tmp_path_factory):
+    root = tmp_path_factory.mktemp("leaves")
+    prepare_dataset(SHAPES, root / "drawn", None)
+    (root / "drawn/one_shape").rename(root / "leaves")
+    classes = sorted(path.name for path in (root / "leaves/train").iterdir())
+    classifier = {
+        "base": "own::classification.py", "task": "classification", "masks": False, "num_outs": 1, "out_channels": 16,
+        "config": {"type": "ImageClassifier", "num_classes": len(classes), "in_channels": 16},
+    }  # fmt: skip
+    small = {"_delete_": True, "type": "PreActResNet", "blocks": 1, "base_channels": 4, "out_indices": [2]}
+    scale = {
+        "base": "instant", "title": "leaves", "dataset": {"kind": "image_folders", "class_count": len(classes)},
+        "detectors": {"classifier": classifier}, "backbones": {"small": {"in_channels": [16], "config": small}},
+    }  # fmt: skip
+    (project / "experiments/scales/leaves.yaml").write_text(yaml.safe_dump(scale))
+    setting = {"neck": {"type": "HighestLevel"}, "detector": "classifier", "backbone": "small"}
+
+    def label_images(study):
+        columns = {"top1_error": "error", "accuracy": "accuracy"}
+        study["tables"] = {"table1": {"title": "Leaves", "columns": columns, "rows": [{"name": "small", "setting": setting}]}}
+
+    for split in ("train", "val"):
+        for name in classes:
+            # Some drawn splits are so small that a class has no image.
+            (root / f"leaves/{split}/{name}/more.png").write_bytes(next((root / "leaves/train").rglob("0*.png")).read_bytes())
+    project.change_yaml("experiments/studies/two_necks.yaml", label_images)
+    project.configure(scale="leaves", data_root=str(root / "leaves"))
+    made = project.snakemake("reports/two_necks_table1.md", "reports/figures/two_necks_table1_ap.png")
+    assert made.returncode == 0, made.stderr
+    (path,) = project.folder.glob("runs/*/metrics.json")
+    content = json.loads(path.read_text())
+    assert content["metrics"]["accuracy"] == pytest.approx(100 - content["metrics"]["top1_error"])
+    assert list(content["classes"]) == classes
+    assert (path.parent / "bootstrap.npz").exists()
+    refused = project.snakemake("reports/figures/two_necks_table1_examples.png")
+    assert "error: " in refused.stderr
+    assert "Traceback" not in refused.stderr

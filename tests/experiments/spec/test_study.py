@@ -69,6 +69,9 @@ SCALES_OF_PAPERS = (
     "voc",
     "visdrone",
     "stopsign",
+    "imagenet",
+    "cifar100",
+    "cifar100_fine",
 )
 BACKBONES = {"R-50": "resnet50", "R-101": "resnet101", "X-101": "resnext101_64x4d"}
 DETECTORS = {"Mask R-CNN": "mask_rcnn", "Cascade Mask R-CNN": "cascade_mask_rcnn", "HTC": "htc"}
