@@ -45,9 +45,17 @@ def test_a_scale_offers_the_models_that_can_learn_from_its_dataset(tmp_path):
     folders = {f"{split}_{kind}": f"{kind}/{split}/" for split in ("train", "val") for kind in ("images", "maps")}
     labelled = demo.replace(dataset=LabelMapDataset(kind="label_maps", classes=["a", "b"], **folders))
     annotated = demo.replace(dataset=load_scale("coco").dataset)
-    segmentors = {"semantic_fpn", "semantic_point_rend", "upernet", "maskformer", "semantic_mask2former"}
+    segmentors = {
+        "semantic_fpn",
+        "shallow_semantic_fpn",
+        "semantic_point_rend",
+        "upernet",
+        "maskformer",
+        "semantic_mask2former",
+    }
+    others = {"panoptic_fpn", "classifier", "small_classifier"}
     assert set(labelled.offered_detectors) == segmentors
-    assert set(annotated.offered_detectors) == set(demo.detectors) - segmentors - {"panoptic_fpn"}
+    assert set(annotated.offered_detectors) == set(demo.detectors) - segmentors - others
     with pytest.raises(UserError, match="detector 'semantic_fpn' is not offered by scale demo; allowed: mask_rcnn, "):
         Run(Setting(neck={"type": "FPN"}, **PLAIN), annotated, seed=0)
 
@@ -73,7 +81,8 @@ def test_a_schedule_crops_and_distorts_and_counts_iterations():
     assert config.train_cfg == {"type": "InterruptibleTrainLoop", "max_iters": 100, "val_interval": 100}
     assert config.train_dataloader.drop_last
     of_objects = Setting(neck={"type": "FPN"}, detector="mask_rcnn", backbone="resnet50", schedule="1x")
-    loader = load_config(Run(of_objects, scale, seed=0)).train_dataloader
+    plain = demo.replace(schedules={"1x": Schedule(**{**CROPPED, "photometric": False})})
+    loader = load_config(Run(of_objects, plain, seed=0)).train_dataloader
     assert (loader.batch_sampler.type, loader.batch_sampler.drop_last) == ("AspectRatioBatchSampler", True)
     assert "drop_last" not in loader
 
