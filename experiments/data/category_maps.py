@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from tqdm import tqdm
 
-from experiments.data.coco import read_json, read_split
+from experiments.data.coco import check_split, read_json
 from experiments.data.findings import raise_if_wrong
 from experiments.data.folders import check_root, link_file, make_folder
 from experiments.data.label_maps import identify
@@ -44,24 +44,26 @@ def prepare(
 
 def _write_split(dataset: CategoryMapsDataset, root: Path, annotations: str, images: str, made: tuple[Path, Path]) -> None:
     """The images of a split with the category, and their label maps, in the place of those of an earlier call."""
-    split = read_split(root, annotations, images, None, None, "any")
+    path = root / annotations
+    content, digest = read_json(path)
+    split = check_split(path, content, digest, root / images, None, None, "any")
     raise_if_wrong([split.findings])
-    truth = _indexed(read_json(root / annotations)[0])
     if dataset.category not in split.classes:
         raise UserError(
-            f"{root / annotations}: has no category {dataset.category!r}; allowed in the scale's dataset: category:"
+            f"{path}: has no category {dataset.category!r}; allowed in the scale's dataset: category:"
             f" {', '.join(split.classes)}"
         )
-    numbers = sorted(truth.getImgIds(catIds=truth.getCatIds(catNms=[dataset.category])))
+    truth, names = _indexed(content), set()
+    category = truth.getCatIds(catNms=[dataset.category])[0]
+    numbers = sorted(truth.getImgIds(catIds=[category]))
     if not numbers:
-        raise UserError(f"{root / annotations}: no image shows a {dataset.category}")
-    category, names = truth.getCatIds(catNms=[dataset.category])[0], set()
+        raise UserError(f"{path}: no image shows a {dataset.category}")
     for number in tqdm(numbers, desc=f"writing maps of {images}", unit="map", mininterval=1):
         image = truth.imgs[number]
         name = Path(image["file_name"])
         objects = [entry for entry in truth.imgToAnns[number] if entry["category_id"] == category]
-        for path in made:
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
+        for place in made:
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(_label_map(truth, image, objects)).save((made[1] / name).with_suffix(".png"))
         link_file(made[0] / name, root / images / name)
         names.add(name.with_suffix(""))

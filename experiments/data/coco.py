@@ -11,16 +11,15 @@ from typing import Any
 
 from experiments.data.annotations import check_annotations
 from experiments.data.findings import Findings, raise_if_wrong
-from experiments.data.folders import IMAGE_ENDINGS, link_folder
+from experiments.data.folders import UNPACK_AGAIN, link_folder
 from experiments.data.images import check_images, files_in_both
 from experiments.data.masks import Masks, is_encoded, lacks_mask
 from experiments.data.panoptic_maps import SegmentFiles, check_segments
 from experiments.errors import UserError
+from experiments.spec.dataset_files import IMAGE_ENDINGS
 from experiments.spec.dataset_identity import CheckedDataset, DatasetIdentity, SplitCheck, SplitIdentity
 from experiments.spec.datasets import CocoDataset, Dataset, ExpectedSplit
 from experiments.spec.known_classes import COCO_CLASSES
-
-REMEDY = "unpack its archive again, or correct data_root or the scale's expected_splits"
 
 
 def prepare(
@@ -154,7 +153,29 @@ def read_split(
         If the file is missing or no JSON, or the split is not what was expected.
     """
     path = folder / annotations
-    content, digest = read_json(path)
+    return check_split(path, *read_json(path), folder / images, classes, expected, masks)
+
+
+def check_split(
+    path: Path,
+    content: Any,
+    digest: str,
+    images: Path,
+    classes: Sequence[str] | None,
+    expected: ExpectedSplit | None,
+    masks: Masks,
+) -> Split:
+    """Check the annotations of a split that were read; other arguments and errors as for `read_split`.
+
+    Parameters
+    ----------
+    path : Path
+        Their file.
+    content, digest
+        From `read_json`.
+    images : Path
+        Folder of the images.
+    """
     findings = Findings(path)
     names = _names(content)
     with without_garbage_collection():
@@ -182,7 +203,7 @@ def read_split(
     identity = SplitIdentity(annotations_sha256=digest, images=len(content["images"]), annotations=len(content["annotations"]))
     if expected:
         _check_annotations_complete(path, identity, expected)
-    sizes = {folder / images / image["file_name"]: (image["width"], image["height"]) for image in content["images"]}
+    sizes = {images / image["file_name"]: (image["width"], image["height"]) for image in content["images"]}
     images_by_id = {image["id"]: (image["file_name"], image["width"], image["height"]) for image in content["images"]}
     return Split(identity, names, sizes, images_by_id, without_mask, len(encoded), findings)
 
@@ -226,12 +247,12 @@ def _check_annotations_complete(annotations: Path, identity: SplitIdentity, expe
     if expected.annotations_sha256 not in (None, identity.annotations_sha256):
         raise UserError(
             f"annotation file {annotations} ({annotations.parent.resolve()}) has SHA-256 {identity.annotations_sha256}, not"
-            f" {expected.annotations_sha256}: {REMEDY}"
+            f" {expected.annotations_sha256}: {UNPACK_AGAIN}"
         )
     if identity.images != expected.images:
         raise UserError(
             f"annotation file {annotations} ({annotations.parent.resolve()}) names {identity.images} images, not"
-            f" {expected.images}: {REMEDY}"
+            f" {expected.images}: {UNPACK_AGAIN}"
         )
 
 
@@ -240,7 +261,7 @@ def _check_images_complete(images: Path, expected: ExpectedSplit | None) -> None
         return
     found = sum(path.suffix.lower() in IMAGE_ENDINGS for path in images.iterdir()) if images.is_dir() else 0
     if found != expected.images:
-        raise UserError(f"{images} ({images.resolve()}) holds {found} image files, not {expected.images}: {REMEDY}")
+        raise UserError(f"{images} ({images.resolve()}) holds {found} image files, not {expected.images}: {UNPACK_AGAIN}")
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from experiments.errors import UserError
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+# Of a sentence on a split that is not complete.
+UNPACK_AGAIN = "unpack its archive again, or correct data_root or the scale's expected_splits"
 
 
 def check_root(data_root: Path | None) -> Path:

@@ -9,15 +9,14 @@ from typing import Any
 from PIL import Image
 
 from experiments.data.findings import Findings, raise_if_wrong
-from experiments.data.folders import IMAGE_ENDINGS, link_folder
+from experiments.data.folders import UNPACK_AGAIN, link_folder
 from experiments.data.images import in_threads
 from experiments.data.masks import Masks
 from experiments.errors import UserError
+from experiments.spec.dataset_files import IMAGE_ENDINGS, LabelledImages
 from experiments.spec.dataset_identity import CheckedDataset, DatasetIdentity, SplitCheck, SplitIdentity
 from experiments.spec.datasets import Dataset, ExpectedSplit
 from experiments.spec.image_datasets import ImageFoldersDataset
-
-TOLD_CLASSES = 3
 
 
 def prepare(
@@ -63,7 +62,7 @@ def identify(dataset: Dataset, folder: Path, expected: Mapping[Any, ExpectedSpli
         if name in expected and split.identity.images != expected[name].images:
             raise UserError(
                 f"{folder / path} ({(folder / path).resolve()}) holds {split.identity.images} images, not"
-                f" {expected[name].images}: unpack its archive again, or correct data_root or the scale's expected_splits"
+                f" {expected[name].images}: {UNPACK_AGAIN}"
             )
     found = [train.findings, val.findings]
     for split in (train, val):
@@ -89,7 +88,7 @@ class _Split:
 def _read_split(folder: Path, count: int) -> _Split:
     if not folder.is_dir():
         raise UserError(f"{folder} ({folder.parent.resolve()}) does not exist: correct data_root or the scale's dataset")
-    classes = sorted(path for path in folder.iterdir() if path.is_dir())
+    classes = LabelledImages.class_folders(folder)
     if not classes:
         raise UserError(
             f"{folder}: holds images without folders of their classes; for ImageNet's val/ the script valprep.sh, which comes"
@@ -99,7 +98,7 @@ def _read_split(folder: Path, count: int) -> _Split:
         raise UserError(f"{folder}: holds {len(classes)} folders; allowed: {count}, the classes of the scale's dataset")
     findings, files, others = Findings(folder), [], 0
     for path in classes:
-        of_class = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_ENDINGS)
+        of_class = LabelledImages.images_of_class(path)
         others += sum(1 for _ in path.iterdir()) - len(of_class)
         files += of_class
         if not of_class:

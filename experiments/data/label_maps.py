@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from experiments.data.findings import Findings, raise_if_wrong
-from experiments.data.folders import link_folder
+from experiments.data.folders import UNPACK_AGAIN, link_folder
 from experiments.data.images import check_images, files_in_both, in_threads
 from experiments.data.instance_maps import check_instances
 from experiments.data.masks import Masks
@@ -213,11 +213,10 @@ def _remedy(path: Path) -> str:
 
 
 def _check_complete(maps: Path, identity: SplitIdentity, expected: ExpectedSplit) -> None:
-    remedy = "unpack its archive again, or correct data_root or the scale's expected_splits"
     if identity.images != expected.images:
-        raise UserError(f"{maps} ({maps.resolve()}) belongs to {identity.images} images, not {expected.images}: {remedy}")
+        raise UserError(f"{maps} ({maps.resolve()}) belongs to {identity.images} images, not {expected.images}: {UNPACK_AGAIN}")
     if expected.annotations_sha256 not in (None, identity.annotations_sha256):
         raise UserError(
             f"{maps} ({maps.resolve()}): its label maps have SHA-256 {identity.annotations_sha256} together, not"
-            f" {expected.annotations_sha256}: {remedy}"
+            f" {expected.annotations_sha256}: {UNPACK_AGAIN}"
         )

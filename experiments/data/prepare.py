@@ -16,10 +16,8 @@ from experiments.data.masks import Masks
 from experiments.data.stuff_maps import check_stuff_maps
 from experiments.errors import report_user_errors
 from experiments.files import write_atomically
-from experiments.spec.converted_datasets import CategoryMapsDataset, ConvertedDataset
 from experiments.spec.dataset_identity import CheckedDataset, write_checked_dataset
 from experiments.spec.datasets import Dataset, ExpectedSplit
-from experiments.spec.image_datasets import Cifar100Dataset
 
 
 def prepare_dataset(
@@ -61,7 +59,7 @@ def check_dataset(dataset: Dataset, folder: Path, expected: Mapping[Any, Expecte
 
     A dataset in another format is converted aside, so that nothing that runs read is touched.
     """
-    if isinstance(dataset, ConvertedDataset | CategoryMapsDataset | Cifar100Dataset):
+    if dataset.is_converted:
         with TemporaryDirectory() as aside:
             return prepare_dataset(dataset, Path(aside), folder, expected, masks)
     checked: CheckedDataset = import_module(f"experiments.data.{dataset.kind}").identify(dataset, folder, expected, masks)

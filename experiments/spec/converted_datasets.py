@@ -4,18 +4,18 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from experiments.spec.dataset_files import LabelledImages, LabelMaps, ObjectFiles, PanopticFiles
+from experiments.spec.dataset_files import DatasetFormat, LabelMaps, ObjectFiles
 from experiments.spec.known_classes import VISDRONE_CLASSES, VOC_CLASSES
-from experiments.spec.yaml_models import PrintedText, StrictModel
+from experiments.spec.yaml_models import PrintedText
 
 # A folder below the data root.
 Folder = Annotated[str, Field(pattern=r"^[^/].*[^/]$|^[^/]$")]
 
 
-class ConvertedDataset(StrictModel):
+class ConvertedDataset(DatasetFormat):
     """What all of them have in common: objects, in files that the project writes, and a link to the data root."""
 
-    is_drawn: ClassVar[bool] = False
+    is_converted: ClassVar[bool] = True
     train_annotations: ClassVar[str] = "annotations/train.json"
     val_annotations: ClassVar[str] = "annotations/val.json"
     images: ClassVar[str] = "images/"
@@ -26,26 +26,6 @@ class ConvertedDataset(StrictModel):
         # Maps of stuff come with no such dataset.
         maps = "stuffthingmaps/"
         return ObjectFiles(self.train_annotations, self.images, maps, self.val_annotations, self.images, holds_others=True)
-
-    @property
-    def label_maps(self) -> LabelMaps | None:
-        """None: its annotations are those of objects."""
-        return None
-
-    @property
-    def labelled_images(self) -> LabelledImages | None:
-        """None: its images show many objects."""
-        return None
-
-    @property
-    def panoptic(self) -> PanopticFiles | None:
-        """None: as for label maps."""
-        return None
-
-    @property
-    def image_counts(self) -> tuple[int, int] | None:
-        """Numbers of training and validation images, if the settings say them."""
-        return None
 
 
 class VocDataset(ConvertedDataset):
@@ -106,7 +86,7 @@ class VisDroneDataset(ConvertedDataset):
         return f"trained on {self.train}, without ignored regions, measured on {self.val}"
 
 
-class CategoryMapsDataset(StrictModel):
+class CategoryMapsDataset(DatasetFormat):
     """The images of a dataset in COCO's format that show a category, with its objects against all else as label maps.
 
     Paths are relative to `data_root`. Crowds are ignored.
@@ -119,7 +99,7 @@ class CategoryMapsDataset(StrictModel):
         Ending of the images' names.
     """
 
-    is_drawn: ClassVar[bool] = False
+    is_converted: ClassVar[bool] = True
 
     kind: Literal["category_maps"]
     category: PrintedText
@@ -135,21 +115,6 @@ class CategoryMapsDataset(StrictModel):
         return ["background", self.category]
 
     @property
-    def objects(self) -> ObjectFiles | None:
-        """None: what is learned are labels of pixels."""
-        return None
-
-    @property
-    def labelled_images(self) -> LabelledImages | None:
-        """None: its images show many objects."""
-        return None
-
-    @property
-    def panoptic(self) -> PanopticFiles | None:
-        """None: as for objects."""
-        return None
-
-    @property
     def label_maps(self) -> LabelMaps | None:
         """What the project writes."""
         folders = "images/train/", "maps/train/", "images/val/", "maps/val/"
@@ -159,11 +124,6 @@ class CategoryMapsDataset(StrictModel):
     def measures_training_images(self) -> bool:
         """Whether the test is on the images of the training."""
         return self.val_annotations == self.train_annotations
-
-    @property
-    def image_counts(self) -> tuple[int, int] | None:
-        """Numbers of training and validation images, if the settings say them."""
-        return None
 
     @property
     def description(self) -> str:

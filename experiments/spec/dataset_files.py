@@ -1,11 +1,14 @@
-"""Where a dataset has its objects, label maps and segments: files and folders relative to its own."""
+"""What a dataset may have, and where: objects, label maps, segments, labelled images; paths are relative to its folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field, PositiveFloat
 
 from experiments.spec.yaml_models import PrintedText, StrictModel
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 
 
 class InstanceMaps(StrictModel):
@@ -124,3 +127,58 @@ class LabelledImages:
 
     train: str
     val: str
+
+    @staticmethod
+    def class_folders(folder: Path) -> list[Path]:
+        """The folders of the classes in that of a split, in the order of their labels."""
+        return sorted(path for path in folder.iterdir() if path.is_dir())
+
+    @staticmethod
+    def images_of_class(folder: Path) -> list[Path]:
+        """The images in the folder of a class, in the order of their names."""
+        return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_ENDINGS)
+
+
+class DatasetFormat(StrictModel):
+    """What a format has in common with every other: nothing of what tasks learn from, unless it says so.
+
+    Attributes
+    ----------
+    is_drawn : bool
+        Whether the project draws its images.
+    is_converted : bool
+        Whether the project writes its annotations, or its images, from files of another format.
+    """
+
+    is_drawn: ClassVar[bool] = False
+    is_converted: ClassVar[bool] = False
+
+    @property
+    def objects(self) -> ObjectFiles | None:
+        """Its annotations of objects, if it has some."""
+        return None
+
+    @property
+    def label_maps(self) -> LabelMaps | None:
+        """Its label maps, if it has some."""
+        return None
+
+    @property
+    def labelled_images(self) -> LabelledImages | None:
+        """Its images with one label each, if it has some."""
+        return None
+
+    @property
+    def panoptic(self) -> PanopticFiles | None:
+        """Its segments, if it has some."""
+        return None
+
+    @property
+    def image_counts(self) -> tuple[int, int] | None:
+        """Numbers of training and validation images, if the settings say them."""
+        return None
+
+    @property
+    def measures_training_images(self) -> bool:
+        """Whether the test is on the images of the training."""
+        return False

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from experiments.spec.converted_datasets import CategoryMapsDataset, VisDroneDataset, VocDataset
-from experiments.spec.dataset_files import InstanceMaps, LabelledImages, LabelMaps, ObjectFiles, PanopticFiles
+from experiments.spec.dataset_files import DatasetFormat, InstanceMaps, LabelledImages, LabelMaps, ObjectFiles, PanopticFiles
 from experiments.spec.image_datasets import Cifar100Dataset, ImageFoldersDataset
 from experiments.spec.known_classes import COCO_CLASSES, COCO_STUFF
 from experiments.spec.yaml_models import PrintedText, StrictModel, left_out_of_identity
@@ -18,7 +18,7 @@ LARGEST_LABEL = 255
 BESIDE_SHAPES = ("background", "clutter")
 
 
-class SyntheticDataset(StrictModel):
+class SyntheticDataset(DatasetFormat):
     """Drawn shapes in COCO format; see `experiments.data.synthetic`."""
 
     kind: Literal["synthetic"]
@@ -43,11 +43,6 @@ class SyntheticDataset(StrictModel):
         return ObjectFiles(
             self.train_annotations, self.train_images, self.train_stuff_maps, self.val_annotations, self.val_images
         )
-
-    @property
-    def measures_training_images(self) -> bool:
-        """False."""
-        return False
 
     @property
     def label_maps(self) -> LabelMaps | None:
@@ -97,7 +92,7 @@ class Segments(StrictModel):
     stuff: list[PrintedText] | None = None
 
 
-class CocoDataset(StrictModel):
+class CocoDataset(DatasetFormat):
     """A folder in COCO format, chosen by `data_root` in the configuration; paths are relative to it.
 
     Attributes
@@ -109,8 +104,6 @@ class CocoDataset(StrictModel):
     segments : Segments or None
         Its panoptic annotations, for panoptic segmentation.
     """
-
-    is_drawn: ClassVar[bool] = False
 
     kind: Literal["coco"]
     train_annotations: str
@@ -138,11 +131,6 @@ class CocoDataset(StrictModel):
         return PanopticFiles(named.train_annotations, named.train_maps, named.val_annotations, named.val_maps, things, stuff)
 
     @property
-    def labelled_images(self) -> LabelledImages | None:
-        """None: its images show many objects."""
-        return None
-
-    @property
     def objects(self) -> ObjectFiles | None:
         """All of it."""
         return ObjectFiles(
@@ -150,19 +138,9 @@ class CocoDataset(StrictModel):
         )
 
     @property
-    def label_maps(self) -> LabelMaps | None:
-        """None: its annotations are those of objects."""
-        return None
-
-    @property
     def measures_training_images(self) -> bool:
         """Whether the test is on the images of the training."""
         return self.val_annotations == self.train_annotations
-
-    @property
-    def image_counts(self) -> tuple[int, int] | None:
-        """Numbers of training and validation images, if the settings say them."""
-        return None
 
     @property
     def description(self) -> str:
@@ -170,7 +148,7 @@ class CocoDataset(StrictModel):
         return f"trained on {self.train_annotations}, measured on {self.val_annotations}"
 
 
-class LabelMapDataset(StrictModel):
+class LabelMapDataset(DatasetFormat):
     """A folder of images and of label maps, chosen by `data_root` in the configuration; paths are relative to it.
 
     Each image has a PNG with a label for each pixel, of the same name but for its ending, in the same subfolder.
@@ -190,8 +168,6 @@ class LabelMapDataset(StrictModel):
     instances : InstanceMaps or None
         Maps of instances: adds the metrics iIoU and category_iIoU, where instances count alike whatever their size.
     """
-
-    is_drawn: ClassVar[bool] = False
 
     kind: Literal["label_maps"]
     classes: list[PrintedText] = Field(min_length=2, max_length=255)
@@ -240,21 +216,6 @@ class LabelMapDataset(StrictModel):
         return self
 
     @property
-    def labelled_images(self) -> LabelledImages | None:
-        """None: its labels are those of pixels."""
-        return None
-
-    @property
-    def objects(self) -> ObjectFiles | None:
-        """None: its annotations are labels of pixels."""
-        return None
-
-    @property
-    def panoptic(self) -> PanopticFiles | None:
-        """None: as for objects."""
-        return None
-
-    @property
     def label_maps(self) -> LabelMaps | None:
         """All of it."""
         folders = self.train_images, self.train_maps, self.val_images, self.val_maps
@@ -266,11 +227,6 @@ class LabelMapDataset(StrictModel):
     def measures_training_images(self) -> bool:
         """Whether the test is on the images of the training."""
         return self.val_images == self.train_images
-
-    @property
-    def image_counts(self) -> tuple[int, int] | None:
-        """Numbers of training and validation images, if the settings say them."""
-        return None
 
     @property
     def description(self) -> str:

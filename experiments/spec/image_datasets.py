@@ -4,39 +4,12 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from experiments.spec.dataset_files import LabelledImages, LabelMaps, ObjectFiles, PanopticFiles
-from experiments.spec.yaml_models import StrictModel
+from experiments.spec.dataset_files import DatasetFormat, LabelledImages
 
 SUPERCLASSES, CLASSES = 20, 100
 
 
-class LabelledDataset(StrictModel):
-    """What all of them have in common: nothing but images with a label."""
-
-    is_drawn: ClassVar[bool] = False
-
-    @property
-    def objects(self) -> ObjectFiles | None:
-        """None: an image has one label."""
-        return None
-
-    @property
-    def label_maps(self) -> LabelMaps | None:
-        """None: as for objects."""
-        return None
-
-    @property
-    def panoptic(self) -> PanopticFiles | None:
-        """None: as for objects."""
-        return None
-
-    @property
-    def measures_training_images(self) -> bool:
-        """Whether the test is on the images of the training."""
-        return False
-
-
-class ImageFoldersDataset(LabelledDataset):
+class ImageFoldersDataset(DatasetFormat):
     """A folder for each class, in a folder for each split, below `data_root`; ImageNet's form.
 
     Attributes
@@ -63,9 +36,9 @@ class ImageFoldersDataset(LabelledDataset):
         return LabelledImages(self.train, self.val)
 
     @property
-    def image_counts(self) -> tuple[int, int] | None:
-        """Numbers of training and validation images, if the settings say them."""
-        return None
+    def measures_training_images(self) -> bool:
+        """Whether the test is on the images of the training."""
+        return self.val == self.train
 
     @property
     def description(self) -> str:
@@ -73,7 +46,7 @@ class ImageFoldersDataset(LabelledDataset):
         return f"trained on {self.train}, measured on {self.val}, {self.class_count} classes"
 
 
-class Cifar100Dataset(LabelledDataset):
+class Cifar100Dataset(DatasetFormat):
     """CIFAR-100 from its own archive below `data_root`: ``cifar-100-python/{train,test,meta}``.
 
     Attributes
@@ -81,6 +54,8 @@ class Cifar100Dataset(LabelledDataset):
     labels : {'coarse', 'fine'}
         The 20 superclasses, or the 100 classes.
     """
+
+    is_converted: ClassVar[bool] = True
 
     kind: Literal["cifar100"]
     labels: Literal["coarse", "fine"]

@@ -15,19 +15,9 @@ from mmengine.fileio import dump
 from mmengine.structures import BaseDataElement
 from numpy.typing import NDArray
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+from experiments.spec.dataset_files import LabelledImages
+
 TOP = 5
-
-
-def class_folders(folder: Path) -> list[Path]:
-    """The folders of the classes, in the order of their labels.
-
-    Parameters
-    ----------
-    folder : Path
-        Of a split.
-    """
-    return sorted(path for path in folder.iterdir() if path.is_dir())
 
 
 @DATASETS.register_module()
@@ -39,9 +29,8 @@ class LabelledImageFolders(BaseDataset):
         folder = Path(self.data_prefix["img_path"])
         return [
             {"img_path": str(file), "label": label, "img_id": f"{place.name}/{file.name}"}
-            for label, place in enumerate(class_folders(folder))
-            for file in sorted(place.iterdir())
-            if file.suffix.lower() in IMAGE_ENDINGS
+            for label, place in enumerate(LabelledImages.class_folders(folder))
+            for file in LabelledImages.images_of_class(place)
         ]
 
 

@@ -15,8 +15,8 @@ from experiments.data.converters.coco_content import (
     refuse_repeated,
     size_of_image,
 )
-from experiments.data.folders import IMAGE_ENDINGS
 from experiments.errors import UserError, each_result
+from experiments.spec.dataset_files import IMAGE_ENDINGS
 from experiments.spec.known_classes import VOC_CLASSES
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")

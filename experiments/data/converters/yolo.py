@@ -11,8 +11,8 @@ from experiments.data.converters.coco_content import (
     read_text,
     size_of_image,
 )
-from experiments.data.folders import IMAGE_ENDINGS
 from experiments.errors import UserError, each_result
+from experiments.spec.dataset_files import IMAGE_ENDINGS
 
 FIELDS_OF_A_BOX = 5
 FEWEST_FIELDS_OF_AN_OUTLINE = 7

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments.bootstrap.resamples import draw_weights
-from experiments.tasks.labelled_images import class_folders, wrong_images
+from experiments.spec.dataset_files import LabelledImages
+from experiments.tasks.labelled_images import wrong_images
 from experiments.tasks.task import Breakdown
 
 
@@ -27,7 +28,7 @@ def break_down(predictions: Path, folder: Path) -> Breakdown:
     replicates["accuracy"] = 100 - replicates["top1_error"]
     labels = np.array([entry["label"] for entry in entries])
     classes: dict[str, dict[str, float | None]] = {}
-    for label, place in enumerate(class_folders(folder)):
+    for label, place in enumerate(LabelledImages.class_folders(folder)):
         of_class = wrong["top1_error"][labels == label]
         classes[place.name] = {"accuracy": 100 * float(1 - of_class.mean()) if len(of_class) else None}
     return Breakdown(predictions, replicates, classes)
