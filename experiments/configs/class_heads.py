@@ -47,6 +47,8 @@ def sized_by_classes(model: dict[str, Any], run: Run, heads: Sequence[str]) -> d
 def _resized(model: dict[str, Any], numbers: dict[str, int], heads: Sequence[str]) -> dict[str, Any]:
     """What changes in a model; a list, such as the heads of a cascade's stages, is replaced as a whole."""
     changes: dict[str, Any] = {"roi_head": _resized(model["roi_head"], numbers, heads)} if "roi_head" in model else {}
+    if "num_classes" in model:
+        changes["num_classes"] = numbers["num_classes"]
     for name in heads:
         if isinstance(model.get(name), dict):
             changes[name] = _sizes(model[name], numbers)

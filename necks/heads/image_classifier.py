@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
-from mmengine.model.base_model import ImgDataPreprocessor
 from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
@@ -22,12 +21,12 @@ class ImageClassifier(BaseModel):
     ----------
     backbone : dict
         Config of the backbone.
+    neck : dict
+        Config of the neck, from whose highest level the mean is taken.
     num_classes : int
         Number of classes.
     in_channels : int
         Channels of the backbone's highest level.
-    neck : dict, optional
-        Config of the neck, from whose highest level the mean is taken; none, and the backbone's is.
     label_smoothing : float
         Share of the probability that is spread over all classes (arXiv 1512.00567).
     mixup : float
@@ -43,9 +42,9 @@ class ImageClassifier(BaseModel):
     def __init__(
         self,
         backbone: dict,
+        neck: dict,
         num_classes: int,
         in_channels: int,
-        neck: dict | None = None,
         label_smoothing: float = 0.0,
         mixup: float = 0.0,
         plain_epochs: int = 0,
@@ -54,7 +53,7 @@ class ImageClassifier(BaseModel):
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
-        self.neck = MODELS.build(neck) if neck else None
+        self.neck = MODELS.build(neck)
         self.head = nn.Linear(in_channels, num_classes)
         self.label_smoothing = label_smoothing
         self.mixup = mixup
@@ -69,8 +68,7 @@ class ImageClassifier(BaseModel):
 
     def extract_feat(self, images: Tensor) -> tuple[Tensor, ...]:
         """The levels (N, C_i, H_i, W_i) of backbone and neck of images (N, 3, H, W)."""
-        levels = tuple(self.backbone(images))
-        return tuple(self.neck(levels)) if self.neck else levels
+        return tuple(self.neck(tuple(self.backbone(images))))
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, 3, H, W)."""
@@ -110,8 +108,3 @@ class ImageClassifier(BaseModel):
     def _is_plain_now(self) -> bool:
         hub = MessageHub.get_current_instance()
         return hub.get_info("epoch", 0) >= hub.get_info("max_epochs", math.inf) - self.plain_epochs
-
-
-@MODELS.register_module()
-class ImagePreprocessor(ImgDataPreprocessor):
-    """mmengine's preprocessor, under a name that every scope finds."""

@@ -4,7 +4,7 @@ _base_ = ["mmdet::_base_/default_runtime.py", "mmdet::_base_/schedules/schedule_
 model = dict(
     type="ImageClassifier",
     data_preprocessor=dict(
-        type="ImagePreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
+        type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True
     ),
     backbone=dict(type="ResNet", depth=50),
     neck=dict(type="HighestLevel"),

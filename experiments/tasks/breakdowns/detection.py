@@ -35,14 +35,13 @@ def break_down(
     classes: dict[str, dict[str, float | None]] = {}
     for kind, path in detections.items():
         truth, found = load(annotations, path, kind)
-        matches = match_classes(truth, found, kind, object_sizes)
-        precisions = resampled_precisions(matches, draw_weights(sorted(truth.imgs)))
+        weights = draw_weights(sorted(truth.imgs))
+        precisions = resampled_precisions(match_classes(truth, found, kind, object_sizes), weights)
         replicates |= {f"{kind}_{name}": values for name, values in summarize(precisions).items()}
         for name, value in zip(_class_names(truth), _of_dataset(precisions), strict=True):
             classes.setdefault(name, {})[f"{kind}_AP"] = None if np.isnan(value) else 100 * float(value)
-    for protocol in protocols:
-        truth, found = load(annotations, detections["box"])
-        replicates |= RESAMPLED[protocol](truth, found, draw_weights(sorted(truth.imgs)))
+        for protocol in protocols if kind == "box" else ():
+            replicates |= RESAMPLED[protocol](truth, found, weights)
     return Breakdown(list(detections.values())[-1], replicates, classes)
 
 

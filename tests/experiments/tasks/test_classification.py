@@ -10,7 +10,9 @@ from mmdet.utils import register_all_modules
 from PIL import Image
 
 from experiments.bootstrap.resamples import draw_weights
+from experiments.configs.build import load_config
 from experiments.configs.write import config_text
+from experiments.spec.image_datasets import ImageFoldersDataset
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import load_study
@@ -123,6 +125,12 @@ def test_each_scale_sees_its_images_as_its_recipe_says():
     assert steps(TASK.test_dataset(imagenet)) == [load, "MiddleCrop", pack]
     assert "seeded_albu" in config_text(imagenet)
     assert "seeded_albu" not in config_text(cifar)
+
+
+def test_a_classifier_is_sized_by_the_classes_of_its_dataset():
+    demo, setting = load_scale("demo"), load_study("aff").settings["cifar_add_1"]
+    leaves = demo.replace(dataset=ImageFoldersDataset(kind="image_folders", class_count=12))
+    assert [load_config(Run(setting, scale, 0)).model.num_classes for scale in (demo, leaves)] == [6, 12]
 
 
 @pytest.mark.arbiter

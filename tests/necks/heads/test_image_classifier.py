@@ -15,7 +15,7 @@ def classifier(**options):
     model = MODELS.build({
         "type": "ImageClassifier", "backbone": backbone, "num_classes": 5, "in_channels": 16,
         "neck": {"type": "HighestLevel", "in_channels": [16], "out_channels": 16, "num_outs": 1},
-        "data_preprocessor": {"type": "ImagePreprocessor", "mean": [1.0, 2.0, 3.0], "std": [2.0, 2.0, 2.0]}, **options,
+        "data_preprocessor": {"type": "ImgDataPreprocessor", "mean": [1.0, 2.0, 3.0], "std": [2.0, 2.0, 2.0]}, **options,
     })  # fmt: skip
     with torch.no_grad():
         model.head.weight.normal_()
@@ -82,7 +82,7 @@ def test_predictions_are_probabilities_and_every_parameter_learns():
 
 def test_images_are_normalised_in_their_order():
     model = classifier(
-        data_preprocessor={"type": "ImagePreprocessor", "mean": [3.0, 2.0, 1.0], "std": [2.0] * 3, "bgr_to_rgb": True}
+        data_preprocessor={"type": "ImgDataPreprocessor", "mean": [3.0, 2.0, 1.0], "std": [2.0] * 3, "bgr_to_rgb": True}
     )
     pixels = torch.tensor([5, 4, 7], dtype=torch.uint8)[:, None, None].expand(3, 4, 4)
     inputs = model.data_preprocessor({"inputs": [pixels], "data_samples": []})["inputs"]
