@@ -1,6 +1,7 @@
 """Rows that a scale can run: those of whose models, backbones, schedules and datasets it says something."""
 
 from functools import cache
+from pathlib import Path
 
 from experiments.errors import UserError
 from experiments.paths import SCALES
@@ -57,15 +58,15 @@ def _offered(scale: Scale) -> frozenset[str]:
     return frozenset({*scale.offered_detectors, *scale.backbones, *scale.schedules})
 
 
-@cache
 def _scales_with(parts: tuple[str, ...]) -> tuple[str, ...]:
-    names = sorted(path.stem for path in SCALES.glob("*.yaml"))
-    return tuple(name for name in names if set(parts) <= _offered_by(name))
+    files = sorted(SCALES.absolute().glob("*.yaml"))
+    return tuple(file.stem for file in files if set(parts) <= _offered_by(file))
 
 
 @cache
-def _offered_by(scale: str) -> frozenset[str]:
+def _offered_by(file: Path) -> frozenset[str]:
+    """Remembered by the whole path: another working folder has other scales."""
     try:
-        return _offered(load_scale(scale))
+        return _offered(load_scale(file.stem))
     except UserError:
         return frozenset()  # it is reported when it is asked for

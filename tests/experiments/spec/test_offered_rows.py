@@ -41,3 +41,9 @@ def test_a_detector_that_no_scale_has_is_refused_where_its_run_is_made():
     assert table_at(misspelt, DEMO) == misspelt
     with pytest.raises(UserError, match="detector 'mask_rcn' is not offered by scale demo"):
         Run(misspelt.rows[0].setting, DEMO, seed=0)
+
+
+def test_another_folder_has_other_scales(small_grid):
+    small_grid()
+    row = table_at(load_study("two_necks").tables["table2"], LABELLED).rows[0]
+    assert row.unavailable.endswith("demo, instant, quick, tiny_coco have")
