@@ -15,7 +15,7 @@ from experiments.errors import report_user_errors
 from experiments.files import write_text_atomically
 from experiments.records.cost_files import Speeds, read_costs
 from experiments.spec.metrics import METRICS
-from experiments.spec.offered_rows import study_at
+from experiments.spec.offered_rows import cost_scale, study_at
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import Study, Table, load_study
 from reports.cells import Cell, GainCell, gain_cells, value_cells
@@ -75,6 +75,7 @@ def make_table(
         "table": table,
         "scale": scale,
         "machine": machine,
+        "cost_scale": cost_scale(table),
         "headings": [*table.row_header, *table.marks, *(column.heading for column in columns)],
         "columns": columns,
         "groups": _groups(table, columns),

@@ -13,12 +13,12 @@ from rich.table import Table
 
 from experiments.cli.console import make_console
 from experiments.errors import UserError
+from experiments.spec.offered_rows import COCO
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.setting import Setting, neck_links
 from experiments.spec.yaml_models import validate
 from experiments.workflow.grid import Grid
-from experiments.workflow.targets import PAPER_SCALE
 
 if TYPE_CHECKING:
     from experiments.cost.neck import NeckCost
@@ -168,14 +168,14 @@ def _coco_training(run: Run, baseline: Run) -> str | None:
     from experiments.cost.complexity import model_multiply_adds
     from experiments.cost.training_time import GPU_RATE, assumed_training_hours
 
-    scale, setting = load_scale(PAPER_SCALE), run.setting
+    scale, setting = load_scale(COCO), run.setting
     try:
         runs = [Run(each.setting, scale, seed=0) for each in (run, baseline)]
     except UserError:
         return None  # the paper's scale has no such detector or backbone
     own, beside = (assumed_training_hours(each, model_multiply_adds(each)) for each in runs)
     return (
-        f"A training at scale {PAPER_SCALE} ({setting.detector}, {setting.backbone}, {setting.schedule}) takes about"
+        f"A training at scale {COCO} ({setting.detector}, {setting.backbone}, {setting.schedule}) takes about"
         f" {own:,.0f} GPU-hours, with {BASELINE} {beside:,.0f}: assumed from its multiply-adds at {GPU_RATE / 1e12:g} TFLOP/s,"
         " as plan does before anything was measured."
     )

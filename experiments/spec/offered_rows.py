@@ -9,6 +9,8 @@ from experiments.spec.scale import Scale, load_scale
 from experiments.spec.setting import Setting
 from experiments.spec.study import Row, Study, Table
 
+COCO = "coco"
+
 
 def study_at(study: Study, scale: Scale) -> Study:
     """A study in which rows that a scale does not offer are unavailable.
@@ -34,6 +36,19 @@ def table_at(table: Table, scale: Scale) -> Table:
         The scale. A setting that no scale has stays, and is refused where its run is made.
     """
     return table.model_copy(update={"rows": [_row_at(row, scale) for row in table.rows]})
+
+
+def cost_scale(table: Table) -> str:
+    """The paper's scale at which a table's models are counted and timed, whatever their schedule.
+
+    Parameters
+    ----------
+    table : Table
+        The table. COCO's scale comes first, and stands also for models that no scale has all of.
+    """
+    models = {part for setting in table.settings for part in (setting.detector, setting.backbone)}
+    scales = sorted(_scales_with(tuple(sorted(models))), key=lambda name: (name != COCO, name))
+    return next((name for name in scales if load_scale(name).paper_setting), COCO)
 
 
 def _row_at(row: Row, scale: Scale) -> Row:

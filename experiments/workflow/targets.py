@@ -23,12 +23,12 @@ from experiments.records.server_results import answer_file
 from experiments.spec.dataset_identity import SplitCheck, read_checked_dataset
 from experiments.spec.fingerprint import are_current, program_fingerprint, task_file
 from experiments.spec.metrics import TEST_ACCURACY
+from experiments.spec.offered_rows import cost_scale
 from experiments.spec.run import Run
 from experiments.workflow.asked_reports import asked_reports
 from experiments.workflow.grid import Grid, rows_in_words
 from experiments.workflow.resources import resources_in_words
 
-PAPER_SCALE = "coco"
 # One page of all reports.
 INDEX = str(REPORTS / "index.html")
 # Figures drawn from metrics alone. Those about cost have rules of their own, so that a failed count does not block the others.
@@ -423,15 +423,17 @@ class Targets:
         return [str(file) for file in files if file.exists()]
 
     def counts_of_table(self, wildcards: Any) -> list[str]:
-        """The file of counts of a table about cost, always at the paper's scale."""
+        """The file of counts of a table about cost, always at a paper's scale."""
         return self._costs_of_table(wildcards.report, "")
 
     def speeds_of_table(self, wildcards: Any) -> list[str]:
-        """The file of speeds of a table about cost, always at the paper's scale."""
+        """The file of speeds of a table about cost, always at a paper's scale."""
         return self._costs_of_table(wildcards.report, "_speed")
 
     def _costs_of_table(self, report: str, part: str) -> list[str]:
-        return [str(COMPLEXITY / PAPER_SCALE / f"{report}{part}.json")] if report in self.grid.reports_on_cost else []
+        if report not in self.grid.reports_on_cost:
+            return []
+        return [str(COMPLEXITY / cost_scale(self.grid.table(report)) / f"{report}{part}.json")]
 
     def server_results(self, wildcards: Any) -> list[str]:
         """The evaluation server's results of a report's runs, if the table has columns for them."""

@@ -1,6 +1,7 @@
 """ResNet and ResNeXt whose shortcuts are fused by attention in the last stages: AFF-ResNet, iAFF-ResNet and their ResNeXt."""
 
 import torch
+from mmcv.cnn import build_norm_layer
 from mmdet.models.backbones.resnet import Bottleneck, ResNet
 from mmdet.models.backbones.resnext import Bottleneck as GroupedBottleneck
 from mmdet.models.backbones.resnext import ResNeXt
@@ -8,6 +9,9 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from necks.layers.attentional_fusion import build_fusion
+from necks.layers.options import check_choice
+
+STEMS = ("large_images", "small_images")
 
 
 class _FusingBlock:
@@ -101,14 +105,21 @@ class AFFResNeXt(_FusingStages, ResNeXt):
     """ResNeXt with attentional feature fusion in its last two stages (AFF-ResNeXt, arXiv 2009.14082).
 
     With ``depth=50, groups=32, base_width=4``: AFF-ResNeXt-50-32x4d, and with ``fusion='iaff'`` the iterative form. The stem
-    is twice as wide as ResNet's.
+    is twice as wide as ResNet's. With ``depth=38, first_fusing_stage=1, stem='small_images'``: AFF-ResNeXt-38-32x4d of the
+    tables on CIFAR, whose three stages, of 4 blocks each (5 with depth 47), all fuse.
 
     Parameters
     ----------
+    depth : {38, 47, 50, 101}
+        Layers; 38 and 47 have three stages, the others four.
+    stem : {'large_images', 'small_images'}
+        Three convolutions and a max-pooling to a quarter of the size; or one convolution that keeps the size.
+    stem_channels : int, optional
+        Channels of the stem: 128 by default, 64 for small images.
     fusion, reduction, first_fusing_stage, context, global_norm_cfg
         Parameters of `AFFResNet`.
     **options
-        Options of mmdet's ResNeXt; `deep_stem` and `avg_down` are set, `stem_channels` is 128 by default.
+        Options of mmdet's ResNeXt; `deep_stem` and `avg_down` are set.
 
     Raises
     ------
@@ -116,7 +127,31 @@ class AFFResNeXt(_FusingStages, ResNeXt):
         If an option has a value that is not allowed.
     """
 
-    arch_settings = {50: (GroupedFusingBottleneck, (3, 4, 6, 3)), 101: (GroupedFusingBottleneck, (3, 4, 23, 3))}
+    arch_settings = {
+        38: (GroupedFusingBottleneck, (4, 4, 4)),
+        47: (GroupedFusingBottleneck, (5, 5, 5)),
+        50: (GroupedFusingBottleneck, (3, 4, 6, 3)),
+        101: (GroupedFusingBottleneck, (3, 4, 23, 3)),
+    }
 
-    def __init__(self, stem_channels: int = 128, **options: object) -> None:
-        super().__init__(stem_channels=stem_channels, **options)
+    def __init__(self, depth: int, stem: str = "large_images", stem_channels: int | None = None, **options: object) -> None:
+        check_choice("AFFResNeXt", "depth", depth, tuple(self.arch_settings))
+        check_choice("AFFResNeXt", "stem", stem, STEMS)
+        self._stem = stem
+        stages = len(self.arch_settings[depth][1])
+        shape = {
+            "num_stages": stages,
+            "strides": (1, 2, 2, 2)[:stages],
+            "dilations": (1,) * stages,
+            "out_indices": tuple(range(stages)),
+            "stem_channels": stem_channels or (64 if stem == "small_images" else 128),
+        }
+        super().__init__(depth=depth, **shape | options)
+
+    def _make_stem_layer(self, in_channels: int, stem_channels: int) -> None:
+        super()._make_stem_layer(in_channels, stem_channels)
+        if self._stem == "small_images":
+            norm = build_norm_layer(self.norm_cfg, stem_channels)[1]
+            conv = nn.Conv2d(in_channels, stem_channels, 3, padding=1, bias=False)
+            self.stem = nn.Sequential(conv, norm, nn.ReLU(inplace=True))
+            self.maxpool = nn.Identity()

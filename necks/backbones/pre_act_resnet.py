@@ -21,7 +21,9 @@ class PreActResNet(BaseModule):
 
     Three stages of `blocks` basic blocks each (identity mappings, arXiv 1603.05027), of one, two and four times
     `base_channels`, the second and third with half of the size. ResNet-20 has 3 blocks, ResNet-32 has 5. Each output has a
-    normalisation and a ReLU of its own, which the blocks of such a network leave to what follows.
+    normalisation and a ReLU of its own, which the blocks of such a network leave to what follows. As in AFF's published code
+    the images are first normalised over the batch, without weights, and a projected shortcut starts from a block's input as
+    it came, not from its activation.
 
     Parameters
     ----------
@@ -74,6 +76,7 @@ class PreActResNet(BaseModule):
             check_choice("PreActResNet", "out_indices", index, range(STAGES))
         norm_cfg = norm_cfg or {"type": "BN"}
         self.out_indices = tuple(out_indices)
+        self.in_norm = nn.BatchNorm2d(3, affine=False)
         self.stem = _large_stem(base_channels, norm_cfg) if stem == "large_images" else _conv(3, base_channels, 3)
         self.stages, self.out_norms = nn.ModuleList(), nn.ModuleDict()
         width = base_channels
@@ -91,7 +94,7 @@ class PreActResNet(BaseModule):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images (N, 3, H, W) to the levels of `out_indices` (N, C_i, H_i, W_i), finest first."""
-        features, levels = self.stem(images), []
+        features, levels = self.stem(self.in_norm(images)), []
         for index, stage in enumerate(self.stages):
             features = stage(features)
             if index in self.out_indices:
@@ -128,9 +131,9 @@ class PreActBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, C_in, H, W) to (N, C, H / stride, W / stride), sizes rounded up."""
-        activated = F.relu(self.norm1(features))
-        branch = self.conv2(F.relu(self.norm2(self.conv1(activated))))
-        return self.fusion(branch, features if self.shortcut is None else self.shortcut(activated))
+        branch = self.conv1(F.relu(self.norm1(features)))
+        branch = self.conv2(F.relu(self.norm2(branch)))
+        return self.fusion(branch, features if self.shortcut is None else self.shortcut(features))
 
 
 def _conv(in_channels: int, channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:

@@ -187,6 +187,20 @@ def test_table_6_adds_honest_columns_and_the_ratio_to_the_first_row(finished, st
     assert "**44.18** (**44.18**)" in line(text, "| FPN")
 
 
+@pytest.mark.parametrize("extension", ["md", "html", "tex"])
+def test_a_table_of_costs_alone_says_what_was_counted_and_that_nothing_is_trained(extension):
+    machine = Speeds(frames_per_second={}, image=[224, 224], machine="a machine", repetitions=5)
+    costs = [{"parameters": 25.6e6, "all_parameters": 25.6e6, "flops": 4.37e9, "all_flops": 4.33e9, "fps": 7.0}]
+    text = render(table(AFF, "table10", costs=costs, machine=machine), extension)
+    assert "None of the rows can be run here" not in text
+    assert "4.37" in text
+    if extension == "tex":
+        assert "Models of scale imagenet (published)." in text
+    else:
+        assert "at 224 × 224 pixels with the models of scale imagenet" in text
+        assert "Nothing is trained for this table. Each cell: counted or timed" in text
+
+
 def test_a_table_of_cost_and_accuracy_has_gains_whatever_else_is_counted(finished, study):
     leave_seeds(finished, "demo", fpn=(20.0, 20.4), pafpn=(24.0, 24.5))
     counted = {"parameters": 44e6, "flops": 283e9, "neck_parameters": 3e6, "something_new": 1.0}

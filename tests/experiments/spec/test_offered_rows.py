@@ -4,7 +4,7 @@ import pytest
 
 from experiments.errors import UserError
 from experiments.spec.datasets import LabelMapDataset
-from experiments.spec.offered_rows import study_at, table_at
+from experiments.spec.offered_rows import cost_scale, study_at, table_at
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
 from experiments.spec.study import load_study
@@ -47,3 +47,17 @@ def test_another_folder_has_other_scales(small_grid):
     small_grid()
     row = table_at(load_study("two_necks").tables["table2"], LABELLED).rows[0]
     assert row.unavailable.endswith("demo, instant, quick, tiny_coco have")
+
+
+@pytest.mark.parametrize(
+    ("study", "table", "expected"),
+    [
+        ("a2fpn", "table6", "coco"),
+        ("aff", "table10", "imagenet"),
+        ("aff", "table8", "imagenet"),
+        ("fapn", "table5", "coco_panoptic"),
+        ("fapn", "table8", "coco"),  # no scale has all of its models
+    ],
+)
+def test_costs_are_counted_at_the_papers_scale_that_has_all_rows(study, table, expected):
+    assert cost_scale(load_study(study).tables[table]) == expected

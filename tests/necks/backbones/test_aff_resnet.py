@@ -78,6 +78,24 @@ def test_with_a_sum_it_is_mmdets_resnet_d(name):
         torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(("depth", "specified"), [(38, 7_770_148), (47, 9_605_828)])
+def test_networks_for_small_images_have_as_many_parameters_as_is_specified(depth, specified):
+    options = {"groups": 32, "base_width": 4, "first_fusing_stage": 1, "stem": "small_images"}
+    network = MODELS.build({"type": "AFFResNeXt", "depth": depth, **options})
+    assert sum(p.numel() for p in network.parameters()) + 1024 * 100 + 100 == specified
+
+
+@pytest.mark.parametrize("size", [(32, 32), (27, 33)])
+def test_networks_for_small_images_begin_at_their_size(size):
+    options = {"depth": 38, "groups": 4, "base_width": 16, "base_channels": 8, "first_fusing_stage": 1, "reduction": 4}
+    network = MODELS.build({"type": "AFFResNeXt", "stem": "small_images", **options})
+    levels = network(torch.randn(2, 3, *size))
+    assert [tuple(level.shape[2:]) for level in levels] == [tuple(-(-side // 2**n) for side in size) for n in range(3)]
+    assert len(blocks(network)) == 12
+    assert not any(isinstance(block.fusion, Addition) for block in blocks(network))
+    assert without_gradient(network, torch.randn(2, 3, *size))[0] == set()
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 @pytest.mark.parametrize(("fusion", "literal"), [("aff", literal_aff), ("iaff", literal_iaff)])
 def test_blocks_of_the_last_two_stages_fuse_as_the_equations_say(name, fusion, literal):
@@ -185,6 +203,18 @@ def test_another_norm_for_the_branch_of_means_trains_with_one_image():
 def test_wrong_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         backbone("AFFResNet", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depth": 29}, "depth is 29; allowed: 38, 47, 50, 101"),
+        ({"stem": "tiny"}, "stem is 'tiny'; allowed: large_images, small_images"),
+    ],
+)
+def test_wrong_options_of_a_resnext_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        backbone("AFFResNeXt", **options)
 
 
 @pytest.mark.parametrize("name", BACKBONES)

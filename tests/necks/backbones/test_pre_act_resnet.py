@@ -23,23 +23,24 @@ def test_aff_resnet_32_has_as_many_parameters_as_is_specified(classes, specified
 
 
 def literal(state, pixels):
-    """Identity mappings (arXiv 1603.05027) in eval mode, block by block; sums, small images."""
+    """Identity mappings (arXiv 1603.05027) as in AFF's code, in eval mode, block by block; sums, small images."""
+
+    def normalised(features, name):
+        mean, variance = (state[f"{name}.{part}"][:, None, None] for part in ("running_mean", "running_var"))
+        return (features - mean) / (variance + 1e-5).sqrt()
 
     def activated(features, name):
-        mean, variance, scale, shift = (
-            state[f"{name}.{part}"][:, None, None] for part in ("running_mean", "running_var", "weight", "bias")
-        )
-        return ((features - mean) / (variance + 1e-5).sqrt() * scale + shift).clamp(min=0)
+        scale, shift = (state[f"{name}.{part}"][:, None, None] for part in ("weight", "bias"))
+        return (normalised(features, name) * scale + shift).clamp(min=0)
 
-    features, levels = F.conv2d(pixels, state["stem.weight"], padding=1), []
+    features, levels = F.conv2d(normalised(pixels, "in_norm"), state["stem.weight"], padding=1), []
     for stage in range(3):
         for block in range(2):
             name, stride = f"stages.{stage}.{block}", 2 if stage and not block else 1
-            first = activated(features, f"{name}.norm1")
-            branch = F.conv2d(first, state[f"{name}.conv1.weight"], stride=stride, padding=1)
+            branch = F.conv2d(activated(features, f"{name}.norm1"), state[f"{name}.conv1.weight"], stride=stride, padding=1)
             branch = F.conv2d(activated(branch, f"{name}.norm2"), state[f"{name}.conv2.weight"], padding=1)
             if stride == 2:
-                means = first.unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).mean(dim=(3, 5))
+                means = features.unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).mean(dim=(3, 5))
                 features = F.conv2d(means, state[f"{name}.shortcut.1.weight"])
             features = branch + features
         levels.append(activated(features, f"out_norms.{stage}"))
