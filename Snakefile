@@ -61,6 +61,7 @@ localrules:
     check_disk,
     check_necks,
     weights,
+    backbone,
     config,
     collect,
     tables,
@@ -253,6 +254,7 @@ rule train:
         necks=ancient(targets.necks_to_check),
         weights=ancient(targets.weights_to_fetch),
         stuff_maps=ancient(targets.stuff_maps if grid.needs_stuff_maps else []),
+        backbone=ancient(targets.backbone_to_load),
         # Passed checks of GPUs and disk; they do not retrain either.
         ready=ancient(targets.preflight_markers if scale.resources.gpus else []),
     output:
@@ -280,6 +282,21 @@ rule train:
         f" --{'' if scale.keep_predictions else 'no-'}keep-predictions"
         " --threads {threads} --log-file {log}"
         " $config {output}"
+
+
+# The weights of a finished run's backbone, with which other runs begin, or any config of mmdetection or mmsegmentation.
+rule backbone:
+    input:
+        targets.run_with_backbone,
+    output:
+        "pretrained/backbones/{run}.pth",
+        "pretrained/backbones/{run}.json",
+    log:
+        "logs/backbone/{run}.log",
+    conda:
+        "envs/environment.yml"
+    shell:
+        "python -m experiments.training.backbone_weights {wildcards.run}" f"{LOGGED}"
 
 
 rule submission:

@@ -15,6 +15,8 @@ CHECKS = Path("checks")
 # As torch.hub lays out its folder.
 PRETRAINED = Path("pretrained")
 FETCHED_WEIGHTS = PRETRAINED / "checkpoints"
+# Of finished runs, for trainings that begin with them.
+BACKBONES_OF_RUNS = PRETRAINED / "backbones"
 REPORTS = Path("reports")
 FIGURES = REPORTS / "figures"
 
@@ -28,6 +30,17 @@ def run_folder(run: str) -> Path:
         The run's id.
     """
     return RUNS / run
+
+
+def backbone_file(run: str) -> Path:
+    """The weights of a finished run's backbone, for other models to begin with.
+
+    Parameters
+    ----------
+    run : str
+        The run's id.
+    """
+    return BACKBONES_OF_RUNS / f"{run}.pth"
 
 
 def metrics_file(run: str) -> Path:

@@ -13,8 +13,8 @@ from experiments.errors import UserError, report_user_errors
 from experiments.records.cost_files import Counts, Speeds, read_costs
 from experiments.records.metrics_file import Provenance, RunMetrics, read_metrics
 from experiments.records.server_results import answer_file, read_answer
+from experiments.records.stale_runs import is_stale
 from experiments.spec.dataset_identity import DatasetIdentity, read_identity
-from experiments.spec.fingerprint import are_current
 from experiments.spec.metrics import AUXILIARY_LOSSES, COMPLEXITY, METRICS
 from experiments.spec.offered_rows import table_at
 from experiments.spec.run import Run
@@ -169,7 +169,7 @@ def _provenance(run: Run, metrics: RunMetrics) -> dict[str, Any]:
     return {
         **{key: getattr(provenance, key) for key in PROVENANCE},
         "seconds": provenance.whole_seconds,
-        "stale": provenance.sources is not None and not are_current(provenance.sources, run.models, run.task),
+        "stale": is_stale(run, provenance.sources),
         "machine": ", ".join(dict.fromkeys(machines)),
         "repeats": _where_it_repeats(hardware),
         "annotations": validation and validation.annotations_sha256,

@@ -12,6 +12,7 @@ from experiments.configs.class_heads import merged, sized_by_classes
 from experiments.configs.python_source import to_python
 from experiments.errors import report_user_errors
 from experiments.files import write_text_atomically
+from experiments.paths import backbone_file
 from experiments.spec.metrics import LEARNS_FROM, PROTOCOLS, TASKS
 from experiments.spec.neck_catalog import HEADS, NECKS, neck_options, own_heads, own_models
 from experiments.spec.run import Run
@@ -170,6 +171,9 @@ def _model(run: Run, task: Task) -> dict[str, Any]:
     backbone = scale.backbones[run.setting.backbone]
     detector = scale.detectors[run.setting.detector]
     model = merged({"backbone": backbone.config, **_placed(run.neck_at, neck_config(run))}, detector.config)
+    if run.load_from:
+        weights = {"type": "Pretrained", "checkpoint": str(backbone_file(run.load_from)), "prefix": "backbone."}
+        model["backbone"] = {**model["backbone"], "init_cfg": weights}
     if backbone.data_preprocessor:
         model["data_preprocessor"] = {**model.get("data_preprocessor", {}), **backbone.data_preprocessor}
     return model if scale.dataset.is_drawn else sized_by_classes(model, run, task.class_heads)

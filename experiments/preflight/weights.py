@@ -19,7 +19,7 @@ from experiments.configs.build import load_config
 from experiments.configs.weights import address_of, weights_named
 from experiments.errors import UserError, each_result, report_user_errors
 from experiments.files import write_atomically
-from experiments.paths import FETCHED_WEIGHTS
+from experiments.paths import FETCHED_WEIGHTS, backbone_file
 from experiments.preflight.arguments import read_arguments
 from experiments.records.locks import one_at_a_time
 from experiments.spec.run import Run
@@ -53,9 +53,15 @@ def fetch_weights(runs: Iterable[Run]) -> dict[str, str]:
     UserError
         If weights are missing and cannot be fetched, or are not those of the checksum.
     """
-    by_parts = {(run.setting.detector, run.setting.backbone, run.setting.schedule): run for run in runs if run.may_name_weights}
+    by_parts = {
+        (run.setting.detector, run.setting.backbone, run.setting.schedule, run.load_from): run
+        for run in runs
+        if run.may_name_weights
+    }
     names = dict.fromkeys(name for run in by_parts.values() for name in weights_named(load_config(run)))
-    addresses = {name: address_of(name) for name in names}
+    # What another run's training leaves comes later, and its own rule checks it.
+    of_runs = {str(backbone_file(run.load_from)) for run in by_parts.values() if run.load_from}
+    addresses = {name: address_of(name) for name in names if name not in of_runs}
     _check_file_names(address for address in addresses.values() if address)
     # All that are missing are told, as whoever fetches them elsewhere wants to do it once.
     files = each_result(lambda name: str(_present(name, addresses[name])), addresses)

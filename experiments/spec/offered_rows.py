@@ -55,7 +55,7 @@ def _row_at(row: Row, scale: Scale) -> Row:
     if row.setting is None:
         return row
     wanted = _parts(row.setting)
-    lacking = [name for name in wanted if name not in _offered(scale)]
+    lacking = list(dict.fromkeys(name for name in wanted if name not in _offered(scale)))
     others = _scales_with(wanted) if lacking else ()
     if not others:
         return row
@@ -66,7 +66,8 @@ def _row_at(row: Row, scale: Scale) -> Row:
 
 
 def _parts(setting: Setting) -> tuple[str, ...]:
-    return setting.detector, setting.backbone, setting.schedule
+    source = setting.load_from
+    return setting.detector, setting.backbone, setting.schedule, *(_parts(source) if isinstance(source, Setting) else ())
 
 
 def _offered(scale: Scale) -> frozenset[str]:

@@ -56,6 +56,11 @@ class Run:
             if name not in offered:
                 raise UserError(f"{kind} {name!r} is not offered by scale {self.scale.name}; allowed: {', '.join(offered)}")
         self._refuse_what_the_task_leaves_out()
+        if self.source and self.source.setting.backbone != self.setting.backbone:
+            raise UserError(
+                f"load_from: a training with backbone {self.source.setting.backbone!r} has no weights for"
+                f" {self.setting.backbone!r}; allowed: a setting with the same backbone"
+            )
 
     def _refuse_what_the_task_leaves_out(self) -> None:
         """Some changes of training images are those of one task, and others would train without them and without a word."""
@@ -88,6 +93,7 @@ class Run:
             # Omitted if the linear scaling rule changes nothing, so that existing ids stay valid.
             **({} if self.base_batch_size == self.effective_batch else {"base_batch_size": self.base_batch_size}),
             "seed": self.seed,
+            **({"load_from": self.load_from} if self.load_from else {}),
         }
 
     @cached_property
@@ -95,6 +101,22 @@ class Run:
         """Hash of the spec, 12 hexadecimal digits."""
         text = json.dumps(self.spec, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @cached_property
+    def source(self) -> "Run | None":
+        """The run of the same scale and seed whose trained backbone this one begins with."""
+        load_from = self.setting.load_from
+        return Run(load_from, self.scale, self.seed) if isinstance(load_from, Setting) else None
+
+    @property
+    def with_sources(self) -> "list[Run]":
+        """This run, the one whose backbone it begins with, the one whose backbone that begins with, and so on."""
+        return [self, *(self.source.with_sources if self.source else [])]
+
+    @property
+    def load_from(self) -> str | None:
+        """Id of the run whose trained backbone this one begins with."""
+        return self.source.id if self.source else self.setting.load_from  # type: ignore[return-value]
 
     @property
     def batch_size(self) -> int:

@@ -1,14 +1,16 @@
 """A setting: the neck, detector, backbone and schedule of a row."""
 
 import hashlib
+import re
 from math import isfinite
 from typing import Any
 
-from pydantic import field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from experiments.spec.neck_catalog import known_necks, neck_choices, neck_options, neck_types_of_options
 from experiments.spec.yaml_models import StrictModel
 
+RUN_ID = re.compile("[0-9a-f]{12}")
 SCALE_GIVES = ("in_channels", "out_channels", "num_outs")
 
 
@@ -19,12 +21,29 @@ class Setting(StrictModel):
     ----------
     neck : dict or list of dict
         Registered name as `type`, and options; a list is a chain, each neck reading the levels of the one before it.
+    load_from : Setting, str or None
+        Whose trained backbone it begins with: a setting, trained at the same scale with the same seed, or the id of a
+        finished run of any scale. In a study, the name of another of its settings, or an id.
     """
 
     neck: dict[str, Any] | list[dict[str, Any]]
     detector: str
     backbone: str
     schedule: str
+    load_from: "Setting | str | None" = Field(None, union_mode="left_to_right")
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_said(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """So that settings without `load_from` look as they did before there was one."""
+        content: dict[str, Any] = serialise(self)
+        return {key: value for key, value in content.items() if key != "load_from" or value is not None}
+
+    @field_validator("load_from", mode="after")
+    @classmethod
+    def _is_an_id(cls, load_from: "Setting | str | None") -> "Setting | str | None":
+        if isinstance(load_from, str) and not RUN_ID.fullmatch(load_from):
+            raise ValueError(f"{load_from!r} is no run; allowed: a setting of the study, or a run's id, 12 hexadecimal digits")
+        return load_from
 
     @field_validator("neck", mode="before")
     @classmethod
@@ -38,8 +57,8 @@ class Setting(StrictModel):
 
     @property
     def key(self) -> str:
-        """Hash of the setting, 12 hexadecimal digits; the key of its costs."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+        """Hash of the setting, 12 hexadecimal digits; the key of its costs, which do not depend on weights."""
+        return hashlib.sha256(self.model_dump_json(exclude={"load_from"}).encode()).hexdigest()[:12]
 
     @property
     def neck_types(self) -> list[str]:

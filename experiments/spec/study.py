@@ -314,6 +314,7 @@ class Study(StrictModel):
                 raise ValueError(f"{key}: expected keys and values, found {type(part).__name__}")
         defaults, settings, tables = parts.values()
         settings = {name: _with_defaults(setting, defaults) for name, setting in settings.items()}
+        settings = {name: _with_source(setting, settings, (name,)) for name, setting in settings.items()}
         tables = {key: _resolve_table(table, settings, defaults, f"tables.{key}.rows") for key, table in tables.items()}
         return {**data, "settings": settings, "tables": tables}
 
@@ -337,6 +338,16 @@ def _with_defaults(setting: Any, defaults: dict[str, Any]) -> Any:
     return {**defaults, **setting} if isinstance(setting, dict) else setting
 
 
+def _with_source(setting: Any, settings: dict[str, Any], asked: tuple[str, ...] = ()) -> Any:
+    """A setting with the setting whose backbone it begins with in the place of its name."""
+    source = setting.get("load_from") if isinstance(setting, dict) else None
+    if not isinstance(source, str) or source not in settings:
+        return setting
+    if source in asked:
+        raise ValueError(f"settings: load_from goes round in a circle: {' -> '.join([*asked, source])}")
+    return {**setting, "load_from": _with_source(settings[source], settings, (*asked, source))}
+
+
 def _resolve_table(table: Any, settings: dict[str, Any], defaults: dict[str, Any], place: str) -> Any:
     if not isinstance(table, dict) or not isinstance(table.get("rows"), list):
         return table
@@ -348,7 +359,7 @@ def _resolve_row(row: Any, columns: list[str], settings: dict[str, Any], default
     if not isinstance(row, dict):
         return row
     name, setting, published = (row.get(key) for key in ("name", "setting", "published"))
-    resolved = {**row, "setting": _with_defaults(setting, defaults)}
+    resolved = {**row, "setting": _with_source(_with_defaults(setting, defaults), settings)}
     if isinstance(name, str):
         resolved["name"] = [name]
     if isinstance(setting, str):

@@ -16,11 +16,12 @@ from tempfile import TemporaryDirectory
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, broadcast_object_list, get_world_size, is_main_process
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from experiments.errors import UserError, build_errors_as_user_errors, report_user_errors
 from experiments.machine import fixed_vector_width, processor
-from experiments.paths import PRETRAINED
+from experiments.paths import PRETRAINED, backbone_file
 from experiments.records import provenance
 from experiments.records.details import leave_details
 from experiments.records.metrics_file import Provenance, RunMetrics, write_metrics
@@ -32,6 +33,7 @@ from experiments.spec.neck_catalog import own_heads
 from experiments.spec.run import scaled_learning_rate
 from experiments.spec.setting import neck_types
 from experiments.tasks.task import Breakdown, load_task
+from experiments.training.backbone_weights import refuse_other_backbones
 from experiments.training.checkpoints import (
     newest_checkpoint,
     origin_of,
@@ -84,7 +86,8 @@ def train(
     # Where the rule `weights` has put what a config names by its URL.
     torch.hub.set_dir(PRETRAINED)
     config = without_layout(Config.fromfile(config_file))
-    sources, commit = fingerprints(_models(config), config.task), provenance.commit()
+    sources = {**fingerprints(_models(config), config.task), **_backbone_it_begins_with(config)}
+    commit = provenance.commit()
     origin = origin_of(config, sources, dataset.plain)
     join_processes(config)
     use_loggers(config, loggers)
@@ -145,11 +148,20 @@ def _train_and_test(
     task = load_task(config.task)
     task.keep_predictions(config, folder)
     runner = _build(config)
+    if source := config.run_spec.get("load_from"):
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        refuse_other_backbones(model.backbone, source)
     runner.register_hook(progress)
     runner.train()
     keep_mlflow_run(loggers)
     logged = runner.test()
     return runner, task.measure(config, logged, folder) if is_main_process() else {}
+
+
+def _backbone_it_begins_with(config: Config) -> dict[str, str]:
+    """File and hash of the weights of another run's backbone, if the run begins with them."""
+    run = config.run_spec.get("load_from")
+    return {str(backbone_file(run)): provenance.file_hash(backbone_file(run))} if run else {}
 
 
 def _effective_setting(config: Config) -> dict[str, float]:

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.errors import UserError
-from experiments.paths import CONFIGURATION, FORMER_SERVER_RESULTS, SCALES, SERVER_RESULTS, STUDIES, run_folder
+from experiments.paths import (
+    CONFIGURATION,
+    FORMER_SERVER_RESULTS,
+    RUNS,
+    SCALES,
+    SERVER_RESULTS,
+    STUDIES,
+    backbone_file,
+    metrics_file,
+    run_folder,
+)
 from experiments.records.server_results import read_answer
 from experiments.spec.configuration import Configuration
 from experiments.spec.metrics import PROTOCOLS
@@ -95,6 +105,7 @@ class Grid:
             for row in table.rows:
                 try:
                     run = Run(row.setting, self.scale, seed=0) if row.setting else None
+                    _check_source(run)
                 except UserError as error:
                     raise UserError(f"{place}: row {row.label!r}: {error}") from None
                 trained += [(row.label, run.effective_batch, run.learning_rate)] if run else []
@@ -122,8 +133,8 @@ class Grid:
 
     @cached_property
     def runs(self) -> dict[str, Run]:
-        """All runs by id; a run that several rows share is listed once."""
-        return {run.id: run for report in self.tables for run in self.runs_of(report)}
+        """All runs by id, those too whose backbones others begin with; a run that several rows share is listed once."""
+        return {each.id: each for report in self.tables for run in self.runs_of(report) for each in run.with_sources}
 
     @property
     def reports_on_cost(self) -> list[str]:
@@ -173,6 +184,8 @@ class Grid:
             labels = [row.label for row in self.table(report).rows if row.setting for _ in seeds]
             for run, label in zip(self.runs_of(report), labels, strict=True):
                 rows[run.id].append((report, label))
+                for source in run.with_sources[1:]:
+                    rows[source.id].append((report, f"backbone of {label}"))
         return rows
 
     @property
@@ -227,6 +240,16 @@ class Grid:
             A run of this grid.
         """
         return self.scale.detectors[run.setting.detector].stuff_maps and not self.scale.dataset.is_drawn
+
+
+def _check_source(run: Run | None) -> None:
+    """Refuse to begin with the backbone of a run that is neither finished nor made here first."""
+    first = run.with_sources[-1] if run else None
+    if first and first.load_from and not (metrics_file(first.load_from).exists() or backbone_file(first.load_from).exists()):
+        raise UserError(
+            f"load_from: run {first.load_from} is not finished here, and only its own scale and study can train it; train it"
+            f" first, or put its folder into {RUNS}/"
+        )
 
 
 def rows_in_words(rows: Iterable[tuple[str, str]]) -> str:

@@ -14,14 +14,15 @@ from typing import Any, Literal, TypeVar
 
 from experiments.data.folders import check_root
 from experiments.errors import UserError
-from experiments.paths import CHECKS, COMPLEXITY, DATASETS, FIGURES, REPORTS, STUDIES, metrics_file, run_folder
+from experiments.paths import CHECKS, COMPLEXITY, DATASETS, FIGURES, REPORTS, STUDIES, backbone_file, metrics_file, run_folder
 from experiments.records.checked_necks import passed_file
 from experiments.records.metrics_file import recorded_sources
 from experiments.records.recorded_times import RecordedTimes, duration
 from experiments.records.run_status import RunReader
 from experiments.records.server_results import answer_file
+from experiments.records.stale_runs import is_stale
 from experiments.spec.dataset_identity import SplitCheck, read_checked_dataset
-from experiments.spec.fingerprint import are_current, program_fingerprint, task_file
+from experiments.spec.fingerprint import program_fingerprint, task_file
 from experiments.spec.metrics import TEST_ACCURACY
 from experiments.spec.offered_rows import cost_scale
 from experiments.spec.run import Run
@@ -122,7 +123,8 @@ class Targets:
         by_file = {str(run.metrics_file): run.id for run in self.grid.runs.values()}
         named = {by_file[target] for target in self.asked if target in by_file}
         reports = [report for report in self.grid.tables if report in self._asked_reports]
-        return sorted(named | {run.id for report in reports if self.trains(report) for run in self.grid.runs_of(report)})
+        asked = named | {run.id for report in reports if self.trains(report) for run in self.grid.runs_of(report)}
+        return sorted({each.id for run in asked for each in self.grid.runs[run].with_sources})
 
     @cached_property
     def _asked_reports(self) -> frozenset[str]:
@@ -170,7 +172,7 @@ class Targets:
         except OSError:
             return "done"  # `reports.collect` reports why it cannot be read
         run = self.run(identifier)
-        return "done" if recorded is None or are_current(recorded, run.models, run.task) else "stale"
+        return "stale" if is_stale(run, recorded) else "done"
 
     @_with_cached_signature
     def dataset_to_train_on(self, wildcards: Any) -> list[str]:
@@ -250,6 +252,16 @@ class Targets:
         run = self.run(wildcards.run)
         needed = run.may_name_weights and self.state_of(wildcards.run) != "done"
         return [str(CHECKS / f"weights_{self._runs_of_call}.json")] if needed else []
+
+    @_with_cached_signature
+    def backbone_to_load(self, wildcards: Any) -> list[str]:
+        """The weights of another run's backbone, if this one begins with them."""
+        run = self.run(wildcards.run)
+        return [str(backbone_file(run.load_from))] if run.load_from and self.state_of(run.id) != "done" else []
+
+    def run_with_backbone(self, wildcards: Any) -> list[str]:
+        """The metrics of the run whose backbone is asked for, if it is trained here; another's is finished already."""
+        return [str(metrics_file(wildcards.run))] if wildcards.run in self.grid.runs else []
 
     @cached_property
     def _runs_of_call(self) -> str:

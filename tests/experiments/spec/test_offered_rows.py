@@ -61,3 +61,15 @@ def test_another_folder_has_other_scales(small_grid):
 )
 def test_costs_are_counted_at_the_papers_scale_that_has_all_rows(study, table, expected):
     assert cost_scale(load_study(study).tables[table]) == expected
+
+
+def test_a_row_whose_backbone_another_scale_trains_is_unavailable_here():
+    study = load_study("aff")
+    table = study.tables["table1"]
+    classifier = study.settings["aff_resnet50_160e"]
+    row = table.rows[0]
+    begun = row.setting.replace(backbone="aff_resnet50", load_from=classifier)
+    rows = [row.model_copy(update={"setting": begun})]
+    table = table.model_copy(update={"rows": rows})
+    assert table_at(table, DEMO).rows == rows
+    assert "no classifier" in table_at(table, load_scale("coco")).rows[0].unavailable

@@ -131,3 +131,20 @@ def test_changes_of_images_that_a_task_would_leave_out_are_refused(key, value, t
     schedules = {**demo.schedules, "1x": demo.schedules["1x"].replace(**{key: value})}
     with pytest.raises(UserError, match=rf"demo\.yaml: schedules\.1x\.{key}: detector 'mask_rcnn' is for .*for {task}"):
         Run(setting(), demo.replace(schedules=schedules), 0)
+
+
+def test_a_run_begins_with_a_run_of_its_own_scale_and_seed():
+    begun = Run(setting().replace(load_from=setting(top_down="carafe")), DEMO, 3)
+    assert begun.source == Run(setting(top_down="carafe"), DEMO, 3)
+    assert begun.spec["load_from"] == begun.load_from == begun.source.id
+    assert begun.id != Run(setting(), DEMO, 3).id
+    assert [run.id for run in begun.with_sources] == [begun.id, begun.source.id]
+    by_id = Run(setting().replace(load_from=begun.source.id), DEMO, 3)
+    assert by_id.source is None
+    assert by_id.id == begun.id, "the same training, however it is named"
+
+
+def test_a_run_begins_with_no_other_backbone():
+    other = setting().replace(backbone="resnet101")
+    with pytest.raises(UserError, match="backbone 'resnet101' has no weights for 'resnet50'; allowed: a setting with the same"):
+        Run(setting().replace(load_from=other), DEMO, 0)

@@ -357,3 +357,17 @@ def test_published_numbers_keep_their_digits():
     published = load_study("a3fpn").tables["table1"].rows[1].published
     assert published == {"box_AP": 43.7, "mask_AP": 39.19}
     assert published["box_AP"].text == "43.70"
+
+
+def test_a_setting_begins_with_the_backbone_of_another(write_study):
+    settings = {
+        "first": {"neck": {"type": "FPN"}},
+        "second": {"neck": {"type": "PAFPN"}, "load_from": "first"},
+        "third": {"neck": {"type": "FPN"}, "load_from": "second"},
+    }
+    study = write_study(lambda study: study["settings"].update(settings))
+    first, second, third = (study.settings[name] for name in ("first", "second", "third"))
+    assert second.load_from == first
+    assert third.load_from == second
+    assert third.key == first.key, "costs do not depend on weights"
+    assert "load_from" not in first.model_dump()
