@@ -35,11 +35,11 @@ class Examples:
     gains : dict
         Image to gain.
     better, worse, same : float
-        Shares of the images with at least `LEAST_OBJECTS` objects or classes.
+        Shares of the images that may be shown: where these have several objects or classes, those with `LEAST_OBJECTS`.
     images : int
         Their number.
-    counted : str
-        Of what they have so many.
+    counted : str or None
+        Of what they have so many; None for images with one label.
     """
 
     groups: dict[str, list[ImageId]]
@@ -48,15 +48,13 @@ class Examples:
     worse: float
     same: float
     images: int
-    counted: str = "objects"
+    counted: str | None = "objects"
 
     @property
     def caption(self) -> str:
         """How many images gain and lose, without which the greatest gains are cherries."""
-        return (
-            f"better on {self.better:.0%}, worse on {self.worse:.0%}, same on {self.same:.0%} of {self.images} images with at"
-            f" least {LEAST_OBJECTS} {self.counted}"
-        )
+        of_all = f"better on {self.better:.0%}, worse on {self.worse:.0%}, same on {self.same:.0%} of {self.images} images"
+        return f"{of_all} with at least {LEAST_OBJECTS} {self.counted}" if self.counted else of_all
 
 
 def read_predictions(path: Path) -> list[Entry]:
@@ -153,7 +151,10 @@ def objects_of_images(truth: COCO) -> NDArray[np.int64]:
 
 
 def choose_images(
-    images: Sequence[ImageId], gains: NDArray[np.float64], objects: NDArray[np.int64], counted: str = "objects"
+    images: Sequence[ImageId],
+    gains: NDArray[np.float64],
+    objects: NDArray[np.int64] | None = None,
+    counted: str = "objects",
 ) -> Examples:
     """The images of greatest gain, of greatest loss, and some that nobody chose.
 
@@ -163,8 +164,8 @@ def choose_images(
         Their ids, sorted.
     gains : array
         (I,) score of the row minus score of its baseline.
-    objects : array
-        (I,) number of objects, or of classes.
+    objects : array or None
+        (I,) number of objects, or of classes; None for images with one label, each of which may be shown.
     counted : str
         Which of them.
 
@@ -173,13 +174,15 @@ def choose_images(
     UserError
         If no image has enough of them.
     """
-    shown = [index for index in range(len(images)) if objects[index] >= LEAST_OBJECTS]
+    shown = [index for index in range(len(images)) if objects is None or objects[index] >= LEAST_OBJECTS]
     if not shown:
         raise UserError(f"no image has {LEAST_OBJECTS} {counted}, so that none says much of a row")
-    rising = sorted(shown, key=lambda index: (gains[index], images[index]))
+    hashes = [hashlib.sha256(str(image).encode()).hexdigest() for image in images]
+    # Equal gains in the order of the hashes: that of the names would show one class, where folders are classes.
+    rising = sorted(shown, key=lambda index: (gains[index], hashes[index]))
     best, worst = rising[::-1][:IMAGES_OF_A_GROUP], rising[:IMAGES_OF_A_GROUP]
     others = [index for index in shown if index not in {*best, *worst}]
-    drawn = sorted(others, key=lambda index: hashlib.sha256(str(images[index]).encode()).hexdigest())[:IMAGES_OF_A_GROUP]
+    drawn = sorted(others, key=hashes.__getitem__)[:IMAGES_OF_A_GROUP]
     of_shown = gains[shown]
     return Examples(
         groups={
@@ -191,7 +194,7 @@ def choose_images(
         worse=float((of_shown < -SAME).mean()),
         same=float((np.abs(of_shown) <= SAME).mean()),
         images=len(shown),
-        counted=counted,
+        counted=None if objects is None else counted,
     )
 
 

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from experiments.errors import UserError, report_user_errors
 from experiments.paths import run_folder
 from experiments.records.details import PREDICTIONS_FILE
+from experiments.spec.dataset_files import LabelledImages
 from experiments.spec.metrics import LEARNS_FROM, METRICS
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import Table, load_study
 from experiments.tasks.segments import read_segments
+from reports.class_examples import ANSWERS_READ, compare_answers, draw_answers, read_answers
 from reports.example_images import LEAST_SCORE, Entry, Examples, ImageId, compare_images, read_predictions
 from reports.figure_style import COLUMN_WIDTH, PALETTE, STYLE, save_figure
 from reports.kept import keep_copies
@@ -269,7 +271,7 @@ def plot_examples(table: Table, scale: Scale, results: pd.DataFrame) -> Figure:
     Raises
     ------
     UserError
-        If a row has not run, or the two rows are of different tasks, or of one whose predictions cannot be drawn on images.
+        If a row has not run, or the two rows are of different tasks.
     """
     compared = rows_to_compare(table, results)
     settings = [setting for row in compared if (setting := table.rows[row].setting)]
@@ -277,8 +279,6 @@ def plot_examples(table: Table, scale: Scale, results: pd.DataFrame) -> Figure:
     if len(tasks) > 1:
         raise UserError(f"compare: the rows have different tasks, {' and '.join(sorted(tasks))}; allowed: two of one task")
     kind = LEARNS_FROM.get(tasks.pop(), "objects")
-    if kind not in KINDS:
-        raise UserError("the rows give images one label each; allowed: rows that find objects, or label pixels or segments")
     read, plot = KINDS[kind]
     return plot([read_row(table, row, results, read) for row in compared], scale)
 
@@ -320,11 +320,25 @@ def _plot_segments(rows: Sequence[ComparedRow], scale: Scale) -> Figure:
     return draw_examples(rows, examples, "segments", SEGMENTS_READ, draw_column)
 
 
+def _plot_answers(rows: Sequence[ComparedRow], scale: Scale) -> Figure:
+    folder = Path(scale.data_folder) / scale.labelled_images.val
+    classes = [place.name for place in LabelledImages.class_folders(folder)]
+    examples = compare_answers([row.predictions for row in rows])
+
+    def draw_column(image: ImageId, panels: NDArray[Any]) -> None:
+        answers = [row.predictions[row.shown][str(image)] for row in rows]
+        height, width = scale.image_scale
+        draw_answers(_picture(folder / str(image), {"height": height, "width": width}), classes, answers, panels)
+
+    return draw_examples(rows, examples, "classes", ANSWERS_READ, draw_column)
+
+
 # What a task learns from -> how its predictions are read and drawn.
 KINDS: dict[str, tuple[Callable[[Path], Any], Callable[[Sequence[ComparedRow], Scale], Figure]]] = {
     "objects": (read_predictions, _plot_objects),
     "label_maps": (read_label_maps, _plot_label_maps),
     "panoptic": (read_segmentations, _plot_segments),
+    "labelled_images": (read_answers, _plot_answers),
 }
 
 
