@@ -24,6 +24,7 @@ from experiments.machine import fixed_vector_width, processor
 from experiments.paths import PRETRAINED, backbone_file
 from experiments.records import provenance
 from experiments.records.details import leave_details
+from experiments.records.device_locks import keep_devices
 from experiments.records.metrics_file import Provenance, RunMetrics, write_metrics
 from experiments.records.progress_file import Progress
 from experiments.records.run_state import raise_if_failed_for_good, record_exit, run_lock, write_progress
@@ -243,6 +244,7 @@ def main() -> None:
     arguments = parser.parse_args()
     _raise_without_the_vectors()
     answer_signals(interrupt)
+    keep_devices()
     try:
         _train_and_write(arguments)
     finally:

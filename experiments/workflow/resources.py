@@ -13,7 +13,7 @@ DERIVED = re.compile("_.*|tmpdir|mem|mem_mib|disk.*")
 
 
 def launcher(scale: Scale) -> str:
-    """What follows ``env`` to start a training: variables, and one process or one per GPU.
+    """What follows ``env`` to start a training: variables, the choice of free GPUs, and one process or one per GPU.
 
     Parameters
     ----------
@@ -22,7 +22,8 @@ def launcher(scale: Scale) -> str:
     """
     gpus = scale.resources.gpus
     variables = [f"{name}={value}" for name, value in vector_variables(scale.resources.vector_width).items()]
-    return " ".join([*variables, "python" if gpus <= 1 else f"python -m experiments.training.launch {gpus}"])
+    on_devices = [f"python -m experiments.training.on_devices {gpus}"] if gpus else []
+    return " ".join([*variables, *on_devices, "python" if gpus <= 1 else f"python -m experiments.training.launch {gpus}"])
 
 
 def resources_per_attempt(scale: Scale, is_dry_run: bool) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def resources_per_attempt(scale: Scale, is_dry_run: bool) -> dict[str, Any]:
 def gpu_resources(scale: Scale) -> dict[str, int]:
     """Snakemake resources of a job on GPUs; empty without GPUs.
 
-    On one machine such jobs run one after the other (`gpu_training`), because nothing else keeps two from the same GPU. One
+    On one machine as many run at once as its GPUs allow, each on GPUs of its own (`experiments.training.on_devices`). One
     process starts those of all GPUs: one task, not one per GPU, and all GPUs in one machine.
 
     Parameters
@@ -59,7 +60,7 @@ def gpu_resources(scale: Scale) -> dict[str, int]:
         The scale that the job runs at.
     """
     gpus = scale.resources.gpus
-    return {"gpu": gpus, "gpu_training": 1, "tasks_per_gpu": 0, "nodes": 1} if gpus else {}
+    return {"gpu": gpus, "tasks_per_gpu": 0, "nodes": 1} if gpus else {}
 
 
 def resources_in_words(resources: Mapping[str, object]) -> str:

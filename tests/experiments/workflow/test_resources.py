@@ -8,7 +8,9 @@ DEMO, COCO = load_scale("demo"), load_scale("coco")
 
 def test_several_gpus_are_used_by_several_processes():
     assert launcher(DEMO) == "python"
-    assert launcher(COCO) == "python -m experiments.training.launch 4"
+    assert launcher(COCO) == "python -m experiments.training.on_devices 4 python -m experiments.training.launch 4"
+    alone = COCO.replace(resources=COCO.resources.replace(gpus=1))
+    assert launcher(alone) == "python -m experiments.training.on_devices 1 python"
 
 
 def test_a_fixed_vector_width_is_in_the_environment_of_the_training():
@@ -18,7 +20,7 @@ def test_a_fixed_vector_width_is_in_the_environment_of_the_training():
 
 def test_only_jobs_on_gpus_ask_for_them_and_for_one_machine():
     assert gpu_resources(DEMO) == {}
-    assert gpu_resources(COCO) == {"gpu": 4, "gpu_training": 1, "tasks_per_gpu": 0, "nodes": 1}
+    assert gpu_resources(COCO) == {"gpu": 4, "tasks_per_gpu": 0, "nodes": 1}
 
 
 def test_memory_and_time_grow_with_the_attempt_to_twice_the_scales():
