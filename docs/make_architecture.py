@@ -19,7 +19,14 @@ LAYERS = [
     ["experiments.tasks"],
     ["experiments.bootstrap"],
     ["experiments.spec"],
-    ["experiments.environments", "experiments.errors", "experiments.files", "experiments.machine", "experiments.paths"],
+    [
+        "experiments.devices",
+        "experiments.environments",
+        "experiments.errors",
+        "experiments.files",
+        "experiments.machine",
+        "experiments.paths",
+    ],
     ["necks"],
     ["kernels"],
 ]

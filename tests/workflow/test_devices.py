@@ -49,7 +49,7 @@ def test_each_of_two_trainings_has_a_gpu_of_its_own(machine):
 def test_more_gpus_than_the_machine_has_are_one_sentence(machine):
     machine.change_yaml("experiments/scales/instant.yaml", lambda scale: scale["resources"].update(gpus=3))
     assert sentence_of(machine.snakemake(REPORT)) == (
-        "error: a training asks for 3 GPUs, and this machine offers 2 (GPU-a, GPU-b; CUDA_VISIBLE_DEVICES: not set); correct the"
-        " scale's resources.gpus"
+        "error: a training asks for 3 GPUs, and this machine offers 2 (GPU-a, GPU-b; CUDA_VISIBLE_DEVICES: not set); correct"
+        " the scale's resources.gpus"
     )
     assert machine.snakemake("-n", REPORT).returncode == 0, "a plan for another machine can be made"
