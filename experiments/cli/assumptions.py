@@ -3,9 +3,7 @@
 from collections.abc import Iterable
 
 from experiments.cost.training_time import (
-    CPU_RATE,
     CPU_SECONDS_PER_IMAGE,
-    GPU_RATE,
     SOURCES,
     Estimate,
     Source,
@@ -15,10 +13,6 @@ from experiments.cost.training_time import (
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale
 
-GPU_SOURCE = (
-    "what a V100 sustains in float32: maskrcnn-benchmark's MODEL_ZOO.md gives 0.4536 s per iteration for Mask R-CNN R-50-FPN"
-    " and 2 images per GPU; mmdetection's of 2018 gives 0.690 s, 4.6 TFLOP/s"
-)
 CPU_SOURCE = (
     "fitted to FPN on cores of an AMD EPYC: 0.15 s for a step of 8 images at scale demo, 9 minutes for a run at tiny_coco"
 )
@@ -66,8 +60,8 @@ def assumptions(times: TrainingTimeEstimator, estimates: Iterable[tuple[Run, Est
 
 def _explain_assumed(times: TrainingTimeEstimator, runs: list[Run]) -> list[str]:
     on_gpus = bool(times.scale.resources.gpus)
-    is_default = times.rate == GPU_RATE if on_gpus else times.rate == CPU_RATE * times.scale.resources.threads
-    source = (GPU_SOURCE if on_gpus else CPU_SOURCE) if is_default else "as asked for by --teraflops"
+    known = times.source_of_rate if on_gpus or times.source_of_rate is None else CPU_SOURCE
+    source = known or "as asked for by --teraflops"
     rate = f"{times.rate / 1e12:.3g} TFLOP/s per {'GPU' if on_gpus else 'run'}"
     beside = "" if on_gpus else f"{CPU_SECONDS_PER_IMAGE} s per image and "
     height, width = times.scale.complexity_image

@@ -166,16 +166,18 @@ def _amount(value: float | None, unit: str) -> str:
 def _coco_training(run: Run, baseline: Run) -> str | None:
     """What a training at the paper's scale would take by its multiply-adds, as ``plan`` assumes where nothing was measured."""
     from experiments.cost.complexity import model_multiply_adds
-    from experiments.cost.training_time import GPU_RATE, assumed_training_hours
+    from experiments.cost.gpu_types import DEFAULT_GPU, GPU_TYPES
+    from experiments.cost.training_time import assumed_training_hours
 
     scale, setting = load_scale(COCO), run.setting
     try:
         runs = [Run(each.setting, scale, seed=0) for each in (run, baseline)]
     except UserError:
         return None  # the paper's scale has no such detector or backbone
+    rate = GPU_TYPES[DEFAULT_GPU].rate
     own, beside = (assumed_training_hours(each, model_multiply_adds(each)) for each in runs)
     return (
         f"A training at scale {COCO} ({setting.detector}, {setting.backbone}, {setting.schedule}) takes about"
-        f" {own:,.0f} GPU-hours, with {BASELINE} {beside:,.0f}: assumed from its multiply-adds at {GPU_RATE / 1e12:g} TFLOP/s,"
+        f" {own:,.0f} GPU-hours, with {BASELINE} {beside:,.0f}: assumed from its multiply-adds at {rate / 1e12:g} TFLOP/s,"
         " as plan does before anything was measured."
     )

@@ -19,6 +19,7 @@ from rich.table import Table
 from experiments.cli.assumptions import assumptions
 from experiments.cli.console import make_console
 from experiments.cli.power import PowerPlanner, SeedList, about_power, claims_table
+from experiments.cost.gpu_types import DEFAULT_GPU, GPU_TYPES
 from experiments.cost.power import MOST_SEEDS
 from experiments.cost.training_time import SOURCES, Estimate, TrainingTimeEstimator
 from experiments.errors import UserError
@@ -73,6 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``plan``."""
     parser.add_argument("--gpus", type=int, help="GPUs to share among the runs; as many as one run asks for by default")
     parser.add_argument("--cores", type=int, help="the same for a scale that trains on the CPU")
+    parser.add_argument(
+        "--gpu-type",
+        help=f"{', '.join(GPU_TYPES)}: take the times of such GPUs alone, or what they sustain; {DEFAULT_GPU} by default",
+    )
     parser.add_argument("--teraflops", type=float, help="sustained by one GPU, or by one core, where nothing was measured")
     parser.add_argument("--probe", action="store_true", help="measure steps of each model here that nothing is known of yet")
     parser.add_argument("--power", action="store_true", help="seeds that each published gain takes, and their hours")
@@ -98,13 +103,16 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
     concurrent_runs = _concurrent_runs(grid, arguments)
     if arguments.teraflops is not None and not arguments.teraflops > 0:
         raise UserError(f"--teraflops {arguments.teraflops:g}: expected a number above 0")
+    gpu_type = _gpu_type(grid, arguments.gpu_type)
+    if gpu_type and arguments.probe:
+        raise UserError("--gpu-type: --probe measures the GPU of this machine; leave one of them out")
     records = RunReader()
     rate = None
     if arguments.teraflops:
         rate = arguments.teraflops * 1e12 * (1 if grid.scale.resources.gpus else grid.scale.resources.threads)
     statuses = records.statuses(grid.runs.values())
     unchecked = _options_unchecked(run_status.run for run_status in statuses if run_status.state != "done")
-    times = TrainingTimeEstimator(grid, records, rate)
+    times = TrainingTimeEstimator(grid, records, rate, gpu_type)
     if arguments.probe:
         from experiments.cost.probe import probe
 
@@ -127,6 +135,17 @@ def main(grid: Grid, arguments: argparse.Namespace) -> None:
     console.print(_table(grid, lines, concurrent_runs, is_narrow=console.width < WIDE))
     for sentence in (*notes, *records.problems):
         console.print(escape(sentence), highlight=False)
+
+
+def _gpu_type(grid: Grid, name: str | None) -> str | None:
+    """The key of `GPU_TYPES` that the user named."""
+    if name is None:
+        return None
+    if not grid.scale.resources.gpus:
+        raise UserError(f"--gpu-type: scale {grid.scale.name} trains on the CPU")
+    if name.upper() not in GPU_TYPES:
+        raise UserError(f"--gpu-type {name}: allowed: {', '.join(GPU_TYPES)}, or --teraflops for another")
+    return name.upper()
 
 
 def _print_power(

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from experiments.cost.gpu_types import DEFAULT_GPU, GPU_TYPES
 from experiments.paths import COMPLEXITY
 from experiments.records.cost_files import Counts, Measurement, Measurements, read_costs
 from experiments.records.recorded_times import RecordedTimes, evaluations_of_schedule, model_key
@@ -27,7 +28,6 @@ SMALL_ANNOTATIONS = 2**25
 FLOPS_PER_MULTIPLY_ADD = 3 * 2
 # Evaluation time per image, as a share of training time (forward pass only).
 SHARE_OF_EVALUATION = 1 / 3
-GPU_RATE = 7.0e12
 CPU_RATE = 5.4e10
 CPU_SECONDS_PER_IMAGE = 0.01
 # Thousands of multiply-adds per pixel of R-50 with FPN or the model's own pyramid at width 256, counted at the papers' scales.
@@ -95,12 +95,16 @@ class TrainingTimeEstimator:
         Reads what earlier runs have left.
     rate : float, optional
         FLOP/s that a GPU, or a core where the scale trains on the CPU, is assumed to sustain.
+    gpu_type : str, optional
+        A key of `GPU_TYPES`, whose times alone are used; by default those of all machines, and the rate of `DEFAULT_GPU`.
     """
 
-    def __init__(self, grid: Grid, records: RunReader, rate: float | None = None) -> None:
-        self.grid, self.scale, self._records = grid, grid.scale, records
-        self.rate = rate or (GPU_RATE if self.scale.resources.gpus else CPU_RATE * self.scale.resources.threads)
-        self.recorded = RecordedTimes(self.scale, records)
+    def __init__(self, grid: Grid, records: RunReader, rate: float | None = None, gpu_type: str | None = None) -> None:
+        self.grid, self.scale, self._records, self._gpu_type = grid, grid.scale, records, gpu_type
+        of_type = GPU_TYPES[gpu_type or DEFAULT_GPU]
+        self.source_of_rate = None if rate else of_type.source
+        self.rate = rate or (of_type.rate if self.scale.resources.gpus else CPU_RATE * self.scale.resources.threads)
+        self.recorded = RecordedTimes(self.scale, records, gpu_type)
         self.train_images, self.val_images, self.source_of_images = self._images()
 
     def estimate(self, run_status: RunStatus) -> Estimate:
@@ -175,7 +179,8 @@ class TrainingTimeEstimator:
     def probed(self) -> dict[str, Measurement]:
         """The probe's measurements by `probe_key`."""
         found = self._records.read(lambda path: read_costs(path, Measurements), self.probe_file)
-        return found.root if found else {}
+        measured = found.root if found else {}
+        return {key: each for key, each in measured.items() if self._gpu_type is None or self._gpu_type in each.machine}
 
     @cached_property
     def counted_flops(self) -> dict[str, float]:
@@ -243,7 +248,7 @@ def assumed_training_hours(run: Run, flops: float) -> float:
     images = (
         steps * run.effective_batch + SHARE_OF_EVALUATION * count_evaluations(run, COCO_IMAGES_WITH_OBJECTS) * COCO_VAL_IMAGES
     )
-    return images * FLOPS_PER_MULTIPLY_ADD * flops / GPU_RATE / 3600
+    return images * FLOPS_PER_MULTIPLY_ADD * flops / GPU_TYPES[DEFAULT_GPU].rate / 3600
 
 
 def count_evaluations(run: Run, train_images: int) -> int:

@@ -32,10 +32,12 @@ class RecordedTimes:
         The scale whose validations are assumed.
     reader : RunReader
         Reads the metrics, and keeps what is damaged.
+    gpu_type : str, optional
+        Part of the names of GPUs whose times alone are taken.
     """
 
-    def __init__(self, scale: Scale, reader: RunReader) -> None:
-        self._scale, self._reader = scale, reader
+    def __init__(self, scale: Scale, reader: RunReader, gpu_type: str | None = None) -> None:
+        self._scale, self._reader, self._gpu_type = scale, reader, gpu_type
         self._hardware: set[str] = set()
 
     @property
@@ -84,6 +86,9 @@ class RecordedTimes:
 
     def _take(self, metrics: RunMetrics, found: dict[Any, RecordedTime]) -> None:
         spec, provenance, iterations = metrics.spec, metrics.provenance, metrics.history[-1]["iteration"]
+        gpus = provenance.hardware.get("gpus") or []
+        if self._gpu_type and not all(self._gpu_type in gpu for gpu in gpus or [""]):
+            return
         seconds = None if provenance.resumed_from else number(provenance.seconds)
         per_iteration = number(provenance.seconds_per_iteration)
         of_evaluations = None if seconds is None or per_iteration is None else max(0.0, seconds - per_iteration * iterations)
@@ -100,7 +105,7 @@ class RecordedTimes:
             found[key].per_image.append(per_iteration / spec["batch_size"])
             if of_evaluations is not None:
                 found[key].per_evaluation.append(of_evaluations / evaluations)
-        self._hardware.add(", ".join(sorted(set(provenance.hardware.get("gpus") or []))) or "CPU")
+        self._hardware.add(", ".join(sorted(set(gpus))) or "CPU")
 
 
 def _schedule_key(spec: dict[str, Any]) -> tuple[str, str, int]:

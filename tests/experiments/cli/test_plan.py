@@ -112,6 +112,25 @@ def test_twice_the_rate_is_half_the_time(small_grid, capsys):
     assert slow == pytest.approx(2 * fast)
 
 
+def test_a_faster_gpu_takes_less_time_and_says_where_its_rate_is_from(small_grid, capsys):
+    plans = {name: planned(small_grid(scale="coco"), capsys, "--gpu-type", name) for name in ("v100", "A100", "h100")}
+    hours = {name: total(lines)["hours"] for name, (lines, _) in plans.items()}
+    assert hours["v100"] == pytest.approx(total(planned(small_grid(scale="coco"), capsys)[0])["hours"])
+    assert hours["v100"] / hours["A100"] == pytest.approx(16.5 / 7)
+    assert hours["v100"] / hours["h100"] == pytest.approx(21 / 7)
+    for name, source in (("v100", "MODEL_ZOO.md"), ("A100", "NGC catalogue"), ("h100", "0.15 s per iteration")):
+        assert any(source in note for note in plans[name][1])
+
+
+def test_times_of_other_gpus_are_left_out_where_a_type_is_named(small_grid, leave, capsys):
+    grid = small_grid(scale="coco")
+    run = grid.runs_of("two_necks_table1")[0]
+    leave(run, "metrics.json", left_by(run, hardware={"gpus": ["NVIDIA H100 80GB HBM3"]}))
+    for options, recorded in (((), True), (("--gpu-type", "h100"), True), (("--gpu-type", "a100"), False)):
+        _, notes = planned(grid, capsys, *options)
+        assert any(note.startswith("Recorded") for note in notes) == recorded, options
+
+
 def test_shared_runs_are_counted_once_in_the_total(small_grid, capsys):
     lines, _ = planned(small_grid(seeds=[0, 1, 2]), capsys)
     assert [line["runs"] for line in lines.values()] == [3, 6, 6]
@@ -249,6 +268,9 @@ def test_a_runtime_that_is_too_short_is_told(small_grid, capsys):
         ("coco", ["--cores", "3"], "--cores: scale coco trains on GPUs; say --gpus"),
         ("instant", ["--gpus", "4"], "--gpus: scale instant trains on the CPU; say --cores"),
         ("instant", ["--cores", "0"], "--cores 0: one run at scale instant asks for 1"),
+        ("instant", ["--gpu-type", "h100"], "--gpu-type: scale instant trains on the CPU"),
+        ("coco", ["--gpu-type", "k80"], "--gpu-type k80: allowed: V100, A100, H100, or --teraflops for another"),
+        ("coco", ["--gpu-type", "h100", "--probe"], "--probe measures the GPU of this machine; leave one of them out"),
         ("instant", ["--teraflops", "-2"], "--teraflops -2: expected a number above 0"),
         pytest.param(
             *("coco", ["--probe"], "--probe: scale coco trains on GPUs and torch sees none here; call it on a node with a GPU"),
