@@ -16,7 +16,9 @@ from kernels.triton.tiles import (
     for_memory_format,
     is_channels_last,
     locations,
+    memory_of,
     offset,
+    strides_of,
     sum_dtype,
     within,
     zeros,
@@ -31,11 +33,9 @@ def deformable_aggregate(values: Tensor, offsets: Tensor, modulation: Tensor, ou
             offsets,
             modulation,
             output,
-            values.stride(),
-            offsets.stride(),
-            modulation.stride(),
-            output.stride(),
-            *values.shape[2:],
+            height=values.shape[2],
+            width=values.shape[3],
+            **memory_of(values=values, offsets=offsets, modulation=modulation, output=output),
             **_constants(values, modulation),
             offset_scale=offset_scale,
         )
@@ -67,13 +67,10 @@ def deformable_aggregate_backward(
             modulation,
             offsets_gradient,
             modulation_gradient,
-            gradient.stride(),
-            values.stride(),
-            offsets.stride(),
-            modulation.stride(),
-            offsets_gradient.stride(),
-            modulation_gradient.stride(),
-            *values.shape[2:],
+            height=values.shape[2],
+            width=values.shape[3],
+            **memory_of(gradient=gradient, values=values, offsets=offsets, modulation=modulation),
+            **memory_of(offsets_gradient=offsets_gradient, modulation_gradient=modulation_gradient),
             **constants,
             offset_scale=offset_scale,
         )
@@ -94,7 +91,7 @@ def _write_values_gradient(
     sampling = {name: constants[name] for name in ("size", "dtype")} | {"offset_scale": offset_scale}
     tile = {"tile_rows": 4, "tile_columns": 32}
     tiles = triton.cdiv(height, tile["tile_rows"]) * triton.cdiv(width, tile["tile_columns"])
-    _corner_keys[tiles, groups](offsets, keys, offsets.stride(), height, width, **sampling, **tile)
+    _corner_keys[tiles, groups](offsets, keys, height=height, width=width, **memory_of(offsets=offsets), **sampling, **tile)
     sorted_keys, order = torch.sort(keys, stable=True)
     starts = torch.searchsorted(sorted_keys, torch.arange(corners + 1, dtype=dtype, device=keys.device))
     _values_gradient[_grid(target, modulation)](
@@ -104,12 +101,9 @@ def _write_values_gradient(
         order,
         starts,
         target,
-        gradient.stride(),
-        offsets.stride(),
-        modulation.stride(),
-        target.stride(),
-        height,
-        width,
+        height=height,
+        width=width,
+        **memory_of(gradient=gradient, offsets=offsets, modulation=modulation, target=target),
         **constants,
         narrow=height * width * taps < 2**31,
         offset_scale=offset_scale,
@@ -149,19 +143,23 @@ _CONFIGURATIONS = configurations(
 _KEY = ["channels", "size", "channels_last"]
 
 
-@triton.autotune(_CONFIGURATIONS, key=_KEY, prune_configs_by={"early_config_prune": for_memory_format})
-@triton.jit
+@triton.autotune(_CONFIGURATIONS, key=_KEY, prune_configs_by={"early_config_prune": for_memory_format}, cache_results=True)
+@triton.jit(do_not_specialize=["height", "width"])
 def _forward(
     values,
     offsets,
     modulation,
     output,
-    values_strides,
-    offsets_strides,
-    modulation_strides,
-    output_strides,
+    values_steps,
+    offsets_steps,
+    modulation_steps,
+    output_steps,
     height,
     width,
+    values_layout: tl.constexpr,
+    offsets_layout: tl.constexpr,
+    modulation_layout: tl.constexpr,
+    output_layout: tl.constexpr,
     channels: tl.constexpr,
     size: tl.constexpr,
     block: tl.constexpr,
@@ -171,6 +169,10 @@ def _forward(
     tile_rows: tl.constexpr,
     tile_columns: tl.constexpr,
 ):
+    values_strides = strides_of(values_steps, values_layout)
+    offsets_strides = strides_of(offsets_steps, offsets_layout)
+    modulation_strides = strides_of(modulation_steps, modulation_layout)
+    output_strides = strides_of(output_steps, output_layout)
     image, y, x = locations(height, width, tile_rows, tile_columns, channels_last)
     exists = (y < height) & (x < width)
     group = tl.program_id(1).to(tl.int64)
@@ -206,8 +208,19 @@ def _forward(
         tl.store(output + channel * output_strides[1], total, exists & (channel < channels))
 
 
-@triton.autotune(_CONFIGURATIONS, key=_KEY, prune_configs_by={"early_config_prune": for_memory_format})
-@triton.jit
+@triton.autotune(_CONFIGURATIONS, key=_KEY, prune_configs_by={"early_config_prune": for_memory_format}, cache_results=True)
+@triton.jit(
+    do_not_specialize=[
+        "gradient_steps",
+        "values_steps",
+        "offsets_steps",
+        "modulation_steps",
+        "offsets_gradient_steps",
+        "modulation_gradient_steps",
+        "height",
+        "width",
+    ]
+)
 def _samples_gradient(
     gradient,
     values,
@@ -215,14 +228,20 @@ def _samples_gradient(
     modulation,
     offsets_gradient,
     modulation_gradient,
-    gradient_strides,
-    values_strides,
-    offsets_strides,
-    modulation_strides,
-    offsets_gradient_strides,
-    modulation_gradient_strides,
+    gradient_steps,
+    values_steps,
+    offsets_steps,
+    modulation_steps,
+    offsets_gradient_steps,
+    modulation_gradient_steps,
     height,
     width,
+    gradient_layout: tl.constexpr,
+    values_layout: tl.constexpr,
+    offsets_layout: tl.constexpr,
+    modulation_layout: tl.constexpr,
+    offsets_gradient_layout: tl.constexpr,
+    modulation_gradient_layout: tl.constexpr,
     channels: tl.constexpr,
     size: tl.constexpr,
     block: tl.constexpr,
@@ -232,6 +251,12 @@ def _samples_gradient(
     tile_rows: tl.constexpr,
     tile_columns: tl.constexpr,
 ):
+    gradient_strides = strides_of(gradient_steps, gradient_layout)
+    values_strides = strides_of(values_steps, values_layout)
+    offsets_strides = strides_of(offsets_steps, offsets_layout)
+    modulation_strides = strides_of(modulation_steps, modulation_layout)
+    offsets_gradient_strides = strides_of(offsets_gradient_steps, offsets_gradient_layout)
+    modulation_gradient_strides = strides_of(modulation_gradient_steps, modulation_gradient_layout)
     image, y, x = locations(height, width, tile_rows, tile_columns, channels_last)
     exists = (y < height) & (x < width)
     group = tl.program_id(1).to(tl.int64)
@@ -284,13 +309,14 @@ def _samples_gradient(
         tl.store(modulation_gradient + distance(tap, modulation_gradient_strides[2]), share, exists)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["height", "width"])
 def _corner_keys(
     offsets,
     keys,
-    offsets_strides,
+    offsets_steps,
     height,
     width,
+    offsets_layout: tl.constexpr,
     size: tl.constexpr,
     dtype: tl.constexpr,
     offset_scale: tl.constexpr,
@@ -298,6 +324,7 @@ def _corner_keys(
     tile_columns: tl.constexpr,
 ):
     """Number the upper left pixel of every sample of an image, by group, row and column; those outside come last."""
+    offsets_strides = strides_of(offsets_steps, offsets_layout)
     _image, y, x = locations(height, width, tile_rows, tile_columns, False)
     exists = (y < height) & (x < width)
     group = tl.program_id(1).to(tl.int64)
@@ -322,8 +349,8 @@ def _corner_keys(
         tl.store(keys + tap, tl.where(inside, key, outside), exists)
 
 
-@triton.autotune(_CONFIGURATIONS, key=_KEY, prune_configs_by={"early_config_prune": for_memory_format})
-@triton.jit
+@triton.autotune(_CONFIGURATIONS, key=_KEY, prune_configs_by={"early_config_prune": for_memory_format}, cache_results=True)
+@triton.jit(do_not_specialize=["height", "width"])
 def _values_gradient(
     gradient,
     offsets,
@@ -331,12 +358,16 @@ def _values_gradient(
     order,
     starts,
     target,
-    gradient_strides,
-    offsets_strides,
-    modulation_strides,
-    target_strides,
+    gradient_steps,
+    offsets_steps,
+    modulation_steps,
+    target_steps,
     height,
     width,
+    gradient_layout: tl.constexpr,
+    offsets_layout: tl.constexpr,
+    modulation_layout: tl.constexpr,
+    target_layout: tl.constexpr,
     channels: tl.constexpr,
     size: tl.constexpr,
     block: tl.constexpr,
@@ -347,6 +378,10 @@ def _values_gradient(
     tile_rows: tl.constexpr,
     tile_columns: tl.constexpr,
 ):
+    gradient_strides = strides_of(gradient_steps, gradient_layout)
+    offsets_strides = strides_of(offsets_steps, offsets_layout)
+    modulation_strides = strides_of(modulation_steps, modulation_layout)
+    target_strides = strides_of(target_steps, target_layout)
     _image, y, x = locations(height, width, tile_rows, tile_columns, channels_last)
     exists = (y < height) & (x < width)
     group = tl.program_id(1).to(tl.int64)

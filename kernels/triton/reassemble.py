@@ -18,7 +18,9 @@ from kernels.triton.tiles import (
     for_memory_format,
     is_channels_last,
     locations,
+    memory_of,
     offset,
+    strides_of,
     sum_dtype,
     within,
     zeros,
@@ -37,13 +39,12 @@ def reassemble(features: Tensor, kernels: Tensor, output: Tensor, up: int, down:
             features,
             kernels,
             output,
-            features.stride(),
-            kernels.stride(),
-            output.stride(),
-            channels,
-            *features.shape[2:],
-            rows,
-            columns,
+            channels=channels,
+            height=features.shape[2],
+            width=features.shape[3],
+            rows=rows,
+            columns=columns,
+            **memory_of(features=features, kernels=kernels, output=output),
             size=_size(kernels, groups),
             up=up,
             down=down,
@@ -64,13 +65,12 @@ def reassemble_features_gradient(gradient: Tensor, kernels: Tensor, output: Tens
             gradient,
             kernels,
             output,
-            gradient.stride(),
-            kernels.stride(),
-            output.stride(),
-            channels,
-            *output.shape[2:],
-            rows,
-            columns,
+            channels=channels,
+            height=output.shape[2],
+            width=output.shape[3],
+            rows=rows,
+            columns=columns,
+            **memory_of(gradient=gradient, kernels=kernels, output=output),
             size=_size(kernels, groups),
             up=up,
             down=down,
@@ -100,13 +100,12 @@ def reassemble_kernels_gradient(gradient: Tensor, features: Tensor, output: Tens
             gradient,
             features,
             output,
-            gradient.stride(),
-            features.stride(),
-            output.stride(),
-            channels,
-            *features.shape[2:],
-            rows,
-            columns,
+            channels=channels,
+            height=features.shape[2],
+            width=features.shape[3],
+            rows=rows,
+            columns=columns,
+            **memory_of(gradient=gradient, features=features, output=output),
             size=_size(output, groups),
             up=up,
             down=down,
@@ -159,20 +158,24 @@ _KEY = ["channels", "size", "up", "down", "channels_last"]
     ),
     key=_KEY,
     prune_configs_by={"early_config_prune": for_memory_format},
+    cache_results=True,
 )
-@triton.jit
+@triton.jit(do_not_specialize=["height", "width", "rows", "columns"])
 def _forward(
     features,
     kernels,
     output,
-    features_strides,
-    kernels_strides,
-    output_strides,
+    features_steps,
+    kernels_steps,
+    output_steps,
     channels,
     height,
     width,
     rows,
     columns,
+    features_layout: tl.constexpr,
+    kernels_layout: tl.constexpr,
+    output_layout: tl.constexpr,
     size: tl.constexpr,
     up: tl.constexpr,
     down: tl.constexpr,
@@ -184,6 +187,9 @@ def _forward(
     block: tl.constexpr,
     chunks: tl.constexpr,
 ):
+    features_strides = strides_of(features_steps, features_layout)
+    kernels_strides = strides_of(kernels_steps, kernels_layout)
+    output_strides = strides_of(output_steps, output_layout)
     image, y, x = locations(rows, tl.cdiv(columns, run), tile_rows, tile_columns, channels_last)
     x *= run
     group, channel = _group_and_channel(channels, block, chunks, channels_last)
@@ -239,20 +245,24 @@ def _forward(
     ),
     key=_KEY,
     prune_configs_by={"early_config_prune": for_memory_format},
+    cache_results=True,
 )
-@triton.jit
+@triton.jit(do_not_specialize=["height", "width", "rows", "columns"])
 def _features_gradient(
     gradient,
     kernels,
     output,
-    gradient_strides,
-    kernels_strides,
-    output_strides,
+    gradient_steps,
+    kernels_steps,
+    output_steps,
     channels,
     height,
     width,
     rows,
     columns,
+    gradient_layout: tl.constexpr,
+    kernels_layout: tl.constexpr,
+    output_layout: tl.constexpr,
     size: tl.constexpr,
     up: tl.constexpr,
     down: tl.constexpr,
@@ -264,6 +274,9 @@ def _features_gradient(
     block: tl.constexpr,
     chunks: tl.constexpr,
 ):
+    gradient_strides = strides_of(gradient_steps, gradient_layout)
+    kernels_strides = strides_of(kernels_steps, kernels_layout)
+    output_strides = strides_of(output_steps, output_layout)
     image, y, x = locations(height, tl.cdiv(columns, run), tile_rows, tile_columns, channels_last)
     x *= run
     group, channel = _group_and_channel(channels, block, chunks, channels_last)
@@ -321,20 +334,24 @@ def _features_gradient(
     ),
     key=_KEY,
     prune_configs_by={"early_config_prune": for_memory_format},
+    cache_results=True,
 )
-@triton.jit
+@triton.jit(do_not_specialize=["height", "width", "rows", "columns"])
 def _kernels_gradient(
     gradient,
     features,
     output,
-    gradient_strides,
-    features_strides,
-    output_strides,
+    gradient_steps,
+    features_steps,
+    output_steps,
     channels,
     height,
     width,
     rows,
     columns,
+    gradient_layout: tl.constexpr,
+    features_layout: tl.constexpr,
+    output_layout: tl.constexpr,
     size: tl.constexpr,
     up: tl.constexpr,
     down: tl.constexpr,
@@ -346,6 +363,9 @@ def _kernels_gradient(
     tile_columns: tl.constexpr,
     tap_rows: tl.constexpr,
 ):
+    gradient_strides = strides_of(gradient_steps, gradient_layout)
+    features_strides = strides_of(features_steps, features_layout)
+    output_strides = strides_of(output_steps, output_layout)
     image, y, x = locations(rows, columns, tile_rows, tile_columns, channels_last)
     exists = (y < rows) & (x < columns)
     group = tl.program_id(1).to(tl.int64)

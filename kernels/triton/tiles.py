@@ -11,12 +11,17 @@ from torch import Tensor
 
 from kernels.backends import accumulation_dtype
 
+# Elements of 16 bytes and more, of every dtype.
+UNIT = tl.constexpr(16)
 # Triton reads this variable once, when kernels are defined.
 INTERPRETED = triton.knobs.runtime.interpret
 
 
 def configurations(interpreted: triton.Config, *measured: triton.Config) -> list[triton.Config]:
-    """The configurations that the autotuner measures on a GPU, or the only one of the interpreter, which cannot measure."""
+    """The configurations that the autotuner measures on a GPU, or the only one of the interpreter, which cannot measure.
+
+    With `cache_results` Triton keeps what it has measured beside its compiled kernels, for all processes on GPUs of that kind.
+    """
     return [interpreted] if INTERPRETED else list(measured)
 
 
@@ -30,9 +35,62 @@ def is_channels_last(tensor: Tensor) -> bool:
     return tensor.stride(1) == 1 and tensor.shape[1] > 1
 
 
+def memory_of(**maps: Tensor) -> dict[str, tuple[int, ...] | str]:
+    """Arguments that tell a kernel how maps lie in memory: the distances between neighbours, and what is known of them.
+
+    A kernel is compiled once for all sizes of a map. Triton compiles anew for whole numbers that are 1 or multiples of 16, in a
+    tuple whatever `do_not_specialize` says, so distances go to it as odd numbers from 3. What it can use stands in
+    ``<name>_layout``: where neighbours in memory are, and that all else is a multiple of `UNIT` elements, so that a thread may
+    read 16 bytes at a time.
+
+    Parameters
+    ----------
+    **maps
+        Maps by their names in the kernel, (N, C, H, W) or with more dimensions, of which the last is the columns.
+
+    Returns
+    -------
+    dict
+        ``<name>_steps`` and ``<name>_layout`` of each.
+    """
+    arguments: dict[str, tuple[int, ...] | str] = {}
+    for name, tensor in maps.items():
+        layout, strides = _layout(tensor), tensor.stride()
+        unit = UNIT.value if layout == "blocks_of_channels" else 1
+        arguments |= {f"{name}_steps": tuple(2 * (stride // unit) + 3 for stride in strides), f"{name}_layout": layout}
+    return arguments
+
+
+def _layout(tensor: Tensor) -> str:
+    if tensor.dim() == 4 and is_channels_last(tensor):
+        others = [stride for dimension, stride in enumerate(tensor.stride()) if dimension != 1]
+        return "channels" if any(stride % UNIT.value for stride in others) else "blocks_of_channels"
+    return "columns" if tensor.stride(-1) == 1 else "strided"
+
+
 def sum_dtype(tensor: Tensor) -> tl.dtype:
     """Triton's name for the dtype that sums are taken in."""
     return tl.float64 if accumulation_dtype(tensor) == torch.float64 else tl.float32
+
+
+@triton.jit
+def strides_of(steps, layout: tl.constexpr):
+    """Distances in memory between neighbours in each dimension, in 64 bits, from the arguments of `memory_of`."""
+    nearest: tl.constexpr = _nearest(layout, len(steps))
+    unit: tl.constexpr = UNIT if layout == "blocks_of_channels" else 1
+    strides = ()
+    for dimension in tl.static_range(len(steps)):
+        if dimension == nearest:
+            strides += (1,)
+        else:
+            strides += (distance(unit, (steps[dimension] - 3) >> 1),)
+    return strides
+
+
+@triton.constexpr_function
+def _nearest(layout, dimensions):
+    """The dimension whose neighbours are neighbours in memory; one that is not there if there is none."""
+    return {"columns": dimensions - 1, "strided": dimensions}.get(layout, 1)
 
 
 @triton.jit

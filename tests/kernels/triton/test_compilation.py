@@ -16,13 +16,27 @@ KERNELS = {
 }
 
 
-def compile_kernels(cache, *arguments):
-    """Name, registers and bytes of stack of every compiled kernel."""
+def printed_by(program, cache, *arguments):
+    """Each line of a program of these tests: a kernel's name and whole numbers."""
     environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(cache)}
-    command = [sys.executable, "-m", "tests.kernels.triton.compile_kernels", *arguments]
+    command = [sys.executable, "-m", f"tests.kernels.triton.{program}", *arguments]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
     assert run.returncode == 0, run.stderr
-    return [(name, int(registers), int(stack)) for name, registers, stack in map(str.split, run.stdout.splitlines())]
+    return [(name, *map(int, numbers)) for name, *numbers in map(str.split, run.stdout.splitlines())]
+
+
+def compile_kernels(cache, *arguments):
+    """Name, registers and bytes of stack of every compiled kernel."""
+    return printed_by("compile_kernels", cache, *arguments)
+
+
+@pytest.mark.parametrize("memory_format", ["channels_last", "contiguous_format"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_kernel_is_compiled_once_for_photos_of_all_sizes(tmp_path, dtype, memory_format):
+    variants = dict(printed_by("count_variants", tmp_path, dtype, memory_format))
+    assert set(variants) == KERNELS
+    # Those that both operators call by one name, of which reassembly has a variant for each direction.
+    assert variants == {name: {"_forward": 3, "_features_gradient": 2, "_kernels_gradient": 2}.get(name, 1) for name in KERNELS}
 
 
 @pytest.mark.parametrize(
