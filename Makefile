@@ -8,7 +8,7 @@ MAKE_REPORTS = $(BIN)/snakemake --quiet rules host reason --config studies=a2fpn
 # One seed ranks nothing; three are what a gain of the demo's greatest takes.
 SEEDS = "seeds=[0,1,2]"
 
-.PHONY: setup tables check docs test test-slow test-slurm test-browser test-arbiters lint
+.PHONY: setup tables check docs test test-long test-slow test-slurm test-browser test-arbiters lint
 
 tables: setup  ## set up, then regenerate Table 2 of A²-FPN with one seed, with three, then Tables 3 to 6, their figures, and the page of all
 	$(MAKE_REPORTS) -- $(TABLE_2)
@@ -36,6 +36,9 @@ docs:  ## the documentation with its API pages, in site/
 
 test: setup  ## set up, then run the tests, two at a time
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+test-long: setup  ## trainings that are killed, that fail, that meet wrong data or a full disk, and those of the other tasks
+	$(BIN)/python -m pytest -m "long and not slow" --numprocesses 2 --dist loadfile
 
 test-slow: setup  ## the tests that take longer than a coffee
 	$(BIN)/python -m pytest -m slow

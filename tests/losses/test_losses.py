@@ -5,6 +5,8 @@ import pytest
 from experiments.benchmarks.compare_commits import difference, losses_of
 from tests.losses.recorded import ROOT, processor_type, recorded_losses, sample
 
+pytestmark = pytest.mark.long
+
 # On another type of processor: largest relative difference of any loss of the first step, and of the total loss of five steps.
 # Measured against AVX512: with ATEN_CPU_CAPABILITY=default and ONEDNN_MAX_CPU_ISA=SSE41, and with both avx2, at most 3.2e-4 and
 # 7.8e-3, both by NAS-FPN, whose proposals fall out differently; most settings stay below 1e-6.

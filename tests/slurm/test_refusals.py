@@ -13,7 +13,7 @@ from tests.conftest import Project, fresh_project
 from tests.slurm.head import SNAKEMAKE
 from tests.workflow.disks import ENOUGH_DISK
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.long]
 # Programs that answer as those of a Slurm that runs a job and loses it.
 SLURM = {
     "sbatch": 'echo "$@" >>"$CALLS"; echo 17',

@@ -8,6 +8,8 @@ import yaml
 from experiments.workflow.grid import Grid
 from tests.workflow.sentences import sentence_of
 
+pytestmark = pytest.mark.long
+
 REPORT = "reports/two_necks_table3.md"
 
 

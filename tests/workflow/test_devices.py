@@ -10,6 +10,8 @@ import pytest
 
 from tests.workflow.sentences import sentence_of
 
+pytestmark = pytest.mark.long
+
 REPORT = "reports/two_necks_table2.md"
 LISTED = "".join(f"GPU {index}: NVIDIA (UUID: GPU-{name})\n" for index, name in enumerate("ab"))
 

@@ -15,6 +15,8 @@ from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+pytestmark = pytest.mark.long
+
 NAMES = [
     *("AP", "AP_50", "AP_75", "AP_small", "AP_medium", "AP_large"),
     *("AR_max_1", "AR_max_10", "AR_max_100", "AR_small", "AR_medium", "AR_large"),

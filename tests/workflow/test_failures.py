@@ -7,6 +7,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.long
+
 # Loaded by every Python that a test's project starts. Killed: by the kernel, within the first file that it writes.
 SITECUSTOMIZE = """
 import os, resource, signal, sys

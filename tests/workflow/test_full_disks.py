@@ -10,6 +10,8 @@ import pytest
 
 from tests.workflow.disks import fill, mounted
 
+pytestmark = pytest.mark.long
+
 
 @contextmanager
 def on_a_disk_of_its_own(folder: Path) -> Iterator[None]:

@@ -18,6 +18,8 @@ from training import Training
 from experiments.training.signals import SIGNALS
 from tests.workflow.disks import mounted
 
+pytestmark = pytest.mark.long
+
 KINDS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL)
 COMPARED = ("spec", "metrics", "history", "parameters", "dataset")
 

@@ -10,6 +10,8 @@ from experiments.spec.metrics import PROTOCOLS
 from tests.conftest import SHAPES
 from tests.experiments.data.other_formats import write_visdrone, write_voc
 
+pytestmark = pytest.mark.long
+
 SCALE = """\
 base: instant
 title: shelves

@@ -16,6 +16,8 @@ from experiments.data.prepare import prepare_dataset
 from reports.label_examples import read_label_maps
 from tests.conftest import SHAPES
 
+pytestmark = pytest.mark.long
+
 SHAPES_SEEN = ["disc", "star", "cross", "crescent", "triangle", "square"]
 CLASS_IDS = [24, 25, 26, 27, 28, 31, 7, 8]
 SCALE = """\

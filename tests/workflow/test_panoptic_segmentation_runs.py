@@ -18,6 +18,8 @@ from experiments.bootstrap.resamples import read_replicates
 from experiments.tasks.panoptic_quality import counts_of_image, summarize
 from experiments.tasks.segments import Segment, read_map, read_segments
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def trained(shared_project):

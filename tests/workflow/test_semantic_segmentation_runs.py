@@ -23,6 +23,8 @@ from pycocotools import mask as mask_api
 from experiments.bootstrap.resamples import read_replicates
 from experiments.tasks.class_areas import areas_of_image, read_labels, summarize
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def trained(shared_project):

@@ -9,6 +9,8 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from training import Training
 
+pytestmark = pytest.mark.long
+
 RECORD = '''
 """Leaves what each process saw in each step: batch, state before, random numbers, gradients, weights after, learning rate."""
 

@@ -6,6 +6,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training import Training
 
+pytestmark = pytest.mark.long
+
 
 def test_a_training_in_bfloat16_is_validated_and_followed_by_tensorboard_and_mlflow(project):
     def change(scale):

@@ -11,6 +11,8 @@ from tests.conftest import SHAPES
 from tests.workflow.sentences import sentence_of
 from tests.workflow.test_own_dataset import SCALE
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def photos(tmp_path_factory):

@@ -5,7 +5,7 @@ import pytest
 from tests.own_necks import NECK
 from tests.workflow.sentences import sentence_of
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.long]
 ROW = {"name": "mine", "setting": {"neck": {"type": "Mine", "pools": 0}}}
 REPORT = "reports/two_necks_table1.md"
 

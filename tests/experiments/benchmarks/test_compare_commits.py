@@ -7,6 +7,8 @@ import pytest
 from experiments.benchmarks.compare_commits import difference, losses_of, main, table
 from experiments.errors import UserError
 
+pytestmark = pytest.mark.long
+
 ONE = [{"loss": (1.5).hex(), "loss_cls": (1.0).hex()}, {"loss": (1.25).hex(), "loss_cls": (0.5).hex()}]
 LAST_BIT = [ONE[0], {"loss": math.nextafter(1.25, 2).hex(), "loss_cls": (0.5).hex()}]
 

@@ -7,6 +7,8 @@ import pytest
 
 from experiments.benchmarks import grid
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.slow
 def test_a_small_grid_is_measured_in_every_command(tmp_path, monkeypatch, capsys):

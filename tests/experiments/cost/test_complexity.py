@@ -11,6 +11,8 @@ from experiments.spec.scale import load_scale
 from experiments.spec.setting import Setting
 from experiments.spec.study import load_study
 
+pytestmark = pytest.mark.long
+
 STUDY = load_study("a2fpn")
 EXPECTED = {
     "fpn": (44_176_374, "283.28", 3_344_384),
