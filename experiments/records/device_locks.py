@@ -37,19 +37,12 @@ def take_devices(devices: Sequence[str], number: int) -> list[str]:
     """
     folder = _folder()
     queue = _open(folder / "queue")
-    held: dict[str, int] = {}
-    is_told = False
-    fcntl.flock(queue, fcntl.LOCK_EX)
-    while True:
-        for device in devices:
-            if device not in held and len(held) < number and (descriptor := _try(folder, device)) is not None:
-                held[device] = descriptor
-        if len(held) == number:
-            break
-        if not is_told:
-            is_told = True
-            _tell(folder, devices, number)
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+    try:
+        fcntl.flock(queue, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _tell(folder, devices, number)
+        fcntl.flock(queue, fcntl.LOCK_EX)
+    held = _take_as_they_become_free(folder, devices, number)
     os.close(queue)
     chosen = [device for device in devices if device in held]
     for device in chosen:
@@ -58,6 +51,22 @@ def take_devices(devices: Sequence[str], number: int) -> list[str]:
             _file(folder, device, "lock").write_text(json.dumps({"process": os.getpid()}))
     os.environ[HELD] = os.pathsep.join(str(_file(folder, device, "users")) for device in chosen)
     return chosen
+
+
+def _take_as_they_become_free(folder: Path, devices: Sequence[str], number: int) -> dict[str, int]:
+    """Device to the descriptor of its lock."""
+    held: dict[str, int] = {}
+    is_told = False
+    while True:
+        for device in devices:
+            if device not in held and len(held) < number and (descriptor := _try(folder, device)) is not None:
+                held[device] = descriptor
+        if len(held) == number:
+            return held
+        if not is_told:
+            is_told = True
+            _tell(folder, devices, number)
+        time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 def keep_devices() -> None:

@@ -171,8 +171,10 @@ class Targets:
             return "missing"
         except OSError:
             return "done"  # `reports.collect` reports why it cannot be read
-        run = self.run(identifier)
-        return "stale" if is_stale(run, recorded) else "done"
+        try:
+            return "stale" if is_stale(self.run(identifier), recorded) else "done"
+        except UserError as error:
+            raise SystemExit(f"error: {error}") from None
 
     @_with_cached_signature
     def dataset_to_train_on(self, wildcards: Any) -> list[str]:
