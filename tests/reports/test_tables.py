@@ -380,7 +380,7 @@ def test_notes_of_one_table_stand_under_it_alone(finished, study):
 
 
 def test_a_run_whose_sources_have_changed_is_marked(finished, study, monkeypatch):
-    monkeypatch.setattr("reports.collect.are_current", lambda recorded, models, task: recorded == {"necks/a.py": "new"})
+    monkeypatch.setattr("reports.collect.is_stale", lambda run, recorded: recorded == {"necks/a.py": "old"})
     finished("fpn", 20.0, made={"sources": {"necks/a.py": "old"}})
     finished("pafpn", 21.0, made={"sources": {"necks/a.py": "new"}})
     text = render(table(study), "md")

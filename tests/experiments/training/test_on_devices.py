@@ -57,12 +57,24 @@ def start(tmp_path):
     yield start
     for process in started:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=30)
 
 
 def finished(tmp_path):
     path = tmp_path / "marks/finished"
     return path.read_text().split() if path.exists() else []
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def users(tmp_path):
+    """Processes that use a device."""
+    return {path.read_text() for path in (tmp_path / "marks").glob("GPU-*")}
 
 
 def collisions(tmp_path):
@@ -87,21 +99,16 @@ def test_never_two_on_one_device_and_none_lost_whatever_is_killed(start, tmp_pat
 
 def test_as_many_run_at_once_as_there_are_devices(start, tmp_path):
     processes = [start(1, 30) for _ in range(4)]
-    deadline = time.monotonic() + 30
-    while len(list((tmp_path / "marks").glob("GPU-*"))) < 3 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    users = {path.read_text() for path in (tmp_path / "marks").glob("GPU-*")}
-    assert len(users) == 3
-    waiting = next(process for process in processes if str(process.pid) not in users)
+    wait_for(lambda: len(users(tmp_path)) == 3)
+    waiting = next(process for process in processes if str(process.pid) not in users(tmp_path))
     line = waiting.stderr.readline()
     assert line.startswith("waiting for 1 of 3 GPUs; processes ")
-    assert all(user in line for user in users)
+    assert all(user in line for user in users(tmp_path))
 
 
 def test_who_wants_several_does_not_starve_behind_others_on_one(start, tmp_path):
     first = [start(1, 1.0) for _ in range(3)]
-    while len(list((tmp_path / "marks").glob("GPU-*"))) < 3:
-        time.sleep(0.05)
+    wait_for(lambda: len(users(tmp_path)) == 3)
     everything = start(3, 0.1)
     time.sleep(0.7)  # it asks before the others
     others = [start(1, 0.1) for _ in range(4)]
@@ -119,10 +126,9 @@ def test_a_device_is_not_free_while_a_process_of_a_dead_launcher_lives(start, tm
         "time.sleep(60)"
     )
     launcher = start(1, 2.0, DEVICES[:1], ("-c", launch))
-    while not (tmp_path / "marks/GPU-a").exists():
-        time.sleep(0.05)
+    wait_for((tmp_path / "marks/GPU-a").exists)
     launcher.kill()
-    launcher.wait()
+    launcher.wait(timeout=30)
     assert start(1, 0.1, DEVICES[:1]).wait(timeout=30) == 0
     assert collisions(tmp_path) == []
     assert len(finished(tmp_path)) == 2
