@@ -11,6 +11,8 @@ from experiments.workflow.grid import Grid
 from tests.servers import file_server
 from tests.workflow.sentences import sentence_of
 
+pytestmark = pytest.mark.long
+
 REPORT = "reports/two_necks_table2.md"
 
 

@@ -5,6 +5,8 @@ import pytest
 from tests.own_necks import NECK
 from tests.workflow.sentences import sentence_of
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def project(shared_project):

@@ -53,7 +53,7 @@ def test_a_scale_offers_the_models_that_can_learn_from_its_dataset(tmp_path):
         "maskformer",
         "semantic_mask2former",
     }
-    others = {"panoptic_fpn", "classifier", "small_classifier"}
+    others = {"panoptic_fpn", "classifier", "small_classifier", "small_resnext_classifier"}
     assert set(labelled.offered_detectors) == segmentors
     assert set(annotated.offered_detectors) == set(demo.detectors) - segmentors - others
     with pytest.raises(UserError, match="detector 'semantic_fpn' is not offered by scale demo; allowed: mask_rcnn, "):

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from kernels import deformable_aggregate
 
+pytestmark = pytest.mark.long
+
 shapes = st.fixed_dictionaries(
     {
         "batch": st.integers(1, 2),

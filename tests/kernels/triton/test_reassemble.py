@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from kernels import reassemble
 
+pytestmark = pytest.mark.long
+
 shapes = st.fixed_dictionaries(
     {
         "batch": st.just(1),
