@@ -30,6 +30,7 @@ RULES = {
     "weights": ("experiments.preflight.weights", "checks/weights_0123456789ab.json"),
     "config": ("experiments.configs.write", "runs/{run}/config.py"),
     "train": ("experiments.training.train", "runs/{run}/metrics.json"),
+    "backbone": ("experiments.training.backbone_weights", "pretrained/backbones/{run}.pth"),
     "complexity": ("experiments.cost.complexity", "complexity/instant/two_necks_table1.json"),
     "speed": ("experiments.cost.speed", "complexity/instant/two_necks_table1_speed.json"),
     "collect": ("reports.collect", "reports/data/two_necks_table1.csv"),
