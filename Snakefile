@@ -5,6 +5,7 @@ from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
 from experiments.errors import UserError
+from experiments.paths import RUN_ID
 from experiments.workflow.grid import Grid
 from experiments.workflow.resources import gpu_resources, launcher, resources_per_attempt
 from experiments.workflow.setup import (
@@ -50,7 +51,7 @@ if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
 
 
 wildcard_constraints:
-    run="[0-9a-f]{12}",
+    run=RUN_ID,
     report="|".join(grid.tables),
 
 

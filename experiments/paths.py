@@ -9,6 +9,8 @@ SERVER_RESULTS = Path("experiments/evaluation_server")
 FORMER_SERVER_RESULTS = Path("experiments/test_dev")
 
 RUNS = Path("runs")
+# Regular expression of a run's id.
+RUN_ID = "[0-9a-f]{12}"
 DATASETS = Path("datasets")
 COMPLEXITY = Path("complexity")
 CHECKS = Path("checks")

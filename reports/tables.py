@@ -75,7 +75,7 @@ def make_table(
         "table": table,
         "scale": scale,
         "machine": machine,
-        "cost_scale": cost_scale(table),
+        "cost_scale": cost_scale(table) if machine else None,
         "headings": [*table.row_header, *table.marks, *(column.heading for column in columns)],
         "columns": columns,
         "groups": _groups(table, columns),

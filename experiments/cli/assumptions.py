@@ -13,10 +13,6 @@ from experiments.cost.training_time import (
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale
 
-CPU_SOURCE = (
-    "fitted to FPN on cores of an AMD EPYC: 0.15 s for a step of 8 images at scale demo, 9 minutes for a run at tiny_coco"
-)
-
 
 def assumptions(times: TrainingTimeEstimator, estimates: Iterable[tuple[Run, Estimate]]) -> list[str]:
     """The assumptions behind estimates, one sentence per source that was used.
@@ -60,14 +56,12 @@ def assumptions(times: TrainingTimeEstimator, estimates: Iterable[tuple[Run, Est
 
 def _explain_assumed(times: TrainingTimeEstimator, runs: list[Run]) -> list[str]:
     on_gpus = bool(times.scale.resources.gpus)
-    known = times.source_of_rate if on_gpus or times.source_of_rate is None else CPU_SOURCE
-    source = known or "as asked for by --teraflops"
     rate = f"{times.rate / 1e12:.3g} TFLOP/s per {'GPU' if on_gpus else 'run'}"
     beside = "" if on_gpus else f"{CPU_SECONDS_PER_IMAGE} s per image and "
     height, width = times.scale.complexity_image
     sentence = (
         f"Assumed ({len(runs)} runs): {beside}3 × 2 × the multiply-adds of a forward pass on {height} × {width} at {rate},"
-        f" {source}."
+        f" {times.source_of_rate}."
     )
     counted = sum(run.id in times.counted_flops for run in runs)
     if counted == len(runs):

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from experiments.paths import backbone_file, metrics_file
-from experiments.records.backbone_weights import recorded_weights
+from experiments.paths import backbone_file
+from experiments.records.backbone_hash import recorded_weights
 from experiments.records.metrics_file import recorded_sources
 from experiments.spec.fingerprint import are_current
 from experiments.spec.run import Run
@@ -23,14 +23,14 @@ def is_stale(run: Run, recorded: Mapping[str, str] | None) -> bool:
         return False
     if not are_current(dict(recorded), run.models, run.task):
         return True
-    return run.load_from is not None and _has_another_backbone(run, recorded)
+    return run.load_from is not None and _has_another_backbone(run, run.load_from, recorded)
 
 
-def _has_another_backbone(run: Run, recorded: Mapping[str, str]) -> bool:
+def _has_another_backbone(run: Run, load_from: str, recorded: Mapping[str, str]) -> bool:
     """Whether the weights that the run began with have been replaced, or will be, because their own run is stale."""
-    weights = recorded_weights(str(run.load_from))
-    if weights and recorded.get(str(backbone_file(str(run.load_from)))) != weights:
+    weights = recorded_weights(load_from)
+    if weights and recorded.get(str(backbone_file(load_from))) != weights:
         return True
-    if run.source is None or not metrics_file(run.source.id).exists():
+    if run.source is None or not run.source.metrics_file.exists():
         return False
     return is_stale(run.source, recorded_sources(run.source.metrics_file))

@@ -47,8 +47,9 @@ def cost_scale(table: Table) -> str:
         The table. COCO's scale comes first, and stands also for models that no scale has all of.
     """
     models = {part for setting in table.settings for part in (setting.detector, setting.backbone)}
-    scales = sorted(_scales_with(tuple(sorted(models))), key=lambda name: (name != COCO, name))
-    return next((name for name in scales if load_scale(name).paper_setting), COCO)
+    if models <= _offered_by(SCALES.absolute() / f"{COCO}.yaml"):
+        return COCO  # without reading the others, at each start
+    return next((name for name in _scales_with(tuple(models)) if load_scale(name).paper_setting), COCO)
 
 
 def _row_at(row: Row, scale: Scale) -> Row:

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
+from experiments.paths import RUN_ID
 from experiments.spec.neck_catalog import known_necks, neck_choices, neck_options, neck_types_of_options
 from experiments.spec.yaml_models import StrictModel
 
-RUN_ID = re.compile("[0-9a-f]{12}")
 SCALE_GIVES = ("in_channels", "out_channels", "num_outs")
 
 
@@ -41,7 +41,7 @@ class Setting(StrictModel):
     @field_validator("load_from", mode="after")
     @classmethod
     def _is_an_id(cls, load_from: "Setting | str | None") -> "Setting | str | None":
-        if isinstance(load_from, str) and not RUN_ID.fullmatch(load_from):
+        if isinstance(load_from, str) and not re.fullmatch(RUN_ID, load_from):
             raise ValueError(f"{load_from!r} is no run; allowed: a setting of the study, or a run's id, 12 hexadecimal digits")
         return load_from
 

@@ -4,15 +4,14 @@ import argparse
 from pathlib import Path
 
 import torch
-from mmengine.runner.checkpoint import get_torch_safe_globals
 from torch import Tensor, nn
 
 from experiments.errors import UserError, report_user_errors
 from experiments.files import replacing
 from experiments.paths import backbone_file, metrics_file, run_folder
-from experiments.records.backbone_weights import record_weights
+from experiments.records.backbone_hash import record_weights
 from experiments.records.provenance import file_hash
-from experiments.training.checkpoints import newest_checkpoint
+from experiments.training.checkpoints import newest_checkpoint, read_checkpoint
 
 # As checkpoints of mmdetection's and mmsegmentation's models name the backbone's weights.
 PREFIX = "backbone."
@@ -50,8 +49,7 @@ def take_backbone(run: str) -> None:
 
 
 def _weights(checkpoint: Path) -> dict[str, Tensor]:
-    with torch.serialization.safe_globals(get_torch_safe_globals()):
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    content = read_checkpoint(checkpoint)
     return dict(content.get("state_dict", content))
 
 

@@ -72,10 +72,21 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(whole, key=whole.__getitem__, default=None)
 
 
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, of which nothing is run; tensors stay in the file until they are used.
+
+    Parameters
+    ----------
+    path : Path
+        A file that holds nothing but tensors, numbers, text and mmengine's history.
+    """
+    with torch.serialization.safe_globals(get_torch_safe_globals()):
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+
+
 def _iterations(checkpoint: Path) -> int | None:
     try:
-        with torch.serialization.safe_globals(get_torch_safe_globals()):
-            return torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["meta"]["iter"]
+        return read_checkpoint(checkpoint)["meta"]["iter"]
     except Exception as error:
         print(f"passing over {checkpoint}, which cannot be read: {error}")
         return None

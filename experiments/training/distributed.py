@@ -1,10 +1,23 @@
-"""The process group of a training."""
+"""The process group of a training, and the model that its processes share."""
 
 import os
 
 import torch
 from mmengine.config import Config
 from mmengine.dist import init_dist
+from mmengine.model import is_model_wrapper
+from torch import nn
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself, where several processes share its training by a wrapper.
+
+    Parameters
+    ----------
+    model : nn.Module
+        A runner's model.
+    """
+    return model.module if is_model_wrapper(model) else model
 
 
 def join_processes(config: Config) -> None:

@@ -16,7 +16,6 @@ from tempfile import TemporaryDirectory
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, broadcast_object_list, get_world_size, is_main_process
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from experiments.errors import UserError, build_errors_as_user_errors, report_user_errors
@@ -43,7 +42,7 @@ from experiments.training.checkpoints import (
     without_code,
 )
 from experiments.training.config_formatter import import_formatter, without_layout
-from experiments.training.distributed import join_processes
+from experiments.training.distributed import join_processes, unwrapped
 from experiments.training.hooks.interruption import CHECKPOINT
 from experiments.training.hooks.progress import ProgressHook
 from experiments.training.loggers import keep_mlflow_run, use_loggers
@@ -150,8 +149,7 @@ def _train_and_test(
     task.keep_predictions(config, folder)
     runner = _build(config)
     if source := config.run_spec.get("load_from"):
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        refuse_other_backbones(model.backbone, source)
+        refuse_other_backbones(unwrapped(runner.model).backbone, source)
     runner.register_hook(progress)
     runner.train()
     keep_mlflow_run(loggers)

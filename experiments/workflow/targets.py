@@ -14,7 +14,18 @@ from typing import Any, Literal, TypeVar
 
 from experiments.data.folders import check_root
 from experiments.errors import UserError
-from experiments.paths import CHECKS, COMPLEXITY, DATASETS, FIGURES, REPORTS, STUDIES, backbone_file, metrics_file, run_folder
+from experiments.paths import (
+    CHECKS,
+    COMPLEXITY,
+    DATASETS,
+    FIGURES,
+    REPORTS,
+    RUN_ID,
+    STUDIES,
+    backbone_file,
+    metrics_file,
+    run_folder,
+)
 from experiments.records.checked_necks import passed_file
 from experiments.records.metrics_file import recorded_sources
 from experiments.records.recorded_times import RecordedTimes, duration
@@ -154,7 +165,7 @@ class Targets:
     def runs_that_may_be_trained(self) -> str:
         """Regular expression of the ids of runs that may be trained; it matches nothing if the configuration forbids
         training."""
-        return "none" if self.grid.configuration.train == "none" else "[0-9a-f]{12}"
+        return "none" if self.grid.configuration.train == "none" else RUN_ID
 
     @cache  # noqa: B019
     def state_of(self, identifier: str) -> Literal["missing", "stale", "done"]:

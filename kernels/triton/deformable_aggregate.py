@@ -209,18 +209,7 @@ def _forward(
 
 
 @triton.autotune(_CONFIGURATIONS, key=_KEY, prune_configs_by={"early_config_prune": for_memory_format}, cache_results=True)
-@triton.jit(
-    do_not_specialize=[
-        "gradient_steps",
-        "values_steps",
-        "offsets_steps",
-        "modulation_steps",
-        "offsets_gradient_steps",
-        "modulation_gradient_steps",
-        "height",
-        "width",
-    ]
-)
+@triton.jit(do_not_specialize=["height", "width"])
 def _samples_gradient(
     gradient,
     values,

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from mmengine.dist import all_reduce, gather_object, get_rank, get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, LOOPS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from experiments.training.distributed import unwrapped
 from experiments.training.signals import (
     InterruptionError,
     answer_signals,
@@ -162,7 +162,7 @@ class InterruptibleTrainLoop(EpochBasedTrainLoop):
 
 
 def _buffers(runner: Runner) -> dict[str, torch.Tensor]:
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     return dict(model.named_buffers())
 
 

@@ -7,7 +7,6 @@ from operator import attrgetter
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
@@ -15,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from experiments.errors import UserError
+from experiments.training.distributed import unwrapped
 
 
 @HOOKS.register_module()
@@ -49,7 +49,7 @@ class GradientCheckpointingHook(Hook):
         UserError
             If the model has no part of a name.
         """
-        checkpoint_gradients(runner.model.module if is_model_wrapper(runner.model) else runner.model, self.parts)
+        checkpoint_gradients(unwrapped(runner.model), self.parts)
 
 
 def checkpoint_gradients(model: nn.Module, parts: Sequence[str]) -> None:

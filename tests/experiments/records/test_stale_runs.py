@@ -4,7 +4,7 @@ import pytest
 
 from experiments.errors import UserError
 from experiments.paths import backbone_file
-from experiments.records.backbone_weights import record_weights
+from experiments.records.backbone_hash import record_weights
 from experiments.records.stale_runs import is_stale
 from experiments.spec.fingerprint import fingerprints
 from experiments.spec.run import Run

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS
 from experiments.configs.build import build_model, load_config
 from experiments.errors import UserError
 from experiments.paths import backbone_file, metrics_file
-from experiments.records.backbone_weights import recorded_weights
+from experiments.records.backbone_hash import recorded_weights
 from experiments.records.provenance import file_hash
 from experiments.spec.run import Run
 from experiments.spec.scale import load_scale
