@@ -67,7 +67,7 @@ def why_not() -> str | None:
     return None
 
 
-def wait_for(what: str, condition: Callable[[], object], seconds: float = 120, evidence: Callable[[], str] = str) -> object:
+def wait_for(what: str, condition: Callable[[], object], seconds: float = 300, evidence: Callable[[], str] = str) -> object:
     """Poll until a condition holds, and return its value.
 
     Raises

@@ -66,7 +66,7 @@ class Head:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(timeout=300)
 
-    def finish(self, seconds: float = 300) -> str:
+    def finish(self, seconds: float = 600) -> str:
         """What it has said, once it has ended well."""
         wait_for(f"the end of {self.name}", lambda: self.process.poll() is not None, seconds, self.evidence)
         assert self.process.returncode == 0, self.evidence()
@@ -78,7 +78,7 @@ class Head:
         ends = (f"--- {log}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-15:]) for log in sorted(logs))
         return "\n".join([*ends, f"--- jobs: {self.cluster.jobs()}"])
 
-    def until(self, what: str, condition, seconds: float = 120) -> object:
+    def until(self, what: str, condition, seconds: float = 300) -> object:
         """Wait for a condition while this Snakemake lives."""
 
         def checked() -> object:
@@ -124,7 +124,7 @@ class Head:
             number = self.job_of(run)
             return number if number != before else None
 
-        return self.cluster.job(self.until(f"another job of run {run}", found, 180))
+        return self.cluster.job(self.until(f"another job of run {run}", found))
 
     def watch_two_trainings(self) -> None:
         """Note what two trainings find in their environments while both run."""
