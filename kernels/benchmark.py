@@ -1,12 +1,9 @@
 """What the operators gain over other ways to compute the same: ratios of times measured side by side, and peak memory."""
 
 import argparse
-import ctypes
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
@@ -21,6 +18,7 @@ from tqdm import tqdm
 
 from kernels import deformable_aggregate, reassemble
 from kernels.backends import VARIABLE, backend_for
+from kernels.call_cost import bytes_of, extra_memory, freed_memory_kept, seconds_alone, seconds_back_to_back
 from kernels.modulated_deform_conv import modulated_deform_conv
 from kernels.ratio_figure import plot_ratios
 from kernels.roi_align import roi_align
@@ -29,9 +27,6 @@ KERNEL_SIZE = 5
 GROUPS = 16
 DEFORM_GROUPS = 8
 OFFSET_SCALE = 2.0
-MIB = 2**20
-# Constants of the C library's malloc.h.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def unfold_einsum(features: Tensor, kernels: Tensor, up: int, down: int) -> Tensor:
@@ -244,6 +239,11 @@ def forward_and_backward(function: Callable[..., Tensor], inputs: list[Tensor]) 
 
 
 PASSES = {"forward": forward, "forward + backward": forward_and_backward}
+# What a column's name adds for each way to time a call.
+CLOCKS: dict[str, dict[str, Callable[[Callable[[], list[Tensor]]], float]]] = {
+    "cpu": {"": partial(seconds_alone, device="cpu")},
+    "cuda": {"": partial(seconds_alone, device="cuda"), ", back to back": seconds_back_to_back},
+}
 
 
 def measure(case: Case, name: str, repetitions: int) -> list[dict[str, object]]:
@@ -269,16 +269,17 @@ def measure(case: Case, name: str, repetitions: int) -> list[dict[str, object]]:
         form: partial(run, function, inputs) for form, (function, inputs) in forms.items()
     }
     calls["copy"] = _copy_of_as_many_bytes(case, name)
-    memory = {form: _extra_memory(call, case.inputs) for form, call in calls.items()}
-    seconds: dict[str, list[float]] = {form: [] for form in calls}
-    device = case.inputs[0].device.type
-    with _freed_memory_kept():
+    # What is compiled at a first call is compiled here.
+    memory = {form: extra_memory(call, case.inputs) for form, call in calls.items()}
+    clocks = CLOCKS[case.inputs[0].device.type]
+    seconds: dict[str, dict[str, list[float]]] = {clock: {form: [] for form in calls} for clock in clocks}
+    with freed_memory_kept():
         for call in calls.values():
-            _seconds(call, device)
+            call()
         for _ in tqdm(range(repetitions), desc=f"{case.name}, {name}", unit="round"):
-            for form, call in calls.items():
-                seconds[form].append(_seconds(call, device))
-    median = {form: statistics.median(times) for form, times in seconds.items()}
+            for clock, (form, call) in product(clocks, calls.items()):
+                seconds[clock][form].append(clocks[clock](call))
+    medians = {clock: {form: statistics.median(times[form]) for form in calls} for clock, times in seconds.items()}
     return [
         {
             "operator": case.operator,
@@ -286,9 +287,7 @@ def measure(case: Case, name: str, repetitions: int) -> list[dict[str, object]]:
             "batch": case.batch,
             "pass": name,
             "against": form,
-            "ours [ms]": 1e3 * median["ours"],
-            "other [ms]": 1e3 * median[form],
-            "other / ours": median[form] / median["ours"],
+            **_times(medians, form),
             "extra memory, ours [%]": 100 * memory["ours"],
             "extra memory, other [%]": 100 * memory[form],
         }
@@ -297,79 +296,26 @@ def measure(case: Case, name: str, repetitions: int) -> list[dict[str, object]]:
     ]
 
 
+def _times(medians: dict[str, dict[str, float]], form: str) -> dict[str, float]:
+    """Columns of a row: our time, that of the other form and their ratio, by each clock."""
+    columns = {}
+    for clock, median in medians.items():
+        columns[f"ours{clock} [ms]"] = 1e3 * median["ours"]
+        columns[f"other{clock} [ms]"] = 1e3 * median[form]
+        columns[f"other / ours{clock}"] = median[form] / median["ours"]
+    return columns
+
+
 def _copy_of_as_many_bytes(case: Case, name: str) -> Callable[[], list[Tensor]]:
     """A copy that moves what must be moved: every input read and every result written once in each pass."""
     with torch.no_grad():
         output = case.ours(*case.inputs)
-    bytes_moved = _bytes([*case.inputs, output])
+    bytes_moved = bytes_of([*case.inputs, output])
     if name == "forward + backward":
-        bytes_moved += _bytes([*case.inputs, output]) + _bytes(case.inputs)
+        bytes_moved += bytes_of([*case.inputs, output]) + bytes_of(case.inputs)
     source = torch.randn(bytes_moved // 8, device=output.device)
     target = torch.empty_like(source)
     return lambda: [target.copy_(source)]
-
-
-def _bytes(tensors: list[Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def _seconds(call: Callable[[], list[Tensor]], device: str) -> float:
-    _wait(device)
-    started = time.perf_counter()
-    results = call()
-    _wait(device)
-    elapsed = time.perf_counter() - started
-    del results
-    return elapsed
-
-
-@contextmanager
-def _freed_memory_kept() -> Iterator[None]:
-    """Let the C library keep freed memory, so that the system's page faults are not timed with every result."""
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "mallopt"):
-        yield
-        return
-    library.mallopt(M_MMAP_THRESHOLD, 2**31 - 1)
-    library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-    try:
-        yield
-    finally:
-        library.mallopt(M_MMAP_THRESHOLD, MIB)
-        library.mallopt(M_TRIM_THRESHOLD, MIB)
-        library.malloc_trim(0)
-
-
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
-def _extra_memory(call: Callable[[], list[Tensor]], inputs: list[Tensor]) -> float:
-    """Peak memory of a call beyond its inputs and results, as a share of both; the call is warmed up before."""
-    call()
-    if inputs[0].device.type == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        results = call()
-        torch.cuda.synchronize()
-        peak = torch.cuda.max_memory_allocated()
-    else:
-        try:
-            # Writing 5 resets the kernel's record of the peak resident size.
-            Path("/proc/self/clear_refs").write_text("5")
-        except OSError:
-            return float("nan")
-        before = _resident("VmRSS")
-        results = call()
-        peak = _resident("VmHWM")
-    return max(0, peak - before - _bytes(results)) / (_bytes(inputs) + _bytes(results))
-
-
-def _resident(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith(key)).split()[1])
 
 
 def main() -> None:
@@ -414,9 +360,10 @@ def _backend_name(device: str) -> str:
 def _heading(arguments: argparse.Namespace) -> str:
     backend = _backend_name(arguments.device)
     device = torch.cuda.get_device_name() if arguments.device == "cuda" else f"CPU, {arguments.threads} threads"
+    by_events = ", by the GPU's events, a call alone and many back to back" if arguments.device == "cuda" else ""
     return (
         f"\n{device}; {arguments.dtype}; backend {backend} ({VARIABLE} changes it); torch {torch.__version__};"
-        f" medians of {arguments.repetitions} rounds, all forms in turn.\n"
+        f" medians of {arguments.repetitions} rounds, all forms in turn{by_events}.\n"
         "Extra memory: peak beyond inputs and results, as a share of both. Freed memory is kept and used again.\n"
     )
 

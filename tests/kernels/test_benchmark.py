@@ -62,6 +62,13 @@ def test_the_copy_moves_the_bytes_of_all_inputs_and_results(case):
     assert 2 * copied.numel() * 4 == 4 * (16 * 400 + 25 * 1600 + 16 * 1600)
 
 
+def test_on_a_gpu_a_call_is_timed_alone_and_back_to_back(case, monkeypatch):
+    monkeypatch.setitem(benchmark.CLOCKS, "cpu", {"": lambda _: 0.004, ", back to back": lambda _: 0.001})
+    row, _copy = benchmark.measure(case, "forward", repetitions=1)
+    assert (row["ours [ms]"], row["ours, back to back [ms]"], row["other / ours, back to back"]) == (4, 1, 1)
+    assert set(benchmark.CLOCKS["cuda"]) == {"", ", back to back"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["--only", "nothing"], "error: --only 'nothing' fits no case"), (["--device", "cuda"], "torch sees no CUDA device")],

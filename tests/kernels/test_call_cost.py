@@ -1,0 +1,53 @@
+"""What a call takes: its seconds, with pretended events of a GPU, and its memory."""
+
+import pytest
+import torch
+
+from kernels import call_cost
+
+
+class PretendedGpu:
+    """A GPU on which every call takes 3 ms, which its events say."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.now_ms, self.calls = 0.0, 0
+        monkeypatch.setattr(torch.cuda, "Event", lambda **_: PretendedEvent(self))
+        monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+
+    def call(self) -> list:
+        self.calls += 1
+        self.now_ms += 3
+        return []
+
+
+class PretendedEvent:
+    """A mark in the pretended GPU's time."""
+
+    def __init__(self, gpu: PretendedGpu) -> None:
+        self.gpu = gpu
+
+    def record(self) -> None:
+        self.ms = self.gpu.now_ms
+
+    def elapsed_time(self, other: "PretendedEvent") -> float:
+        return other.ms - self.ms
+
+
+def test_a_gpu_is_timed_by_its_events(monkeypatch):
+    gpu = PretendedGpu(monkeypatch)
+    assert call_cost.seconds_alone(gpu.call, "cuda") == pytest.approx(3e-3)
+    assert gpu.calls == 1
+    assert call_cost.seconds_back_to_back(gpu.call) == pytest.approx(3e-3)
+    assert gpu.calls == 1 + call_cost.CALLS_BACK_TO_BACK
+
+
+def test_memory_beyond_inputs_and_results_is_a_share_of_both():
+    inputs = [torch.zeros(2**20)]
+
+    def double(tensor):
+        return [tensor + torch.cat([tensor] * 8)[: len(tensor)]]
+
+    share = call_cost.extra_memory(lambda: double(*inputs), inputs)
+    if share != share:
+        pytest.skip("this system does not tell a process's peak memory")
+    assert 3 < share < 6, "32 MiB beside 4 MiB of input and 4 MiB of results"
