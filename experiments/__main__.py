@@ -3,7 +3,7 @@
 import argparse
 import gc
 
-from experiments.cli import check_data, check_neck, compare, convert, plan, status
+from experiments.cli import check_data, check_neck, compare, convert, plan, status, warm_up
 from experiments.errors import report_user_errors
 from experiments.spec.configuration import read_configuration
 from experiments.workflow.grid import Grid
@@ -15,6 +15,7 @@ VERBS = {
     "check-neck": check_neck,
     "compare": compare,
     "convert": convert,
+    "warm-up": warm_up,
 }
 
 

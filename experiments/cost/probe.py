@@ -2,25 +2,19 @@
 
 import platform
 import statistics
-import time
 from datetime import date
-from typing import Any
 
 import torch
 from mmdet.utils import register_all_modules
-from mmengine.model import revert_sync_batchnorm
-from mmengine.optim import OptimWrapper, build_optim_wrapper
-from torch import nn
 from tqdm import tqdm
 
-from experiments.configs.build import build_model, load_config
+from experiments.cost.training_steps import seconds_of_steps
 from experiments.cost.training_time import TrainingTimeEstimator, probe_key
 from experiments.errors import UserError
 from experiments.machine import processor
 from experiments.records.cost_files import Measurement, Measurements, write_costs
 from experiments.records.run_status import RunStatus
 from experiments.spec.run import Run
-from experiments.tasks.task import load_task
 
 # Warm-up steps choose algorithms and fill memory pools; (warm-up, measured).
 STEPS = {"cpu": (1, 3), "cuda": (3, 10)}
@@ -72,11 +66,8 @@ def measure(run: Run) -> Measurement:
         The run that gives model, batch size and optimiser; weights and images are random.
     """
     device = "cuda" if run.scale.resources.gpus else "cpu"
-    model = revert_sync_batchnorm(build_model(run)).to(device).train()
-    optimiser = build_optim_wrapper(model, load_config(run).optim_wrapper)
-    batch = load_task(run.task).random_batch(run, model, device)
     warm_up, steps = STEPS[device]
-    seconds = [_seconds_of_step(model, optimiser, batch, device) for _ in range(warm_up + steps)][warm_up:]
+    seconds = seconds_of_steps(run, device, warm_up + steps)[warm_up:]
     return Measurement(
         seconds_per_image=statistics.median(seconds) / run.batch_size,
         steps=seconds,
@@ -86,19 +77,6 @@ def measure(run: Run) -> Measurement:
         machine=_machine(device),
         date=date.today().isoformat(),
     )
-
-
-def _seconds_of_step(model: nn.Module, optimiser: OptimWrapper, batch: dict[str, Any], device: str) -> float:
-    _wait(device)
-    started = time.perf_counter()
-    model.train_step(batch, optimiser)
-    _wait(device)
-    return time.perf_counter() - started
-
-
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def _machine(device: str) -> str:

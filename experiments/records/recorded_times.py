@@ -13,6 +13,10 @@ from experiments.records.run_status import RunReader, number
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale
 
+# Of a run's spec, what decides its time per image; the last three only where they are not the usual.
+MODEL = ("neck", "detector", "backbone", "dataset", "image_scale", "out_channels", "num_outs")
+COMPUTED = ("precision", "channels_last", "gradient_checkpointing")
+
 
 @dataclass
 class RecordedTime:
@@ -121,8 +125,7 @@ def model_key(spec: dict[str, Any]) -> str:
     spec : dict
         A run's spec.
     """
-    parts = ("neck", "detector", "backbone", "dataset", "image_scale", "out_channels", "num_outs")
-    return json.dumps({part: spec[part] for part in parts}, sort_keys=True)
+    return json.dumps({part: spec[part] for part in (*MODEL, *COMPUTED) if part in spec}, sort_keys=True)
 
 
 def evaluations_of_schedule(scale: Scale, epochs: int) -> int:

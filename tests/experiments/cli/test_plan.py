@@ -155,6 +155,15 @@ def test_a_seed_that_the_configuration_does_not_ask_for_tells_it_too(small_grid,
     assert (line["done"], line["sources"]) == (0, {"recorded": 1})
 
 
+@pytest.mark.parametrize("option", [{"precision": "bfloat16"}, {"channels_last": True}, {"gradient_checkpointing": ["neck"]}])
+def test_a_model_that_is_computed_otherwise_tells_nothing(small_grid, leave, capsys, option):
+    other = small_grid().runs_of("two_necks_table1")[0]
+    leave(other, "metrics.json", left_by(other))
+    scale = Path("experiments/scales/instant.yaml")
+    scale.write_text(yaml.safe_dump(yaml.safe_load(scale.read_text()) | {"training": option}))
+    assert "recorded" not in planned(small_grid(), capsys)[0]["two_necks_table1"]["sources"]
+
+
 def test_a_model_with_another_schedule_tells_the_time_per_image(small_grid, leave, capsys):
     scale, study = Path("experiments/scales/instant.yaml"), Path("experiments/studies/two_necks.yaml")
     content = yaml.safe_load(scale.read_text())

@@ -1,0 +1,52 @@
+"""A few steps of a training on random images, timed."""
+
+import time
+from typing import Any
+
+import torch
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from torch import nn
+
+from experiments.configs.build import build_model, load_config
+from experiments.spec.run import Run
+from experiments.tasks.task import load_task
+from experiments.training.prepared_model import prepare_model
+
+
+def seconds_of_steps(run: Run, device: str, count: int) -> list[float]:
+    """Seconds of each of the first steps of one process, computed as its training computes them.
+
+    Parameters
+    ----------
+    run : Run
+        The run that gives model, precision, batch size and optimiser; weights and images are random.
+    device : {'cpu', 'cuda'}
+        Where.
+    count : int
+        Number of steps.
+
+    Raises
+    ------
+    UserError
+        If the model cannot be built.
+    """
+    config = load_config(run)
+    model = revert_sync_batchnorm(build_model(run)).to(device).train()
+    prepare_model(model, config)
+    optimiser = build_optim_wrapper(model, config.optim_wrapper)
+    batch = load_task(run.task).random_batch(run, model, device)
+    return [_seconds_of_step(model, optimiser, batch, device) for _ in range(count)]
+
+
+def _seconds_of_step(model: nn.Module, optimiser: OptimWrapper, batch: dict[str, Any], device: str) -> float:
+    _wait(device)
+    started = time.perf_counter()
+    model.train_step(batch, optimiser)
+    _wait(device)
+    return time.perf_counter() - started
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
