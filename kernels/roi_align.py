@@ -1,20 +1,18 @@
-"""RoIAlign on the CPU: regions of a map, pooled to the same size by bilinear samples."""
+"""RoIAlign with a gradient that repeats: regions of a map, pooled to the same size by bilinear samples."""
 
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kernels.cpu import roi_align as pool
-from kernels.cpu import roi_align_gradient as spread
-from kernels.cpu import unavailable_reason
+from kernels import cpu
+from kernels.reference import roi_align as products
 
 # Image, x1, y1, x2, y2.
 REGION_LENGTH = 5
-# Asked at every call of every level of a detector; the answer looks at a file.
-_reason_not_to = cache(unavailable_reason)
 
 
 def roi_align(
@@ -24,13 +22,14 @@ def roi_align(
 
     A region is divided into equal bins and each bin into equal parts, without rounding; a bin's value is the mean of the
     bilinear samples in the middle of its parts. Samples more than one cell outside the map are zero. What mmcv's
-    ``RoIAlign(pool_mode="avg", aligned=True)`` computes, equal to rounding; its operator is the one to use on other devices.
-    The gradient repeats bit for bit for any number of threads.
+    ``RoIAlign(pool_mode="avg", aligned=True)`` computes, equal to rounding. On the CPU this is C++, and the gradient repeats
+    bit for bit for any number of threads. Elsewhere it is `kernels.reference.roi_align`, products of matrices, which takes
+    more time than mmcv's operator and repeats where torch's products do.
 
     Parameters
     ----------
     features : Tensor
-        The map, (N, C, H, W), on the CPU; any memory format, any floating dtype. Half precision is summed in float32.
+        The map, (N, C, H, W); any memory format, any floating dtype. Half precision is summed in float32.
     regions : Tensor
         Index of the image, then x1, y1, x2, y2 in pixels of the image, (R, 5). They get no gradient.
     output_size : tuple of int
@@ -50,17 +49,19 @@ def roi_align(
     ValueError
         If the shapes or the output size do not fit.
     RuntimeError
-        If the C++ operators are not built, or a region is of an image that is not there, or has sides that are negative or not
-        finite.
+        If a region is of an image that is not there, or has sides that are negative or not finite.
     """
     _check(features, regions, output_size)
-    reason = _reason_not_to(features.device.type)
-    if reason:
-        raise RuntimeError(f"roi_align: {reason}")
     regions = regions.detach().to(torch.promote_types(features.dtype, torch.float32))
     # In torch, because a fused multiplication and subtraction would round differently and so take other numbers of samples.
     in_cells = torch.cat([regions[:, :1], regions[:, 1:] * spatial_scale - 0.5], dim=1)
     return _RoIAlign.apply(features, in_cells, output_size, sampling_ratio)
+
+
+@cache
+def _implementation(device: str) -> ModuleType:
+    """What computes on a type of device; asked at every call of every level of a detector, and the answer looks at a file."""
+    return products if cpu.unavailable_reason(device) else cpu
 
 
 def _check(features: Tensor, regions: Tensor, output_size: tuple[int, int]) -> None:
@@ -78,7 +79,7 @@ class _RoIAlign(torch.autograd.Function):
         ctx.save_for_backward(regions)
         ctx.features, ctx.samples = torch.empty_like(features, device="meta"), samples
         output = features.new_empty(len(regions), features.shape[1], *output_size)
-        pool(features, regions, output, samples)
+        _implementation(features.device.type).roi_align(features, regions, output, samples)
         return output
 
     @staticmethod
@@ -86,5 +87,5 @@ class _RoIAlign(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (regions,) = ctx.saved_tensors
         output = torch.empty_like(ctx.features, device=gradient.device)
-        spread(gradient, regions, output, ctx.samples)
+        _implementation(gradient.device.type).roi_align_gradient(gradient, regions, output, ctx.samples)
         return output, None, None, None

@@ -64,7 +64,7 @@ def _sections(run: Run) -> list[tuple[str, dict[str, Any]]]:
                 "task": run.task,
                 "run_spec": run.spec,
                 "work_dir": str(run.folder / "checkpoints"),
-                "randomness": {"seed": run.seed},
+                "randomness": {"seed": run.seed, **({"deterministic": True} if scale.training.deterministic else {})},
             },
         ),
         ("The model: the neck under study, and what the scale changes.", {"model": _model(run, task)}),
@@ -135,11 +135,17 @@ def _hooks(run: Run) -> list[dict[str, Any]]:
         {"type": "HeadPrecisionHook"},
         {"type": "CPUOperatorsHook"},
         {"type": "InterruptionHook"},
+        *([{"type": "GpuArithmeticHook", **_gpu_arithmetic(scale)}] if scale.training.of_gpus else []),
+        *([{"type": "RepeatableGpuHook"}] if scale.training.deterministic else []),
         *([{"type": "ChannelsLastHook"}] if scale.training.channels_last else []),
         *([{"type": "GradientCheckpointingHook", "parts": parts}] if parts else []),
         *([{"type": "SyncBuffersHook"}] if scale.resources.gpus > 1 else []),
         *([{"type": "MultiScaleTestHook", "sizes": _test_sizes(scale)}] if scale.test_ratios and labels_pixels else []),
     ]
+
+
+def _gpu_arithmetic(scale: Scale) -> dict[str, Any]:
+    return {"tf32": scale.training.tf32, "cudnn_benchmark": scale.training.cudnn_benchmark}
 
 
 def _test_sizes(scale: Scale) -> list[tuple[int, int]]:

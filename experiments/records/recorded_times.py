@@ -13,9 +13,9 @@ from experiments.records.run_status import RunReader, number
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale
 
-# Of a run's spec, what decides its time per image; the last three only where they are not the usual.
+# Of a run's spec, what decides its time per image; the second line only where it is not the usual.
 MODEL = ("neck", "detector", "backbone", "dataset", "image_scale", "out_channels", "num_outs")
-COMPUTED = ("precision", "channels_last", "gradient_checkpointing")
+COMPUTED = ("precision", "channels_last", "gradient_checkpointing", "tf32", "cudnn_benchmark", "deterministic")
 
 
 @dataclass

@@ -186,12 +186,32 @@ class Training(StrictModel):
     gradient_checkpointing : list of str
         Parts of the model, such as ``backbone.layer3`` or ``neck``, whose inner results are computed again in the backward pass
         instead of kept.
+    tf32 : {'convolutions', 'all', 'none'}
+        What rounds its factors to TF32 on a GPU; torch's own choice are convolutions.
+    cudnn_benchmark : bool
+        Whether cuDNN measures, for each new size of images on a GPU, which of its algorithms is fastest.
+    deterministic : bool
+        Whether only operators compute whose results repeat; on the CPU all do.
     """
 
     base_batch_size: PositiveInt | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     gradient_checkpointing: list[str] = []
+    tf32: Literal["convolutions", "all", "none"] = "convolutions"
+    cudnn_benchmark: bool = False
+    deterministic: bool = False
+
+    @model_validator(mode="after")
+    def _what_repeats_does_not_choose_by_time(self) -> Self:
+        if self.deterministic and self.cudnn_benchmark:
+            raise ValueError("deterministic and cudnn_benchmark exclude each other: leave one of the two out")
+        return self
+
+    @property
+    def of_gpus(self) -> list[str]:
+        """Its options that only GPUs know and that are not the usual."""
+        return [name for name in ("tf32", "cudnn_benchmark") if getattr(self, name) != type(self).model_fields[name].default]
 
 
 class Resources(StrictModel):
@@ -295,6 +315,12 @@ class Scale(StrictModel):
         if len(self.test_set.class_ids) != len(labels.classes):
             found, allowed = len(self.test_set.class_ids), len(labels.classes)
             raise ValueError(f"test_set: class_ids: found {found}; allowed: {allowed}, one for each class of the dataset")
+        return self
+
+    @model_validator(mode="after")
+    def _arithmetic_of_gpus_needs_gpus(self) -> Self:
+        if self.training.of_gpus and not self.resources.gpus:
+            raise ValueError(f"training: {', '.join(self.training.of_gpus)}: for trainings on GPUs, but resources: gpus is 0")
         return self
 
     @property

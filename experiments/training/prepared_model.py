@@ -10,10 +10,19 @@ from torch import nn
 
 from experiments.training.hooks.bfloat16 import HeadPrecisionHook
 from experiments.training.hooks.cpu_operators import CPUOperatorsHook
+from experiments.training.hooks.gpu_arithmetic import GpuArithmeticHook, RepeatableGpuHook
 from experiments.training.hooks.memory import ChannelsLastHook, GradientCheckpointingHook
 from necks.auxiliary_loss_hook import AuxiliaryLossHook
 
-HOOKS_OF_MODELS = (AuxiliaryLossHook, HeadPrecisionHook, CPUOperatorsHook, ChannelsLastHook, GradientCheckpointingHook)
+HOOKS_OF_MODELS = (
+    AuxiliaryLossHook,
+    HeadPrecisionHook,
+    CPUOperatorsHook,
+    GpuArithmeticHook,
+    RepeatableGpuHook,
+    ChannelsLastHook,
+    GradientCheckpointingHook,
+)
 
 
 def prepare_model(model: nn.Module, config: Config) -> None:

@@ -43,6 +43,7 @@ from experiments.training.checkpoints import (
 )
 from experiments.training.config_formatter import import_formatter, without_layout
 from experiments.training.distributed import join_processes, unwrapped
+from experiments.training.hooks.gpu_arithmetic import refusals_as_user_errors
 from experiments.training.hooks.interruption import CHECKPOINT
 from experiments.training.hooks.progress import ProgressHook
 from experiments.training.loggers import keep_mlflow_run, use_loggers
@@ -151,7 +152,8 @@ def _train_and_test(
     if source := config.run_spec.get("load_from"):
         refuse_other_backbones(unwrapped(runner.model).backbone, source)
     runner.register_hook(progress)
-    runner.train()
+    with refusals_as_user_errors():
+        runner.train()
     keep_mlflow_run(loggers)
     logged = runner.test()
     return runner, task.measure(config, logged, folder) if is_main_process() else {}

@@ -9,9 +9,18 @@ from hypothesis import strategies as st
 from mmcv.ops import roi_align as mmcv_roi_align
 
 from kernels import cpu
+from kernels.reference import roi_align as products
 from kernels.roi_align import roi_align
 
-pytestmark = pytest.mark.skipif(bool(cpu.unavailable_reason("cpu")), reason=str(cpu.unavailable_reason("cpu")))
+
+@pytest.fixture(params=["C++", "products"], autouse=True)
+def _implementation(request, monkeypatch):
+    """Every test asks both implementations."""
+    if request.param == "products":
+        monkeypatch.setattr("kernels.roi_align._implementation", lambda _: products)
+    elif reason := cpu.unavailable_reason("cpu"):
+        pytest.skip(reason)
+
 
 examples = st.fixed_dictionaries(
     {

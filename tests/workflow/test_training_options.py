@@ -15,6 +15,7 @@ def test_a_training_in_bfloat16_is_validated_and_followed_by_tensorboard_and_mlf
             "precision": "bfloat16",
             "channels_last": True,
             "gradient_checkpointing": ["backbone.layer2", "neck"],
+            "deterministic": True,
         }
         scale["loggers"] = ["tensorboard", "mlflow"]
         scale["validation_interval"] = 1

@@ -103,9 +103,10 @@ def test_the_choices_are_part_of_what_a_run_is():
             {"channels_last": True},
             {"gradient_checkpointing": ["neck"]},
             {"base_batch_size": 16},
+            {"deterministic": True},
         )
     }
-    assert len(ids) == 5
+    assert len(ids) == 6
     # A rule that multiplies by one says nothing.
     assert Run(setting(), scale.replace(training=Training(base_batch_size=8)), 0).id in ids
 

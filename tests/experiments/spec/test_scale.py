@@ -115,6 +115,21 @@ def test_a_vector_width_beside_gpus_is_refused(write):
         load_scale("wide")
 
 
+@pytest.mark.parametrize("option", [{"tf32": "all"}, {"cudnn_benchmark": True}])
+def test_the_arithmetic_of_gpus_without_gpus_is_refused_by_name(write, option):
+    write("fast", {"base": "demo", "title": "fast", "training": option})
+    with pytest.raises(UserError, match=rf"fast\.yaml.*training: {next(iter(option))}: for trainings on GPUs"):
+        load_scale("fast")
+    write("fast", {"base": "demo", "title": "fast", "training": option, "resources": {"gpus": 1}})
+    assert load_scale("fast").training.of_gpus == list(option)
+
+
+def test_what_repeats_does_not_choose_by_time(write):
+    write("both", {"base": "coco", "title": "both", "training": {"deterministic": True, "cudnn_benchmark": True}})
+    with pytest.raises(UserError, match="deterministic and cudnn_benchmark exclude each other"):
+        load_scale("both")
+
+
 def test_a_vector_width_changes_no_run_id(write):
     write("same", {"base": "demo", "title": "same", "resources": {"vector_width": 256}})
     setting = Setting(neck={"type": "FPN"}, detector="mask_rcnn", backbone="resnet50", schedule="1x")

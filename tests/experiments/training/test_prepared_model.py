@@ -11,7 +11,18 @@ from experiments.spec.scale import Training, load_scale
 from experiments.spec.study import load_study
 from experiments.training.prepared_model import prepare_model
 
-OPTIONS = {"precision": "bfloat16", "channels_last": True, "gradient_checkpointing": ["backbone.layer3", "neck"]}
+OPTIONS = {
+    "precision": "bfloat16",
+    "channels_last": True,
+    "gradient_checkpointing": ["backbone.layer3", "neck"],
+    "deterministic": True,
+}
+
+
+@pytest.fixture(autouse=True)
+def _torch_stays_as_it_is():
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 def run_with(**training):
