@@ -132,14 +132,18 @@ def _grid(values: Tensor, modulation: Tensor):
     return grid
 
 
-def _tile(rows: int, columns: int, warps: int) -> triton.Config:
-    return triton.Config({"tile_rows": rows, "tile_columns": columns}, num_warps=warps)
+def _tiles(registers: int | None = None) -> list[triton.Config]:
+    """Configurations; with as many locations per warp in all of them, sums over channels have the same order in each."""
+    sizes = (8, 8, 1), (4, 4, 1), (4, 8, 2), (8, 8, 4), (1, 32, 2), (2, 32, 4), (4, 32, 8)
+    return configurations(
+        *(
+            triton.Config({"tile_rows": rows, "tile_columns": columns}, num_warps=warps, maxnreg=registers)
+            for rows, columns, warps in sizes
+        )
+    )
 
 
-# With as many locations per warp in all of them, sums over channels have the same order whichever the autotuner prefers.
-_CONFIGURATIONS = configurations(
-    _tile(8, 8, 1), _tile(4, 4, 1), _tile(4, 8, 2), _tile(8, 8, 4), _tile(1, 32, 2), _tile(2, 32, 4), _tile(4, 32, 8)
-)
+_CONFIGURATIONS = _tiles()
 _KEY = ["channels", "size", "channels_last"]
 
 
@@ -338,7 +342,10 @@ def _corner_keys(
         tl.store(keys + tap, tl.where(inside, key, outside), exists)
 
 
-@triton.autotune(_CONFIGURATIONS, key=_KEY, prune_configs_by={"early_config_prune": for_memory_format}, cache_results=True)
+# Left to itself the assembler spills a few registers to have three programs at once.
+@triton.autotune(
+    _tiles(registers=192), key=_KEY, prune_configs_by={"early_config_prune": for_memory_format}, cache_results=True
+)
 @triton.jit(do_not_specialize=["height", "width"])
 def _values_gradient(
     gradient,

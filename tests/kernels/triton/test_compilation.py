@@ -59,4 +59,4 @@ def test_all_configurations_compile(tmp_path, variant):
 @pytest.mark.parametrize("architecture", ["80", "90"])
 def test_the_usual_sizes_fit_into_registers(tmp_path, architecture, dtype, memory_format, size):
     compiled = compile_kernels(tmp_path, architecture, dtype, memory_format, size)
-    assert max(stack for *_, stack in compiled) <= 64
+    assert [kernel for kernel in compiled if kernel[-1]] == []
