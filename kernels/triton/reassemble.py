@@ -137,8 +137,9 @@ def _tile(rows: int, columns: int, run: int, block: int, chunks: int, warps: int
     return triton.Config(sizes, num_warps=warps)
 
 
-def _pass(rows: int, columns: int, tap_rows: int, warps: int) -> triton.Config:
-    return triton.Config({"tile_rows": rows, "tile_columns": columns, "tap_rows": tap_rows}, num_warps=warps)
+def _pass(rows: int, columns: int, tap_rows: int, warps: int, stages: int = 1) -> triton.Config:
+    sizes = {"tile_rows": rows, "tile_columns": columns, "tap_rows": tap_rows, "stages": stages}
+    return triton.Config(sizes, num_warps=warps)
 
 
 _KEY = ["channels", "size", "up", "down", "channels_last"]
@@ -325,8 +326,9 @@ def _features_gradient(
     configurations(
         _pass(4, 8, 2, 1),
         _pass(4, 8, 3, 4),
-        _pass(8, 8, 3, 8),
         _pass(4, 8, 2, 4),
+        _pass(4, 8, 2, 4, stages=2),
+        _pass(4, 8, 3, 4, stages=3),
         _pass(4, 32, 3, 4),
         _pass(4, 32, 1, 4),
         _pass(2, 32, 3, 2),
@@ -361,6 +363,7 @@ def _kernels_gradient(
     tile_rows: tl.constexpr,
     tile_columns: tl.constexpr,
     tap_rows: tl.constexpr,
+    stages: tl.constexpr,
 ):
     gradient_strides = strides_of(gradient_steps, gradient_layout)
     features_strides = strides_of(features_steps, features_layout)
@@ -371,10 +374,11 @@ def _kernels_gradient(
     gradient += image * gradient_strides[0] + group * channels * gradient_strides[1]
     features += image * features_strides[0] + group * channels * features_strides[1]
     output += image * output_strides[0] + group * (size * size) * output_strides[1]
-    # One pass over the channels per group of tap rows bounds the number of sums in registers.
+    # One pass over the channels per group of tap rows bounds the number of sums in registers. With more than one stage the
+    # loads of later channels are begun before, into shared memory.
     for first in tl.static_range(0, size, tap_rows):
         sums = zeros(tap_rows * size * up * up, tile_rows * tile_columns, block // vector, channels_last, dtype)
-        for start in range(0, channels, block):
+        for start in tl.range(0, channels, block, num_stages=stages):
             channel = start + channel_numbers(block, channels_last)
             parts = ()
             for part in tl.static_range(up * up):

@@ -61,7 +61,7 @@ def report(function: str, config: triton.Config, binary: bytes) -> None:
     per_warp = -(-32 * registers // REGISTERS_AT_ONCE) * REGISTERS_AT_ONCE
     warps = REGISTERS // per_warp // config.num_warps * config.num_warps
     loop = Counter(longest_loop(binary))
-    loads = {name: count for name, count in loop.items() if name.startswith("LDG")}
+    loads = {name: count for name, count in loop.items() if name.startswith(("LDG", "LDS"))}
     multiply_adds = sum(count for name, count in loop.items() if name.startswith(("FFMA", "HFMA")))
     sizes = " ".join(f"{name}={value}" for name, value in config.kwargs.items())
     print(f"{function} {sizes} warps={config.num_warps}: {registers} registers, {warps} warps;", end=" ")
