@@ -1,15 +1,17 @@
 """RoIAlign with a gradient that repeats: regions of a map, pooled to the same size by bilinear samples."""
 
+from collections.abc import Callable
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kernels import cpu
-from kernels.reference import roi_align as products
+from kernels.cpu import roi_align as pool
+from kernels.cpu import roi_align_gradient as spread
+from kernels.cpu import unavailable_reason
+from kernels.roi_align_products import pool_by_products, spread_by_products
 
 # Image, x1, y1, x2, y2.
 REGION_LENGTH = 5
@@ -23,7 +25,7 @@ def roi_align(
     A region is divided into equal bins and each bin into equal parts, without rounding; a bin's value is the mean of the
     bilinear samples in the middle of its parts. Samples more than one cell outside the map are zero. What mmcv's
     ``RoIAlign(pool_mode="avg", aligned=True)`` computes, equal to rounding. On the CPU this is C++, and the gradient repeats
-    bit for bit for any number of threads. Elsewhere it is `kernels.reference.roi_align`, products of matrices, which takes
+    bit for bit for any number of threads. Elsewhere it is `kernels.roi_align_products`, products of matrices, which takes
     more time than mmcv's operator and repeats where torch's products do.
 
     Parameters
@@ -59,9 +61,9 @@ def roi_align(
 
 
 @cache
-def _implementation(device: str) -> ModuleType:
-    """What computes on a type of device; asked at every call of every level of a detector, and the answer looks at a file."""
-    return products if cpu.unavailable_reason(device) else cpu
+def _operators(device: str) -> tuple[Callable[..., None], Callable[..., None]]:
+    """What pools on a type of device, and its gradient; asked at every call, and the answer looks at a file."""
+    return (pool_by_products, spread_by_products) if unavailable_reason(device) else (pool, spread)
 
 
 def _check(features: Tensor, regions: Tensor, output_size: tuple[int, int]) -> None:
@@ -79,7 +81,8 @@ class _RoIAlign(torch.autograd.Function):
         ctx.save_for_backward(regions)
         ctx.features, ctx.samples = torch.empty_like(features, device="meta"), samples
         output = features.new_empty(len(regions), features.shape[1], *output_size)
-        _implementation(features.device.type).roi_align(features, regions, output, samples)
+        pool_regions, _ = _operators(features.device.type)
+        pool_regions(features, regions, output, samples)
         return output
 
     @staticmethod
@@ -87,5 +90,6 @@ class _RoIAlign(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         (regions,) = ctx.saved_tensors
         output = torch.empty_like(ctx.features, device=gradient.device)
-        _implementation(gradient.device.type).roi_align_gradient(gradient, regions, output, ctx.samples)
+        _, spread_gradient = _operators(gradient.device.type)
+        spread_gradient(gradient, regions, output, ctx.samples)
         return output, None, None, None

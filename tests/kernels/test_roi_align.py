@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from mmcv.ops import roi_align as mmcv_roi_align
 
 from kernels import cpu
-from kernels.reference import roi_align as products
 from kernels.roi_align import roi_align
+from kernels.roi_align_products import pool_by_products, spread_by_products
 
 
 @pytest.fixture(params=["C++", "products"], autouse=True)
 def _implementation(request, monkeypatch):
     """Every test asks both implementations."""
     if request.param == "products":
-        monkeypatch.setattr("kernels.roi_align._implementation", lambda _: products)
+        monkeypatch.setattr("kernels.roi_align._operators", lambda _: (pool_by_products, spread_by_products))
     elif reason := cpu.unavailable_reason("cpu"):
         pytest.skip(reason)
 

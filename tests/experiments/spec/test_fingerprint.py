@@ -27,6 +27,7 @@ SHARED = {
     "necks/layers/contracts.py",
     # The operator of every training on the CPU, and no other.
     "kernels/roi_align.py",
+    "kernels/roi_align_products.py",
     *(f"kernels/cpu/{name}" for name in ("__init__.py", "library.py", "roi_align.cpp", "strided_map.h", "vector.h")),
 }
 A2FPN = Path("necks/a2fpn.py")

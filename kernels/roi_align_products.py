@@ -13,7 +13,7 @@ from torch import Tensor
 VALUES_AT_ONCE = 2**26
 
 
-def roi_align(features: Tensor, regions: Tensor, output: Tensor, samples: int) -> None:
+def pool_by_products(features: Tensor, regions: Tensor, output: Tensor, samples: int) -> None:
     """Write the pooled regions (R, C, rows, columns) of a map (N, C, H, W) to `output`.
 
     Parameters
@@ -40,13 +40,13 @@ def roi_align(features: Tensor, regions: Tensor, output: Tensor, samples: int) -
         output[some] = torch.einsum("rbcw,rdw->rcbd", by_row, columns).to(output.dtype)
 
 
-def roi_align_gradient(gradient: Tensor, regions: Tensor, output: Tensor, samples: int) -> None:
+def spread_by_products(gradient: Tensor, regions: Tensor, output: Tensor, samples: int) -> None:
     """Write the gradient of the map to `output`, (N, C, H, W), given that of the pooled regions, (R, C, rows, columns).
 
     Parameters
     ----------
     gradient, regions, output, samples
-        As in `roi_align`, with what is read and what is written exchanged.
+        As in `pool_by_products`, with what is read and what is written exchanged.
     """
     total = torch.zeros_like(output, dtype=regions.dtype)
     for image, some, rows, columns in _shares(regions, output.shape, gradient.shape, samples):
