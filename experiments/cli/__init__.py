@@ -1,1 +1,1 @@
-"""The commands of python -m experiments: plan, status, check-data, check-neck, compare, convert."""
+"""The commands of python -m experiments: plan, status, check-data, check-neck, compare, convert, warm-up."""
