@@ -236,9 +236,15 @@ RECORDED = json.loads((Path(__file__).parent / "recorded_sources.json").read_tex
 RECORDED_MEANINGS = json.loads((Path(__file__).parent / "recorded_meanings.json").read_text())
 # What runs of version 0.1.0 recorded, by model.
 RECORDED_0_1_0 = json.loads((Path(__file__).parent / "recorded_0_1_0.json").read_text())
+# What runs recorded before there was classification, by model.
+RECORDED_LATER = json.loads((Path(__file__).parent / "recorded_before_classification.json").read_text())
 
 
-@pytest.mark.parametrize("recorded", [RECORDED, RECORDED_MEANINGS, RECORDED_0_1_0], ids=["bytes", "meanings", "0.1.0"])
+@pytest.mark.parametrize(
+    "recorded",
+    [RECORDED, RECORDED_MEANINGS, RECORDED_0_1_0, RECORDED_LATER],
+    ids=["bytes", "meanings", "0.1.0", "before classification"],
+)
 @pytest.mark.parametrize("model", RECORDED)
 def test_finished_runs_of_earlier_versions_stay_finished(model, recorded):
     """If a source is meant to compute something else, take its model out of the recorded files; else run
