@@ -12,16 +12,22 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 DEVICES = ["GPU-a", "GPU-b", "GPU-c"]
-# Marks its devices as its own while it lives; another living process's mark is a collision.
+# Marks its devices as its own while it lives; another living process's mark is a collision. One that was killed and that nobody
+# has waited for is still in /proc, without a command line, which the kernel takes away before the locks.
 USE_DEVICES = """
 import os, sys, time
 from pathlib import Path
 from experiments.records.device_locks import keep_devices
+def lives(process):
+    try:
+        return bool(Path("/proc", process or "0", "cmdline").read_bytes())
+    except OSError:
+        return False
 keep_devices()
 marks, seconds = Path(sys.argv[1]), float(sys.argv[2])
 mine = [marks / device for device in os.environ["CUDA_VISIBLE_DEVICES"].split(",")]
 for mark in mine:
-    if mark.exists() and Path("/proc", mark.read_text() or "0").exists():
+    if mark.exists() and lives(mark.read_text()):
         (marks / f"collision_{os.getpid()}").write_text(f"{mark.name} {mark.read_text()}")
     mark.write_text(str(os.getpid()))
 time.sleep(seconds)
