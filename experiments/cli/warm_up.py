@@ -33,17 +33,13 @@ def main(grid: Grid, arguments: Namespace) -> None:
         raise UserError(f"warm-up: scale {scale.name} trains on the CPU, where trainings compile nothing")
     # torch takes seconds, which wrong names need not wait; the libraries print what they leave out.
     with redirect_stdout(StringIO()):
-        import torch
         from mmdet.utils import register_all_modules
 
+        from experiments.cost.training_steps import require_gpu
         from experiments.cost.warm_up import warm_up
 
         register_all_modules()
-    if not torch.cuda.is_available():
-        raise UserError(
-            f"warm-up: scale {scale.name} trains on GPUs and torch sees none here; call it on a node with a GPU, as in"
-            " srun --gpus=1 python -m experiments warm-up"
-        )
+    require_gpu(scale, "warm-up")
     console = make_console()
     for steps in warm_up(grid.runs.values(), "cuda"):
         first, second = steps.seconds

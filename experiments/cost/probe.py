@@ -8,9 +8,8 @@ import torch
 from mmdet.utils import register_all_modules
 from tqdm import tqdm
 
-from experiments.cost.training_steps import seconds_of_steps
+from experiments.cost.training_steps import require_gpu, seconds_of_steps
 from experiments.cost.training_time import TrainingTimeEstimator, probe_key
-from experiments.errors import UserError
 from experiments.machine import processor
 from experiments.records.cost_files import Measurement, Measurements, write_costs
 from experiments.records.run_status import RunStatus
@@ -35,16 +34,12 @@ def probe(times: TrainingTimeEstimator, statuses: list[RunStatus]) -> None:
     UserError
         If the scale trains on GPUs and torch sees none, or a model cannot be built.
     """
-    resources = times.scale.resources
-    if resources.gpus and not torch.cuda.is_available():
-        raise UserError(
-            f"--probe: scale {times.scale.name} trains on GPUs and torch sees none here; call it on a node with a GPU"
-        )
+    require_gpu(times.scale, "--probe")
     unknown = {
         probe_key(run_status.run): run_status.run for run_status in statuses if times.estimate(run_status).source == "assumed"
     }
     register_all_modules()
-    torch.set_num_threads(resources.threads)
+    torch.set_num_threads(times.scale.resources.threads)
     measured = dict(times.probed)
     try:
         for key, run in tqdm(unknown.items(), desc=f"probing at scale {times.scale.name}", unit="model"):

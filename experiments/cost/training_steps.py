@@ -9,9 +9,30 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from torch import nn
 
 from experiments.configs.build import build_model, load_config
+from experiments.errors import UserError
 from experiments.spec.run import Run
+from experiments.spec.scale import Scale
 from experiments.tasks.task import load_task
 from experiments.training.prepared_model import prepare_model
+
+
+def require_gpu(scale: Scale, command: str) -> None:
+    """Refuse to take steps of a scale's trainings on a machine without the GPU that they are for.
+
+    Parameters
+    ----------
+    scale : Scale
+        The scale.
+    command : str
+        What asks, for the sentence.
+
+    Raises
+    ------
+    UserError
+        If the scale trains on GPUs and torch sees none.
+    """
+    if scale.resources.gpus and not torch.cuda.is_available():
+        raise UserError(f"{command}: scale {scale.name} trains on GPUs and torch sees none here; call it on a node with a GPU")
 
 
 def seconds_of_steps(run: Run, device: str, count: int) -> list[float]:
