@@ -154,8 +154,8 @@ def _train_and_test(
     runner.register_hook(progress)
     with refusals_as_user_errors():
         runner.train()
-    keep_mlflow_run(loggers)
-    logged = runner.test()
+        keep_mlflow_run(loggers)
+        logged = runner.test()
     return runner, task.measure(config, logged, folder) if is_main_process() else {}
 
 
