@@ -1,5 +1,8 @@
 """What a call takes: its seconds, with pretended events of a GPU, and its memory."""
 
+import gc
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -41,13 +44,41 @@ def test_a_gpu_is_timed_by_its_events(monkeypatch):
     assert gpu.calls == 1 + call_cost.CALLS_BACK_TO_BACK
 
 
+def eightfold(tensor: torch.Tensor) -> list[torch.Tensor]:
+    return [tensor + torch.cat([tensor] * 8)[: len(tensor)]]
+
+
 def test_memory_beyond_inputs_and_results_is_a_share_of_both():
     inputs = [torch.zeros(2**20)]
-
-    def double(tensor):
-        return [tensor + torch.cat([tensor] * 8)[: len(tensor)]]
-
-    share = call_cost.extra_memory(lambda: double(*inputs), inputs)
+    share = call_cost.extra_memory(lambda: eightfold(*inputs), inputs)
     if share != share:
         pytest.skip("this system does not tell a process's peak memory")
     assert 3 < share < 6, "32 MiB beside 4 MiB of input and 4 MiB of results"
+
+
+def test_what_is_freed_during_a_call_hides_none_of_its_memory(monkeypatch):
+    monkeypatch.setattr(call_cost, "CALLS_WATCHED", 1)
+    inputs, garbage = [torch.zeros(2**20)], []
+    garbage.extend([garbage, torch.ones(2**24)])
+    del garbage
+
+    def call():
+        if call.warm:
+            gc.collect()
+        call.warm = True
+        return eightfold(*inputs)
+
+    call.warm = False
+    share = call_cost.extra_memory(call, inputs)
+    if share != share:
+        pytest.skip("this system does not tell a process's peak memory")
+    assert 3 < share < 6
+
+
+def test_a_system_that_does_not_tell_has_no_number(monkeypatch):
+    def refused(*_):
+        raise OSError("read-only")
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    inputs = [torch.zeros(4)]
+    assert call_cost.extra_memory(lambda: eightfold(*inputs), inputs) == pytest.approx(float("nan"), nan_ok=True)
