@@ -1,1 +1,1 @@
-"""Benchmarks of planning, collecting and evaluation, each measured beside a baseline."""
+"""Benchmarks of planning, collecting, evaluation and loading images, measured beside a baseline or beside what suffices."""
