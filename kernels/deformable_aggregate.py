@@ -2,10 +2,11 @@
 
 import torch
 from torch import Tensor
+from torch.library import register_autograd, register_fake
 from torch.utils.flop_counter import register_flop_formula
 
 from kernels.backends import backend_for
-from kernels.registration import empty, register_autocast
+from kernels.registration import empty, operator, refuse_second_derivatives, register_autocast
 
 
 def deformable_aggregate(values: Tensor, offsets: Tensor, modulation: Tensor, offset_scale: float = 1.0) -> Tensor:
@@ -80,7 +81,7 @@ def _check_arguments(values: Tensor, offsets: Tensor, modulation: Tensor) -> Non
         )
 
 
-@torch.library.custom_op("feature_pyramids::deformable_aggregate", mutates_args=())
+@operator("deformable_aggregate")
 def _deformable_aggregate(values: Tensor, offsets: Tensor, modulation: Tensor, offset_scale: float) -> Tensor:
     output = empty(values, values.shape)
     if not output.numel():
@@ -89,7 +90,7 @@ def _deformable_aggregate(values: Tensor, offsets: Tensor, modulation: Tensor, o
     return output
 
 
-@torch.library.custom_op("feature_pyramids::deformable_aggregate_backward", mutates_args=())
+@operator("deformable_aggregate_backward")
 def _deformable_aggregate_backward(
     gradient: Tensor, values: Tensor, offsets: Tensor, modulation: Tensor, offset_scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,12 +101,12 @@ def _deformable_aggregate_backward(
     return gradients
 
 
-@_deformable_aggregate.register_fake
+@register_fake(_deformable_aggregate)
 def _(values: Tensor, offsets: Tensor, modulation: Tensor, offset_scale: float) -> Tensor:
     return empty(values, values.shape)
 
 
-@_deformable_aggregate_backward.register_fake
+@register_fake(_deformable_aggregate_backward)
 def _(
     gradient: Tensor, values: Tensor, offsets: Tensor, modulation: Tensor, offset_scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -125,16 +126,8 @@ def _backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
     return *_deformable_aggregate_backward(gradient, *ctx.saved_tensors, ctx.offset_scale), None
 
 
-def _save_nothing(ctx, inputs: tuple, output: tuple) -> None:
-    pass
-
-
-def _refuse(ctx, *_) -> None:
-    raise NotImplementedError("deformable_aggregate: second derivatives are not available")
-
-
-_deformable_aggregate.register_autograd(_backward, setup_context=_save)
-_deformable_aggregate_backward.register_autograd(_refuse, setup_context=_save_nothing)
+register_autograd(_deformable_aggregate, _backward, setup_context=_save)
+refuse_second_derivatives(_deformable_aggregate_backward)
 register_autocast(_deformable_aggregate)
 
 

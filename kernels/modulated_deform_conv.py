@@ -5,9 +5,11 @@ from functools import cache
 import torch
 from mmcv.utils import ext_loader
 from torch import Tensor
+from torch.library import register_autograd, register_fake
 from torch.utils.flop_counter import register_flop_formula
 
 from kernels.cpu import deform_columns, deform_columns_gradient, unavailable_reason
+from kernels.registration import operator, refuse_second_derivatives
 
 # Asked at every call; the answer looks at a file.
 _reason_not_to = cache(unavailable_reason)
@@ -55,7 +57,7 @@ def modulated_deform_conv(
     return torch.ops.feature_pyramids.modulated_deform_conv(*tensors, deform_groups).to(features.dtype)
 
 
-@torch.library.custom_op("feature_pyramids::modulated_deform_conv", mutates_args=())
+@operator("modulated_deform_conv")
 def _modulated_deform_conv(
     features: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor, deform_groups: int
 ) -> Tensor:
@@ -69,7 +71,7 @@ def _modulated_deform_conv(
     return output
 
 
-@torch.library.custom_op("feature_pyramids::modulated_deform_conv_backward", mutates_args=())
+@operator("modulated_deform_conv_backward")
 def _modulated_deform_conv_backward(
     gradient: Tensor, features: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor, deform_groups: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -142,12 +144,12 @@ def _output_shape(features: Tensor, weight: Tensor) -> tuple[int, ...]:
     return features.shape[0], weight.shape[0], *features.shape[2:]
 
 
-@_modulated_deform_conv.register_fake
+@register_fake(_modulated_deform_conv)
 def _(features: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor, deform_groups: int) -> Tensor:
     return features.new_empty(_output_shape(features, weight))
 
 
-@_modulated_deform_conv_backward.register_fake
+@register_fake(_modulated_deform_conv_backward)
 def _(
     gradient: Tensor, features: Tensor, offsets: Tensor, modulation: Tensor, weight: Tensor, bias: Tensor, deform_groups: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -163,7 +165,8 @@ def _backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
     return *_modulated_deform_conv_backward(gradient, *ctx.saved_tensors, ctx.deform_groups), None
 
 
-_modulated_deform_conv.register_autograd(_backward, setup_context=_save)
+register_autograd(_modulated_deform_conv, _backward, setup_context=_save)
+refuse_second_derivatives(_modulated_deform_conv_backward)
 
 
 @register_flop_formula(torch.ops.feature_pyramids.modulated_deform_conv)

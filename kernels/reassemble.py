@@ -2,10 +2,11 @@
 
 import torch
 from torch import Tensor
+from torch.library import register_autograd, register_fake
 from torch.utils.flop_counter import register_flop_formula
 
 from kernels.backends import accumulation_dtype, backend_for
-from kernels.registration import empty, register_autocast
+from kernels.registration import empty, operator, register_autocast
 
 
 def reassemble(features: Tensor, kernels: Tensor, up: int = 1, down: int = 1, groups: int = 1) -> Tensor:
@@ -82,7 +83,7 @@ def _check_arguments(features: Tensor, kernels: Tensor, up: int, down: int, grou
         )
 
 
-@torch.library.custom_op("feature_pyramids::reassemble", mutates_args=())
+@operator("reassemble")
 def _reassemble(features: Tensor, kernels: Tensor, up: int, down: int, groups: int) -> Tensor:
     output = empty(features, (*features.shape[:2], *kernels.shape[2:]))
     if output.numel():
@@ -90,7 +91,7 @@ def _reassemble(features: Tensor, kernels: Tensor, up: int, down: int, groups: i
     return output
 
 
-@torch.library.custom_op("feature_pyramids::reassemble_features_gradient", mutates_args=())
+@operator("reassemble_features_gradient")
 def _features_gradient(gradient: Tensor, kernels: Tensor, height: int, width: int, up: int, down: int, groups: int) -> Tensor:
     output = empty(gradient, (*gradient.shape[:2], height, width))
     if output.numel():
@@ -98,7 +99,7 @@ def _features_gradient(gradient: Tensor, kernels: Tensor, height: int, width: in
     return output
 
 
-@torch.library.custom_op("feature_pyramids::reassemble_kernels_gradient", mutates_args=())
+@operator("reassemble_kernels_gradient")
 def _kernels_gradient(gradient: Tensor, features: Tensor, size: int, up: int, down: int, groups: int) -> Tensor:
     shape = (gradient.shape[0], groups * size * size, *gradient.shape[2:])
     output = empty(features, shape, accumulation_dtype(features))
@@ -108,17 +109,17 @@ def _kernels_gradient(gradient: Tensor, features: Tensor, size: int, up: int, do
     return output
 
 
-@_reassemble.register_fake
+@register_fake(_reassemble)
 def _(features: Tensor, kernels: Tensor, up: int, down: int, groups: int) -> Tensor:
     return empty(features, (*features.shape[:2], *kernels.shape[2:]))
 
 
-@_features_gradient.register_fake
+@register_fake(_features_gradient)
 def _(gradient: Tensor, kernels: Tensor, height: int, width: int, up: int, down: int, groups: int) -> Tensor:
     return empty(gradient, (*gradient.shape[:2], height, width))
 
 
-@_kernels_gradient.register_fake
+@register_fake(_kernels_gradient)
 def _(gradient: Tensor, features: Tensor, size: int, up: int, down: int, groups: int) -> Tensor:
     return empty(features, (gradient.shape[0], groups * size * size, *gradient.shape[2:]), accumulation_dtype(features))
 
@@ -169,9 +170,9 @@ def _kernels_gradient_backward(ctx, direction: Tensor) -> tuple[Tensor | None, .
     return of_gradient, of_features, None, None, None, None
 
 
-_reassemble.register_autograd(_backward, setup_context=_save)
-_features_gradient.register_autograd(_features_gradient_backward, setup_context=_save)
-_kernels_gradient.register_autograd(_kernels_gradient_backward, setup_context=_save)
+register_autograd(_reassemble, _backward, setup_context=_save)
+register_autograd(_features_gradient, _features_gradient_backward, setup_context=_save)
+register_autograd(_kernels_gradient, _kernels_gradient_backward, setup_context=_save)
 register_autocast(_reassemble)
 
 

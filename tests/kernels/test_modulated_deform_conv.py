@@ -111,6 +111,13 @@ def test_gradients_are_those_of_finite_differences():
     assert torch.autograd.gradcheck(lambda *tensors: modulated_deform_conv(*tensors, 2), tensors)
 
 
+def test_second_derivatives_are_refused():
+    inputs = arguments(torch.float64)
+    (gradient,) = torch.autograd.grad(modulated_deform_conv(*inputs, 2).sum(), inputs[0], create_graph=True)
+    with pytest.raises(NotImplementedError, match="modulated_deform_conv: second derivatives are not available"):
+        gradient.sum().backward()
+
+
 def test_keeps_torchs_rules_for_operators():
     torch.library.opcheck(torch.ops.feature_pyramids.modulated_deform_conv, (*arguments(torch.float32), 2))
 
