@@ -1,6 +1,8 @@
 """A few steps of a training on random images, timed."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from experiments.errors import UserError
 from experiments.spec.run import Run
 from experiments.spec.scale import Scale
 from experiments.tasks.task import load_task
+from experiments.training.hooks.gpu_arithmetic import refusals_as_user_errors
 from experiments.training.prepared_model import prepare_model
 
 
@@ -50,14 +53,28 @@ def seconds_of_steps(run: Run, device: str, count: int) -> list[float]:
     Raises
     ------
     UserError
-        If the model cannot be built.
+        If the model cannot be built, or results must repeat and an operator's do not.
     """
     config = load_config(run)
     model = revert_sync_batchnorm(build_model(run)).to(device).train()
     prepare_model(model, config)
     optimiser = build_optim_wrapper(model, config.optim_wrapper)
     batch = load_task(run.task).random_batch(run, model, device)
-    return [_seconds_of_step(model, optimiser, batch, device) for _ in range(count)]
+    with _deterministic_algorithms(run.scale.training.deterministic), refusals_as_user_errors():
+        return [_seconds_of_step(model, optimiser, batch, device) for _ in range(count)]
+
+
+@contextmanager
+def _deterministic_algorithms(wanted: bool) -> Iterator[None]:
+    """What mmengine sets for a training whose results repeat."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.deterministic = wanted
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.deterministic = before[1]
 
 
 def _seconds_of_step(model: nn.Module, optimiser: OptimWrapper, batch: dict[str, Any], device: str) -> float:
