@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from experiments.data.coco import identify
-from experiments.data.converters.coco_content import AnnotatedImage, coco_content
+from experiments.data.converters.coco_content import AnnotatedImage, coco_content, places
+from experiments.data.findings import DatasetError
 from experiments.data.folders import link_folder, make_folder
 from experiments.data.masks import Masks
 from experiments.files import write_atomically
@@ -41,11 +42,15 @@ def write_and_identify(
     UserError
         If a split is not what was expected, or something else stands in the folder.
     DatasetError
-        If annotations or images are wrong.
+        If annotations or images are wrong; what is wrong with an annotation is said where it was read.
     """
     make_folder(folder)
     link_folder(folder / dataset.images, data_root)
     for name, file in (("train", dataset.train_annotations), ("val", dataset.val_annotations)):
         (folder / file).parent.mkdir(exist_ok=True)
         write_atomically(folder / file, coco_content(splits[name], dataset.classes))
-    return identify(dataset, folder, expected, masks)
+    try:
+        return identify(dataset, folder, expected, masks)
+    except DatasetError as error:
+        files = {"train": folder / dataset.train_annotations, "val": folder / dataset.val_annotations}
+        raise error.read_from({files[name]: places(images) for name, images in splits.items()}) from None

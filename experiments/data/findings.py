@@ -1,6 +1,7 @@
 """What a check of a dataset has found: faults, which refuse it, and notices, which are counted and said."""
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +30,25 @@ class DatasetError(UserError):
     def __init__(self, findings: Sequence["Findings"]) -> None:
         super().__init__(next(found.first for found in findings if not found.is_right))
         self.lines = [line for found in findings for line in found.lines()]
+
+    def read_from(self, places: Mapping[Path, Sequence[str]]) -> "DatasetError":
+        """The same error with the places that its annotations were converted from.
+
+        Parameters
+        ----------
+        places : dict
+            By annotation file, the place of each annotation in the order of their ids, which count from 1.
+        """
+
+        def replaced(sentence: str) -> str:
+            for file, of_file in places.items():
+                if found := re.match(rf"{re.escape(str(file))}: annotation (\d+)(?=:)", sentence):
+                    return of_file[int(found[1]) - 1] + sentence[found.end() :]
+            return sentence
+
+        self.args = (replaced(str(self)),)
+        self.lines = [replaced(line) for line in self.lines]
+        return self
 
 
 def raise_if_wrong(findings: Sequence["Findings"]) -> None:

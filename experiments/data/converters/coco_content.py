@@ -21,6 +21,8 @@ class AnnotatedObject:
 
     Attributes
     ----------
+    place : str
+        Where it was read: the file, and which of its objects.
     label : int
         Its class, from 0.
     box : tuple of float
@@ -31,6 +33,7 @@ class AnnotatedObject:
         Polygon in pixels, x and y in turn; empty if only the box is known.
     """
 
+    place: str
     label: int
     box: Box
     is_ignored: bool = False
@@ -151,6 +154,17 @@ def coco_content(images: Sequence[AnnotatedImage], classes: Sequence[str]) -> di
         ],
         "categories": [{"id": number, "name": name} for number, name in enumerate(classes, start=1)],
     }
+
+
+def places(images: Sequence[AnnotatedImage]) -> list[str]:
+    """Where each annotation of `coco_content` was read, in the order of their ids.
+
+    Parameters
+    ----------
+    images : sequence of AnnotatedImage
+        The images.
+    """
+    return [an_object.place for image in images for an_object in image.objects]
 
 
 def _annotation(an_object: AnnotatedObject) -> dict[str, Any]:

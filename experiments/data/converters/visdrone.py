@@ -83,5 +83,5 @@ def _read_line(place: str, fields: list[str]) -> list[AnnotatedObject]:
         raise UserError(f"{place}: width and height are {width} and {height}; allowed: at least 0")
     box = (float(x), float(y), float(width), float(height))
     if category in (IGNORED_REGION, OTHERS):
-        return [AnnotatedObject(label, box, is_ignored=True) for label in range(len(VISDRONE_CLASSES))]
-    return [AnnotatedObject(category - 1, box, is_ignored=score == 0)]
+        return [AnnotatedObject(place, label, box, is_ignored=True) for label in range(len(VISDRONE_CLASSES))]
+    return [AnnotatedObject(place, category - 1, box, is_ignored=score == 0)]

@@ -88,7 +88,7 @@ def _read_object(element: ElementTree.Element, place: str, classes: Sequence[str
     difficult = (element.findtext("difficult") or "0").strip()
     if difficult not in ("0", "1"):
         raise UserError(f"{place}: difficult is {difficult!r}; allowed: 0, 1")
-    return AnnotatedObject(list(classes).index(name), _read_box(element.find("bndbox"), place), difficult == "1")
+    return AnnotatedObject(place, list(classes).index(name), _read_box(element.find("bndbox"), place), difficult == "1")
 
 
 def _read_box(element: ElementTree.Element | None, place: str) -> Box:

@@ -71,9 +71,9 @@ def _read_line(place: str, fields: list[str], size: tuple[int, int], classes: in
         outline = tuple(lengths)
         xs, ys = outline[::2], outline[1::2]
         box = (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
-        return AnnotatedObject(label, _with_area(place, box), outline=outline)
+        return AnnotatedObject(place, label, _with_area(place, box), outline=outline)
     x, y, width, height = lengths
-    return AnnotatedObject(label, _with_area(place, (x - width / 2, y - height / 2, width, height)))
+    return AnnotatedObject(place, label, _with_area(place, (x - width / 2, y - height / 2, width, height)))
 
 
 def _shares(place: str, fields: list[str]) -> list[float]:

@@ -1,9 +1,11 @@
 """Datasets in other formats are converted once, the same each time, linked, and checked like COCO's."""
 
 import json
+import re
 
 import pytest
 
+from experiments.data.findings import DatasetError
 from experiments.data.prepare import check_dataset, prepare_dataset
 from experiments.errors import UserError
 from experiments.spec.converted_datasets import VisDroneDataset, VocDataset
@@ -151,6 +153,22 @@ def test_what_is_missing_or_wrong_is_named(fault, voc, tmp_path):
         prepare_dataset(VOC, tmp_path / "datasets/voc", voc)
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_box_that_is_wrong_in_its_image_is_named_where_it_was_read(voc, visdrone, tmp_path):
+    file = next((voc / "VOC2007/Annotations").glob("test_*.xml"))
+    file.write_text(re.sub("<xmax>.*?</xmax>", "<xmax>900</xmax>", file.read_text()))
+    with pytest.raises(DatasetError) as error:
+        prepare_dataset(VOC, tmp_path / "datasets/voc", voc)
+    assert str(error.value).startswith(f"{file}: object 1: area: is ")
+    assert all(line.startswith(f"{file}: object ") for line in error.value.lines if ": area: " in line)
+
+    file = next((visdrone / "VisDrone2019-DET-train/annotations").iterdir())
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines, "700,700,9,9,1,1,0,0"]))
+    with pytest.raises(DatasetError) as error:
+        prepare_dataset(VISDRONE, tmp_path / "datasets/visdrone", visdrone)
+    assert str(error.value).startswith(f"{file}: line {len(lines) + 1}: bbox: is [700.0, 700.0, 9.0, 9.0] lies outside")
 
 
 def test_a_missing_split_of_visdrone_is_named(visdrone, tmp_path):
