@@ -6,7 +6,11 @@ from snakemake.utils import min_version
 
 from experiments.errors import UserError
 from experiments.paths import RUN_ID
+from experiments.spec.fingerprint import program_fingerprint
+from experiments.workflow.asked import Asked
 from experiments.workflow.grid import Grid
+from experiments.workflow.prerequisites import Prerequisites
+from experiments.workflow.report_inputs import FIGURE_NAMES, ReportInputs
 from experiments.workflow.resources import gpu_resources, launcher, resources_per_attempt
 from experiments.workflow.setup import (
     LOGGED,
@@ -16,7 +20,7 @@ from experiments.workflow.setup import (
     refuse_arrays,
     shell_prefix,
 )
-from experiments.workflow.targets import FIGURE_NAMES, Targets
+from experiments.workflow.trainings import Trainings
 
 min_version("9.27")
 
@@ -37,13 +41,11 @@ try:
     grid = Grid(config)
 except UserError as error:
     sys.exit(f"error: {error}")
-targets = Targets(
-    grid,
-    asked=lambda: asked_targets(workflow.dag_settings),
-    force=lambda file: workflow.dag.forcefiles.add(file),
-    is_dry_run=workflow.output_settings.dryrun,
-)
 scale = grid.scale
+asked = Asked(grid, lambda: asked_targets(workflow.dag_settings))
+prerequisites = Prerequisites(grid, asked, is_dry_run=workflow.output_settings.dryrun)
+trainings = Trainings(grid, asked, prerequisites, force=lambda file: workflow.dag.forcefiles.add(file))
+reports = ReportInputs(grid, asked, prerequisites, trainings)
 if workflow.is_main_process:
     logger.info(grid.summary)
 if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
@@ -77,12 +79,12 @@ localrules:
 
 rule all:
     input:
-        targets.all_reports,
+        reports.all_reports,
 
 
 rule dataset:
     output:
-        targets.dataset_checked,
+        prerequisites.dataset_checked,
     log:
         "logs/dataset.log",
     # Check the dataset before spending minutes on counting and timing.
@@ -93,10 +95,10 @@ rule dataset:
     params:
         dataset=scale.dataset.model_dump_json(),
         folder=scale.data_folder,
-        data_root=targets.data_root,
-        expected=targets.expected_splits,
-        masks=targets.masks_are_needed,
-        sources=targets.fingerprint_of("experiments/data/prepare.py", f"experiments/data/{scale.dataset.kind}.py"),
+        data_root=prerequisites.data_root,
+        expected=prerequisites.expected_splits,
+        masks=prerequisites.masks_are_needed,
+        sources=program_fingerprint(("experiments/data/prepare.py", f"experiments/data/{scale.dataset.kind}.py")),
     shell:
         "python -m experiments.data.prepare --dataset {params.dataset:q} --folder {params.folder} --data-root {params.data_root:q}"
         " --expected {params.expected:q} {params.masks} {output}"
@@ -106,7 +108,7 @@ rule dataset:
 # A short job on the trainings' kind of node, so that no training queues for GPUs that cannot work.
 rule check_gpus:
     output:
-        targets.gpus_checked if scale.resources.check_gpus else temp(targets.gpus_checked),
+        prerequisites.gpus_checked if scale.resources.check_gpus else temp(prerequisites.gpus_checked),
     log:
         "logs/checks/gpus.log",
     retries: 0
@@ -120,25 +122,25 @@ rule check_gpus:
         tasks_per_gpu=0,
         nodes=1,
     params:
-        gpus=targets.gpus_to_check,
+        gpus=prerequisites.gpus_to_check,
     shell:
         "python -m experiments.preflight.gpus --gpus {params.gpus} {output}" f"{LOGGED}"
 
 
 rule check_disk:
     input:
-        ancient(targets.dataset_of_classes),
+        ancient(prerequisites.dataset_of_classes),
     output:
         # Free space changes, so check again whenever a new run is requested.
-        temp(targets.disk_checked),
+        temp(prerequisites.disk_checked),
     log:
         "logs/checks/disk.log",
     retries: 0
     conda:
         "envs/environment.yml"
     params:
-        configuration=targets.configuration_json,
-        runs=targets.runs_to_store,
+        configuration=prerequisites.configuration_json,
+        runs=prerequisites.runs_to_store,
     shell:
         "python -m experiments.preflight.disk --configuration {params.configuration:q} {output} --runs {params.runs}"
         f"{LOGGED}"
@@ -147,7 +149,7 @@ rule check_disk:
 # What a neck has passed is kept for each neck; the marker lets the trainings of one call wait for one check.
 rule check_necks:
     input:
-        ancient(targets.dataset_of_classes),
+        ancient(prerequisites.dataset_of_classes),
     output:
         temp("checks/necks_{call}.json"),
     log:
@@ -158,8 +160,8 @@ rule check_necks:
     conda:
         "envs/environment.yml"
     params:
-        configuration=targets.configuration_json,
-        runs=targets.runs_to_check,
+        configuration=prerequisites.configuration_json,
+        runs=trainings.runs_to_check,
     shell:
         "python -m experiments.preflight.necks --configuration {params.configuration:q} {output} --runs {params.runs}"
         f"{LOGGED}"
@@ -168,7 +170,7 @@ rule check_necks:
 # On the machine that submits, as nodes may have no internet, and their trainings would fetch the same file all at once.
 rule weights:
     input:
-        ancient(targets.dataset_of_classes),
+        ancient(prerequisites.dataset_of_classes),
     output:
         temp("checks/weights_{call}.json"),
     log:
@@ -178,8 +180,8 @@ rule weights:
     conda:
         "envs/environment.yml"
     params:
-        configuration=targets.configuration_json,
-        runs=targets.runs_to_check,
+        configuration=prerequisites.configuration_json,
+        runs=trainings.runs_to_check,
     shell:
         "python -m experiments.preflight.weights --configuration {params.configuration:q} {output} --runs {params.runs}"
         f"{LOGGED}"
@@ -188,14 +190,14 @@ rule weights:
 # The check files are temporary. Without this marker, making them for a new run would make finished runs look outdated.
 rule preflight_passed:
     input:
-        ancient(targets.checks),
+        ancient(prerequisites.checks),
     output:
         touch("runs/{run}/ready"),
 
 
 rule stuff_maps:
     output:
-        targets.stuff_maps_checked,
+        prerequisites.stuff_maps_checked,
     log:
         "logs/stuff_maps.log",
     # Checked before the dataset, which every training waits for, so that nothing is trained when maps are missing.
@@ -205,7 +207,7 @@ rule stuff_maps:
         "envs/environment.yml"
     params:
         dataset=scale.dataset.model_dump_json(),
-        data_root=targets.data_root,
+        data_root=prerequisites.data_root,
     shell:
         "python -m experiments.data.prepare --stuff-maps --dataset {params.dataset:q} --data-root {params.data_root:q} {output}"
         f"{LOGGED}"
@@ -218,12 +220,12 @@ rule unknown_report:
     log:
         "logs/unknown_report/{unknown}.{format}.log",
     wildcard_constraints:
-        unknown=targets.unknown_reports,
+        unknown=reports.unknown_reports,
         format="md|tex|html|csv|png|svg",
     conda:
         "envs/environment.yml"
     params:
-        sentence=targets.no_such_report,
+        sentence=reports.no_such_report,
     shell:
         "echo {params.sentence:q} 2>&1 | tee {log} >&2; exit 1"
 
@@ -234,7 +236,7 @@ rule config:
     input:
         "experiments/configs/templates/config.py.j2",
         "experiments/configs/write.py",
-        ancient(targets.dataset_of_classes),
+        ancient(prerequisites.dataset_of_classes),
     output:
         "runs/{run}/config.py",
     log:
@@ -242,7 +244,7 @@ rule config:
     conda:
         "envs/environment.yml"
     params:
-        run=targets.run_arguments,
+        run=trainings.run_arguments,
     shell:
         "python -m experiments.configs.write {params.run} {output}" f"{LOGGED}"
 
@@ -251,19 +253,19 @@ rule train:
     input:
         # A finished, current run has no inputs. A dataset that was checked again or moved does not retrain; tables refuse runs
         # of another dataset.
-        dataset=ancient(targets.dataset_to_train_on),
-        necks=ancient(targets.necks_to_check),
-        weights=ancient(targets.weights_to_fetch),
-        stuff_maps=ancient(targets.stuff_maps if grid.needs_stuff_maps else []),
-        backbone=ancient(targets.backbone_to_load),
+        dataset=ancient(trainings.dataset_to_train_on),
+        necks=ancient(trainings.necks_to_check),
+        weights=ancient(trainings.weights_to_fetch),
+        stuff_maps=ancient(trainings.stuff_maps if grid.needs_stuff_maps else []),
+        backbone=ancient(trainings.backbone_to_load),
         # Passed checks of GPUs and disk; they do not retrain either.
-        ready=ancient(targets.preflight_markers if scale.resources.gpus else []),
+        ready=ancient(trainings.preflight_markers if scale.resources.gpus else []),
     output:
         "runs/{run}/metrics.json",
     log:
         "logs/train/{run}.log",
     wildcard_constraints:
-        run=targets.runs_that_may_be_trained,
+        run=trainings.runs_that_may_be_trained,
     conda:
         "envs/environment.yml"
     threads: scale.resources.threads
@@ -271,14 +273,14 @@ rule train:
         **resources_per_attempt(scale, workflow.output_settings.dryrun),
         **gpu_resources(scale),
     params:
-        run=targets.run_arguments,
-        job=targets.job_in_words,
+        run=trainings.run_arguments,
+        job=trainings.job_in_words,
     message:
         "{params.job}"
     # Loggers are not in `params`, so changing them does not retrain. `exec` lets cluster signals reach the training, not a shell.
     shell:
         "config=runs/{wildcards.run}/config.py; python -m experiments.configs.write {params.run} $config"
-        f" && exec env {launcher(scale)} -m experiments.training.train --dataset {targets.dataset_checked}"
+        f" && exec env {launcher(scale)} -m experiments.training.train --dataset {prerequisites.dataset_checked}"
         f" --loggers {' '.join(scale.loggers)}"
         f" --{'' if scale.keep_predictions else 'no-'}keep-predictions"
         " --threads {threads} --log-file {log}"
@@ -288,7 +290,7 @@ rule train:
 # The weights of a finished run's backbone, with which other runs begin, or any config of mmdetection or mmsegmentation.
 rule backbone:
     input:
-        targets.run_with_backbone,
+        trainings.run_with_backbone,
     output:
         "pretrained/backbones/{run}.pth",
         "pretrained/backbones/{run}.json",
@@ -302,7 +304,7 @@ rule backbone:
 
 rule submission:
     input:
-        dataset=ancient(targets.dataset_checked),
+        dataset=ancient(prerequisites.dataset_checked),
     output:
         directory("submissions/{run}"),
     log:
@@ -317,8 +319,8 @@ rule submission:
     params:
         launcher=launcher(scale),
         scale=scale.name,
-        run=targets.run_arguments,
-        trained=targets.training_date,
+        run=trainings.run_arguments,
+        trained=trainings.training_date,
     shell:
         "python -m experiments.configs.write {params.run} runs/{wildcards.run}/config.py"
         " && {params.launcher} -m experiments.training.submission --scale {params.scale} --trained {params.trained} --threads {threads}"
@@ -328,7 +330,7 @@ rule submission:
 rule complexity:
     input:
         "experiments/scales/{at}.yaml",
-        ancient(targets.dataset_of_classes),
+        ancient(prerequisites.dataset_of_classes),
     output:
         "complexity/{at}/{report}.json",
     log:
@@ -336,8 +338,8 @@ rule complexity:
     conda:
         "envs/environment.yml"
     params:
-        settings=targets.settings_json,
-        sources=targets.cost_fingerprint,
+        settings=reports.settings_json,
+        sources=reports.cost_fingerprint,
     shell:
         "python -m experiments.cost.complexity --settings {params.settings:q} --scale {wildcards.at} {output}" f"{LOGGED}"
 
@@ -345,7 +347,7 @@ rule complexity:
 rule speed:
     input:
         "experiments/scales/{at}.yaml",
-        ancient(targets.dataset_of_classes),
+        ancient(prerequisites.dataset_of_classes),
     output:
         "complexity/{at}/{report}_speed.json",
     log:
@@ -355,8 +357,8 @@ rule speed:
     # All cores, so that no other job runs beside a measurement of speed.
     threads: workflow.cores or 8
     params:
-        settings=targets.settings_json,
-        sources=targets.cost_fingerprint,
+        settings=reports.settings_json,
+        sources=reports.cost_fingerprint,
     shell:
         "python -m experiments.cost.speed --settings {params.settings:q} --scale {wildcards.at} --threads {threads} {output}"
         f"{LOGGED}"
@@ -364,13 +366,13 @@ rule speed:
 
 rule collect:
     input:
-        targets.study_file,
+        reports.study_file,
         expand("reports/{source}.py", source=["collect", "gains", "significance", "verdicts"]),
-        metrics=targets.metrics_of_table,
-        dataset=targets.dataset_of_table,
-        counts=targets.counts_of_table,
-        speeds=targets.speeds_of_table,
-        answers=targets.server_results,
+        metrics=reports.metrics_of_table,
+        dataset=reports.dataset_of_table,
+        counts=reports.counts_of_table,
+        speeds=reports.speeds_of_table,
+        answers=reports.server_results,
     output:
         results="reports/data/{report}.csv",
         history="reports/data/{report}_history.csv",
@@ -382,12 +384,12 @@ rule collect:
     conda:
         "envs/environment.yml"
     params:
-        study=targets.study_of,
-        table=targets.table_of,
+        study=reports.study_of,
+        table=reports.table_of,
         scale=scale.name,
         seeds=grid.configuration.seeds,
-        rows=targets.chosen_rows,
-        runs=targets.state_of_runs,
+        rows=reports.chosen_rows,
+        runs=reports.state_of_runs,
     shell:
         "python -m reports.collect --study {params.study} --table {params.table} {params.rows} --scale {params.scale}"
         " --seeds {params.seeds} --dataset {input.dataset} --counts {input.counts} --speeds {input.speeds}"
@@ -398,14 +400,14 @@ rule collect:
 
 rule tables:
     input:
-        targets.study_file,
+        reports.study_file,
         expand("reports/{source}.py", source=["tables", "cells"]),
         expand("reports/templates/{template}.j2", template=["table.md", "table.tex", "table.html", "sentences"]),
         results="reports/data/{report}.csv",
         runs="reports/data/{report}_runs.csv",
         gains="reports/data/{report}_gains.csv",
         classes="reports/data/{report}_classes.csv",
-        speeds=targets.speeds_of_table,
+        speeds=reports.speeds_of_table,
     output:
         multiext("reports/{report}", ".md", ".tex", ".csv"),
         report("reports/{report}.html", category="{report}", labels={"shows": "table"}),
@@ -414,9 +416,9 @@ rule tables:
     conda:
         "envs/environment.yml"
     params:
-        study=targets.study_of,
-        table=targets.table_of,
-        rows=targets.chosen_rows,
+        study=reports.study_of,
+        table=reports.table_of,
+        rows=reports.chosen_rows,
         scale=scale.name,
     shell:
         "python -m reports.tables --study {params.study} --table {params.table} {params.rows} --scale {params.scale} --speeds {input.speeds}"
@@ -428,7 +430,7 @@ rule index:
     input:
         "reports/index.py",
         "reports/templates/index.html.j2",
-        tables=targets.tables_of_index,
+        tables=reports.tables_of_index,
     output:
         report("reports/index.html", category="all reports", labels={"shows": "all tables"}),
     log:
@@ -436,8 +438,8 @@ rule index:
     conda:
         "envs/environment.yml"
     params:
-        configuration=targets.configuration_json,
-        others=targets.others_on_index,
+        configuration=prerequisites.configuration_json,
+        others=reports.others_on_index,
     shell:
         "python -m reports.index --configuration {params.configuration:q} {output}" f"{LOGGED}"
 
@@ -445,7 +447,7 @@ rule index:
 rule figures:
     input:
         expand("reports/{source}.py", source=["figures", "figure_data", "figure_style", "curve_figure", "gain_figure"]),
-        metrics=targets.metrics_of_figures,
+        metrics=reports.metrics_of_figures,
         results="reports/data/{report}.csv",
         history="reports/data/{report}_history.csv",
         gains="reports/data/{report}_gains.csv",
@@ -464,7 +466,7 @@ rule figures:
         "envs/environment.yml"
     params:
         scale=scale.name,
-        rows=targets.chosen_rows,
+        rows=reports.chosen_rows,
         figures=FIGURE_NAMES,
     shell:
         "python -m reports.figures --figures {params.figures} {params.rows} --scale {params.scale} --results {input.results}"
@@ -475,7 +477,7 @@ rule figures:
 rule flops_figure:
     input:
         "reports/figures.py",
-        metrics=targets.metrics_of_figures,
+        metrics=reports.metrics_of_figures,
         results="reports/data/{report}.csv",
         gains="reports/data/{report}_gains.csv",
         counts=f"complexity/{scale.name}/{{report}}.json",
@@ -490,7 +492,7 @@ rule flops_figure:
         "envs/environment.yml"
     params:
         scale=scale.name,
-        rows=targets.chosen_rows,
+        rows=reports.chosen_rows,
     shell:
         "python -m reports.figures --figures flops {params.rows} --scale {params.scale} --complexity {input.counts} --results {input.results}"
         " --gains {input.gains} reports/figures/{wildcards.report}"
@@ -499,10 +501,10 @@ rule flops_figure:
 
 rule examples_figure:
     input:
-        targets.study_file,
+        reports.study_file,
         expand("reports/{source}.py", source=["examples_figure", "example_images", "figure_style"]),
-        metrics=targets.metrics_of_figures,
-        dataset=targets.dataset_of_table,
+        metrics=reports.metrics_of_figures,
+        dataset=reports.dataset_of_table,
         results="reports/data/{report}.csv",
     output:
         "reports/figures/{report}_examples.svg",
@@ -514,9 +516,9 @@ rule examples_figure:
     conda:
         "envs/environment.yml"
     params:
-        study=targets.study_of,
-        table=targets.table_of,
-        rows=targets.chosen_rows,
+        study=reports.study_of,
+        table=reports.table_of,
+        rows=reports.chosen_rows,
         scale=scale.name,
     shell:
         "python -m reports.examples_figure --study {params.study} --table {params.table} {params.rows} --scale {params.scale}"
@@ -527,7 +529,7 @@ rule examples_figure:
 rule latency_figure:
     input:
         "reports/figures.py",
-        metrics=targets.metrics_of_figures,
+        metrics=reports.metrics_of_figures,
         results="reports/data/{report}.csv",
         gains="reports/data/{report}_gains.csv",
         speed=f"complexity/{scale.name}/{{report}}_speed.json",
@@ -542,7 +544,7 @@ rule latency_figure:
         "envs/environment.yml"
     params:
         scale=scale.name,
-        rows=targets.chosen_rows,
+        rows=reports.chosen_rows,
     shell:
         "python -m reports.figures --figures latency {params.rows} --scale {params.scale} --speed {input.speed} --results {input.results}"
         " --gains {input.gains} reports/figures/{wildcards.report}"

@@ -15,7 +15,7 @@ from experiments.errors import report_user_errors
 from experiments.records.cost_files import Counts, Speeds, read_costs
 from experiments.spec.metrics import Metric
 from experiments.spec.scale import load_scale
-from experiments.workflow.targets import FIGURE_NAMES
+from experiments.workflow.report_inputs import FIGURE_NAMES
 from reports.cost_figure import plot_flops, plot_latency  # noqa: F401 - drawn by their names
 from reports.curve_figure import plot_curves  # noqa: F401 - drawn by its name
 from reports.figure_data import FigureData, shown_metrics

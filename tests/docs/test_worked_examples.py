@@ -127,7 +127,7 @@ print(run.id, config_text(run).count("EMAHook"))
 @pytest.mark.slow
 def test_the_figure_of_the_documentation_is_drawn(project):
     insert(project / "reports/figures.py", "def main() -> None:", code_of("own_parts.md", "def plot_gain") + "\n\n")
-    insert(project / "experiments/workflow/targets.py", '"curves")', '"gain", ')
+    insert(project / "experiments/workflow/report_inputs.py", '"curves")', '"gain", ')
     figure = "reports/figures/two_necks_table2_gain.png"
     result = project.snakemake(figure, "--config", "studies=two_necks", "scale=instant")
     assert result.returncode == 0, result.stderr

@@ -223,7 +223,7 @@ def test_records_of_a_users_own_file_by_its_bytes_hold_while_its_bytes_do(copied
 
 def test_the_grid_is_computed_without_torch():
     code = (
-        "import sys; from experiments.workflow.grid import Grid; from experiments.workflow.targets import Targets;"
+        "import sys; from experiments.workflow.grid import Grid; from experiments.workflow.report_inputs import ReportInputs;"
         "Grid({'studies': 'a2fpn', 'scale': 'demo', 'seeds': 0}).runs; print('torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.paths import FIGURES
-from experiments.workflow.asked_reports import asked_reports
+from experiments.workflow.asked import asked_reports
 
 REPORTS = ("table1", "table10", "table1_wide", "necks", "dense_necks")
 
