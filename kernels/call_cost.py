@@ -78,8 +78,8 @@ def _seconds_on_gpu(call: Call, calls: int) -> float:
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
     """Let the C library keep freed memory, so that the system's page faults are not timed with every result."""
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "mallopt"):
+    library = _allocator()
+    if library is None:
         yield
         return
     library.mallopt(M_MMAP_THRESHOLD, 2**31 - 1)
@@ -90,6 +90,12 @@ def freed_memory_kept() -> Iterator[None]:
         library.mallopt(M_MMAP_THRESHOLD, MIB)
         library.mallopt(M_TRIM_THRESHOLD, MIB)
         library.malloc_trim(0)
+
+
+def _allocator() -> ctypes.CDLL | None:
+    """The C library, if its allocator can be told what to keep."""
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "mallopt") else None
 
 
 def extra_memory(call: Call, inputs: list[Tensor]) -> float:
@@ -125,8 +131,11 @@ def _extra_allocated(call: Call) -> float:
 
 
 def _extra_resident(call: Call) -> float:
-    # Unreachable objects of earlier work would hide what the call takes if they were freed during it.
+    # What the call takes would be hidden by unreachable objects of earlier work, if they were freed during it, and by freed
+    # memory that the allocator has kept.
     gc.collect()
+    if library := _allocator():
+        library.malloc_trim(0)
     try:
         # Writing 5 resets the kernel's record of the peak resident size.
         Path("/proc/self/clear_refs").write_text("5")
