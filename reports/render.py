@@ -1,5 +1,6 @@
 """The values of a table -> Markdown, LaTeX, HTML and CSV."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,17 @@ def render(context: dict[str, Any], extension: str) -> str:
     """
     if extension == "csv":
         return _wide(context).to_csv(index=False)
+    template = _environment(autoescape=extension == "html").get_template(f"table.{extension}.j2")
+    text = template.render(context, escape=ESCAPES[extension])
+    return UNICODE_ENGINE + text if extension == "tex" and needs_unicode_engine(text) else text
+
+
+@cache
+def _environment(autoescape: bool) -> jinja2.Environment:
+    """The templates' environment, which keeps what it has compiled."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=extension == "html",
+        autoescape=autoescape,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -51,8 +60,7 @@ def render(context: dict[str, Any], extension: str) -> str:
         "zip": lambda columns: zip(*columns, strict=True),
     }
     environment.tests["gain"] = lambda cell: isinstance(cell, GainCell)
-    text = environment.get_template(f"table.{extension}.j2").render(context, escape=ESCAPES[extension])
-    return UNICODE_ENGINE + text if extension == "tex" and needs_unicode_engine(text) else text
+    return environment
 
 
 def _wide(context: dict[str, Any]) -> pd.DataFrame:

@@ -35,6 +35,7 @@ HARD = [
     *("–", "~~gone~~", "http://example.org", "1. first", "--", "---", "\u00a0x"),
 ]
 NAMES = st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), min_size=1, max_size=30).filter(str.strip)
+DEMO = load_scale("demo")
 # More of them once in a while: NAME_EXAMPLES=10000 pytest tests/reports/test_names.py
 EXAMPLES = int(os.environ.get("NAME_EXAMPLES", 25))
 TABLES = settings(
@@ -101,7 +102,7 @@ def shown(text):
 
 def rendered(folder, study, extension):
     results, _, runs = through_files(folder, study)
-    return render(make_table(study, "table1", load_scale("demo"), results, runs), extension)
+    return render(make_table(study, "table1", DEMO, results, runs), extension)
 
 
 class Cells(HTMLParser):
@@ -221,7 +222,7 @@ def _style():
 
 def figures(study):
     results, history, _ = collected(study)
-    data = FigureData(load_scale("demo"), results, history, {run: 1e9 + number for number, run in enumerate(results.run)})
+    data = FigureData(DEMO, results, history, {run: 1e9 + number for number, run in enumerate(results.run)})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the machine's fonts lack some
         for plot in (plot_ap, plot_flops, plot_curves):
@@ -254,7 +255,8 @@ def test_every_row_is_named_in_every_figure(names):
 @pytest.mark.usefixtures("_style")
 def test_sixty_rows_and_long_names_fit_and_are_told_apart():
     names = [f"row {number}" for number in range(60)] + ["a very long name " * 12]
-    for figure in figures(study_of(names)):
+    drawn = list(figures(study_of(names)))
+    for figure in drawn:
         page = figure.bbox
         titles = [title for axes in figure.axes for title in (axes.title, axes._left_title) if title.get_text()]
         for title in (title.get_window_extent() for title in titles):
@@ -265,7 +267,7 @@ def test_sixty_rows_and_long_names_fit_and_are_told_apart():
             assert page.y0 <= box.y0 <= box.y1 <= page.y1
         for axes in figure.axes:
             assert axes.bbox.width > 0.15 * page.width
-    _, flops, curves = figures(study_of(names))
+    _, flops, curves = drawn
     looks = {(bar.lines[0].get_color(), bar.lines[0].get_marker()) for bar in flops.axes[0].containers}
     assert len(looks) == len(names)
     assert len(curves.axes) >= len(names)
