@@ -73,6 +73,8 @@ class GainCell:
         Whether the interval is over images, for one seed; else over seeds.
     is_told_apart : bool
         Whether the interval over seeds excludes no gain.
+    is_loss : bool
+        Whether it is for the worse: below zero, or of an error above.
     published : str or None
         Published gain.
     claim : str or None
@@ -85,13 +87,9 @@ class GainCell:
     high: str | None = None
     is_over_images: bool = False
     is_told_apart: bool = False
+    is_loss: bool = False
     published: str | None = None
     claim: str | None = None
-
-    @property
-    def is_loss(self) -> bool:
-        """Whether the gain is below zero."""
-        return bool(self.gain and self.gain.startswith(MINUS))
 
 
 def value_cells(
@@ -172,10 +170,11 @@ def gain_cells(metric: str, table: Table, gains: pd.DataFrame) -> list[GainCell]
     """
     lines = gains[gains.metric == metric].set_index("row").to_dict("index")
     decimals = decimals_of(table, metric)
-    return [_gain_cell(lines.get(row), decimals) for row in range(len(table.rows))]
+    lower_is_better = METRICS[metric].lower_is_better
+    return [_gain_cell(lines.get(row), decimals, lower_is_better) for row in range(len(table.rows))]
 
 
-def _gain_cell(line: dict[str, Any] | None, decimals: int) -> GainCell:
+def _gain_cell(line: dict[str, Any] | None, decimals: int, lower_is_better: bool) -> GainCell:
     if line is None or pd.isna(line["gain"]):
         return GainCell()
     is_over_images = pd.isna(line["low"])
@@ -187,6 +186,7 @@ def _gain_cell(line: dict[str, Any] | None, decimals: int) -> GainCell:
         high=None if pd.isna(high) else signed(high, decimals),
         is_over_images=is_over_images,
         is_told_apart=not is_over_images and (low > 0 or high < 0),
+        is_loss=line["gain"] > 0 if lower_is_better else line["gain"] < 0,
         published=None if pd.isna(line["published_gain"]) else signed(line["published_gain"], decimals),
         claim=None if pd.isna(line["claim"]) else line["claim"],
     )

@@ -74,8 +74,11 @@ def _draw_panel(axes: Axes, metric: Metric, data: FigureData, places: dict[int, 
         if row is not None and row not in set(gains.row):
             axes.plot(samples[row] - mean, np.full(len(samples[row]), places[row]), "o", color="black", markersize=3.5)
     axes.grid(axis="y", visible=False)
-    over = f" over {next(iter(baselines))} ({next(iter(baselines.values())):.1f})" if len(baselines) == 1 else ""
-    return f"gain in {metric.short_label}{over}"
+    if metric.lower_is_better:
+        what, than = f"difference in {metric.short_label}, less is better", "\nfrom"
+    else:
+        what, than = f"gain in {metric.short_label}", " over"
+    return what + (f"{than} {next(iter(baselines))} ({next(iter(baselines.values())):.1f})" if len(baselines) == 1 else "")
 
 
 def _draw_row(axes: Axes, line: dict[str, Any], place: int, of_seeds: np.ndarray) -> None:

@@ -96,6 +96,7 @@ def make_table(
         "repeats": _where_all_repeat(provenance),
         "missing": _seeds_by_name(missing),
         "gains": gains,
+        "less_is_better": _of_which_less_is_better(table, gains),
         "baselines": _baselines(gains),
         "pinned": _shared_baseline(table),
         "claims": _claims(table, gains),
@@ -216,6 +217,12 @@ def _baselines(gains: pd.DataFrame) -> dict[str, list[str]]:
     """Baseline to the rows whose gains are over it."""
     by_baseline = gains.dropna(subset=["gain"]).groupby("against", sort=False)
     return {str(baseline): list(dict.fromkeys(compared.name)) for baseline, compared in by_baseline}
+
+
+def _of_which_less_is_better(table: Table, gains: pd.DataFrame) -> list[str]:
+    """Headings of the metrics that have gains and are errors."""
+    with_gains = set(gains.dropna(subset=["gain"]).metric)
+    return [table.columns[name] for name in table.columns if name in with_gains and METRICS[name].lower_is_better]
 
 
 def _claims(table: Table, gains: pd.DataFrame) -> dict[str, dict[str, list[str]]]:

@@ -283,6 +283,14 @@ def test_the_pareto_front_of_a_metric_whose_smallest_value_leads(collected, stud
     assert axes.get_ylabel() == "error (pixels)"
 
 
+def test_gains_in_an_error_say_that_less_is_better(collected, study, monkeypatch):
+    error = Metric("box_AP", "run", is_tested=True, lower_is_better=True, label="error (pixels)")
+    monkeypatch.setitem(METRICS, "box_AP", error)
+    of_rows = gains(study.tables["table2"], DEMO, collected.results)
+    left, _ = plot_gains(FigureData(DEMO, collected.results, gains=of_rows)).axes
+    assert left.get_xlabel() == "difference in error, less is better\nfrom PAFPN (21.5)"
+
+
 def test_ap_of_rows_without_published_numbers_has_one_panel_and_only_the_columns_of_the_table(collected):
     boxes = collected.results[collected.results.metric == "box_AP"].assign(published=float("nan"))
     figure = plot_ap(FigureData(DEMO, boxes))

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -160,6 +161,18 @@ def test_gains_stand_in_every_format(finished, study, extension):
     }
     for part in expected[extension]:
         assert part in text, part
+
+
+def test_of_errors_less_is_better_and_a_rise_is_a_loss(finished, study, monkeypatch):
+    monkeypatch.setitem(METRICS, "box_AP", replace(METRICS["box_AP"], lower_is_better=True))
+    leave_seeds(finished, "demo", pafpn=(20.0, 20.4), gacarafe=(24.0, 24.5), mgc=(15.1, 15.6))
+    context = table(study, seeds=(0, 1), with_gains=True)
+    text = render(context, "md")
+    assert "Δ is the difference from PAFPN, with a 95 % interval over seeds" in text
+    assert "in parentheses the published difference. Of AP^bb less is better." in text
+    page = render(context, "html")
+    assert 'class="loss"><b>+4.1</b>' in page
+    assert 'class="gain"><b>−4.8</b>' in page
 
 
 def test_difference_to_the_paper_stands_only_at_the_papers_scale(finished, study):
