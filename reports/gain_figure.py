@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from experiments.spec.metrics import Metric
 from reports.figure_data import FigureData, shown_metrics
@@ -18,8 +19,6 @@ TOLD_APART, NOT_TOLD_APART, PUBLISHED, SEED = PALETTE[0], "0.45", PALETTE[3], "0
 ROUNDING = 0.1
 ABOVE, BELOW = 0.2, 0.17
 TITLE_LETTERS = 90
-# Of all panels' labels together.
-LABEL_LETTERS = 72
 
 
 def plot_gains(data: FigureData) -> Figure:
@@ -45,11 +44,21 @@ def plot_gains(data: FigureData) -> Figure:
     )
     for axes, metric in zip(panels[0], shown, strict=True):
         label = _draw_panel(axes, metric, data, {row: place for place, row in enumerate(rows.index)})
-        axes.set_xlabel(textwrap.fill(label, LABEL_LETTERS // len(shown)), fontsize=9)
+        axes.set_xlabel(label, fontsize=9)
     panels[0, 0].set(yticks=range(len(rows)), yticklabels=names)
     panels[0, 0].invert_yaxis()
     figure.suptitle(textwrap.fill(_title(data), TITLE_LETTERS), fontsize=9)
+    figure.draw_without_rendering()
+    for axes in panels[0]:
+        _break_lines(axes.xaxis.label, axes.bbox.width)
     return figure
+
+
+def _break_lines(label: Text, width: float) -> None:
+    """Break a label that is wider than its panel, in pixels."""
+    text, needed = label.get_text(), label.get_window_extent().width
+    if needed > width:
+        label.set_text(textwrap.fill(text, max(1, int(len(text) * width / needed)), break_long_words=False))
 
 
 def _row_names(rows: pd.Series, compared: pd.DataFrame) -> list[str]:
@@ -74,11 +83,10 @@ def _draw_panel(axes: Axes, metric: Metric, data: FigureData, places: dict[int, 
         if row is not None and row not in set(gains.row):
             axes.plot(samples[row] - mean, np.full(len(samples[row]), places[row]), "o", color="black", markersize=3.5)
     axes.grid(axis="y", visible=False)
+    over = f" {next(iter(baselines))} ({next(iter(baselines.values())):.1f})" if len(baselines) == 1 else ""
     if metric.lower_is_better:
-        what, than = f"difference in {metric.short_label}, less is better", "\nfrom"
-    else:
-        what, than = f"gain in {metric.short_label}", " over"
-    return what + (f"{than} {next(iter(baselines))} ({next(iter(baselines.values())):.1f})" if len(baselines) == 1 else "")
+        return f"difference in {metric.short_label}{' from' if over else ''}{over}, less is better"
+    return f"gain in {metric.short_label}{' over' if over else ''}{over}"
 
 
 def _draw_row(axes: Axes, line: dict[str, Any], place: int, of_seeds: np.ndarray) -> None:
