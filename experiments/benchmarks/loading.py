@@ -65,7 +65,8 @@ def measure(runs: Iterable[Run], images: int) -> Iterator[Pipeline]:
         If the dataset has not been prepared, or a transform cannot be built.
     """
     seen = set()
-    for run in runs:
+    by_setting = {run.setting.key: run for run in runs}
+    for run in by_setting.values():
         config = load_config(run)
         described = json.dumps(config.train_dataloader.dataset, sort_keys=True)
         if described in seen:
