@@ -14,8 +14,6 @@ Call = Callable[[], list[Tensor]]
 
 # Calls of which a GPU finds the next one waiting.
 CALLS_BACK_TO_BACK = 20
-# Calls whose memory is watched on the CPU: the system may take a process's idle pages during one of them.
-CALLS_WATCHED = 3
 MIB = 2**20
 # Constants of the C library's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -114,11 +112,8 @@ def extra_memory(call: Call, inputs: list[Tensor]) -> float:
         Not a number where the system does not tell.
     """
     of_results = bytes_of(call())
-    if inputs[0].device.type == "cuda":
-        extra = _extra_allocated(call)
-    else:
-        extra = max(_extra_resident(call) for _ in range(CALLS_WATCHED))
-    return extra / (bytes_of(inputs) + of_results)
+    extra = _extra_allocated if inputs[0].device.type == "cuda" else _extra_resident
+    return extra(call) / (bytes_of(inputs) + of_results)
 
 
 def _extra_allocated(call: Call) -> float:

@@ -56,8 +56,7 @@ def test_memory_beyond_inputs_and_results_is_a_share_of_both():
     assert 3 < share < 6, "32 MiB beside 4 MiB of input and 4 MiB of results"
 
 
-def test_what_is_freed_during_a_call_hides_none_of_its_memory(monkeypatch):
-    monkeypatch.setattr(call_cost, "CALLS_WATCHED", 1)
+def test_what_is_freed_during_a_call_hides_none_of_its_memory():
     inputs, garbage = [torch.zeros(2**20)], []
     garbage.extend([garbage, torch.ones(2**24)])
     del garbage
