@@ -46,11 +46,11 @@ def write_and_identify(
     """
     make_folder(folder)
     link_folder(folder / dataset.images, data_root)
-    for name, file in (("train", dataset.train_annotations), ("val", dataset.val_annotations)):
-        (folder / file).parent.mkdir(exist_ok=True)
-        write_atomically(folder / file, coco_content(splits[name], dataset.classes))
+    files = {"train": folder / dataset.train_annotations, "val": folder / dataset.val_annotations}
+    for name, file in files.items():
+        file.parent.mkdir(exist_ok=True)
+        write_atomically(file, coco_content(splits[name], dataset.classes))
     try:
         return identify(dataset, folder, expected, masks)
     except DatasetError as error:
-        files = {"train": folder / dataset.train_annotations, "val": folder / dataset.val_annotations}
         raise error.read_from({files[name]: places(images) for name, images in splits.items()}) from None
