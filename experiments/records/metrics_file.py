@@ -25,6 +25,7 @@ class Provenance(BaseModel):
         Time at which the run ended, ISO 8601.
     seconds, training_seconds, seconds_per_iteration : float or None
         Time of the last process; time of all trainings; mean time of an iteration, over all processes that shared the training.
+        While a process is stopped, no time counts; records of older versions counted it.
     resumed_from : str or None
         Name of the checkpoint that the last process went on from.
     effective_batch, learning_rate : float or None

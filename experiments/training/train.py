@@ -5,7 +5,6 @@ import errno
 import os
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -47,6 +46,7 @@ from experiments.training.hooks.gpu_arithmetic import refusals_as_user_errors
 from experiments.training.hooks.interruption import CHECKPOINT
 from experiments.training.hooks.progress import ProgressHook
 from experiments.training.loggers import keep_mlflow_run, use_loggers
+from experiments.training.running_clock import RunningClock
 from experiments.training.signals import InterruptionError, answer_signals, interrupt, raise_if_told_to_stop
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -82,7 +82,8 @@ def train(
     InterruptionError
         If a signal has ended the training.
     """
-    started = time.monotonic()
+    clock = RunningClock()
+    started = clock.now()
     torch.set_num_threads(max(1, threads // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     # Where the rule `weights` has put what a config names by its URL.
     torch.hub.set_dir(PRETRAINED)
@@ -98,7 +99,7 @@ def train(
     barrier()
     checkpoint = newest_checkpoint(checkpoints)
     config.resume, config.load_from = checkpoint is not None, checkpoint and str(checkpoint)
-    progress = ProgressHook(sys.__stderr__ or sys.stderr, config_file.parent)
+    progress = ProgressHook(sys.__stderr__ or sys.stderr, config_file.parent, clock.now)
     with TemporaryDirectory() as name:
         folder = _of_first_process(Path(name))
         runner, metrics = _train_and_test(config, progress, loggers, folder)
@@ -119,7 +120,7 @@ def train(
         dataset=dataset,
         provenance=Provenance(
             date=datetime.now().astimezone().isoformat(timespec="seconds"),
-            seconds=round(time.monotonic() - started, 1),
+            seconds=round(clock.now() - started, 1),
             **_training_time(runner),
             resumed_from=checkpoint and checkpoint.name,
             threads=threads,

@@ -1,7 +1,7 @@
 """One line per epoch, and the run's progress.json."""
 
 import math
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
@@ -27,12 +27,14 @@ class ProgressHook(Hook):
         Stream for the lines.
     folder : Path
         The run's folder, ``runs/<id>/``.
+    now : callable
+        The time in seconds; while the process is stopped it stands still.
     """
 
     priority = "BELOW_NORMAL"  # before the checkpoint is written, which keeps the time
 
-    def __init__(self, stream: TextIO, folder: Path) -> None:
-        self.stream, self.folder = stream, folder
+    def __init__(self, stream: TextIO, folder: Path, now: Callable[[], float]) -> None:
+        self.stream, self.folder, self.now = stream, folder, now
         self.written = -math.inf
         self.metrics: dict[str, float] | None = None
 
@@ -42,13 +44,13 @@ class ProgressHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Start the clock at the first iteration of the epoch; from then on data loading counts too."""
-        self.last = self.last or time.monotonic()
+        self.last = self.last or self.now()
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
         """Count the iteration; write the file from time to time."""
-        now = time.monotonic()
+        now = self.now()
         spent = runner.message_hub.get_info("training_seconds", 0.0) + now - self.last
         runner.message_hub.update_info("training_seconds", spent)
         self.last = now
@@ -78,7 +80,7 @@ class ProgressHook(Hook):
     def _write(self, runner: Runner, epoch: int, iteration: int, loss: float) -> float:
         rate = runner.message_hub.get_info("training_seconds") / iteration
         left = (runner.max_iters - iteration) * rate
-        self.written = time.monotonic()
+        self.written = self.now()
         progress = Progress(
             epoch=epoch,
             max_epochs=runner.max_epochs,
