@@ -22,7 +22,7 @@ TITLE_LETTERS = 90
 
 
 def plot_gains(data: FigureData) -> Figure:
-    """The gain of every row over its baseline, a panel for each metric that is tested.
+    """The gain of every row over its baseline, a panel for each metric that is tested; where baselines differ, below its own.
 
     Dots are seeds, the bar is their mean. The line is the interval over seeds, blue where it excludes no gain; with one seed it
     is that over images, dotted, of these checkpoints alone. Diamonds are published gains, with their rounding.
@@ -37,7 +37,8 @@ def plot_gains(data: FigureData) -> Figure:
     shown = [metric for metric in tested if data.gains.gain[data.gains.metric == metric.name].notna().any()]
     if not shown:
         return figure_of_words("no row and its baseline were both measured")
-    names = _row_names(rows, data.gains.dropna(subset=["gain"]))
+    rows, over = _in_groups(rows, data.gains.dropna(subset=["gain"]))
+    names = _row_names(rows, over)
     height = 1.35 + sum(max(0.4, LINE_HEIGHT * len(name.splitlines())) for name in names)
     figure, panels = plt.subplots(
         1, len(shown), sharey=True, squeeze=False, figsize=(COLUMN_WIDTH, height), layout="constrained"
@@ -45,6 +46,9 @@ def plot_gains(data: FigureData) -> Figure:
     for axes, metric in zip(panels[0], shown, strict=True):
         label = _draw_panel(axes, metric, data, {row: place for place, row in enumerate(rows.index)})
         axes.set_xlabel(label, fontsize=9)
+        for place, row in enumerate(rows.index):
+            if place and over and row not in over:
+                axes.axhline(place - 0.5, color="0.8", linewidth=0.8)
     panels[0, 0].set(yticks=range(len(rows)), yticklabels=names)
     panels[0, 0].invert_yaxis()
     figure.suptitle(textwrap.fill(_title(data), TITLE_LETTERS), fontsize=9)
@@ -61,10 +65,28 @@ def _break_lines(label: Text, width: float) -> None:
         label.set_text(textwrap.fill(text, max(1, int(len(text) * width / needed)), break_long_words=False))
 
 
-def _row_names(rows: pd.Series, compared: pd.DataFrame) -> list[str]:
-    """Names of the rows; where baselines differ, each with its own."""
-    over = dict(zip(compared.row, compared.against, strict=True)) if compared.against.nunique() > 1 else {}
-    return [wrapped(name) + (f"\nover {wrapped(over[row])}" if row in over else "") for row, name in rows.items()]
+def _in_groups(rows: pd.Series, compared: pd.DataFrame) -> tuple[pd.Series, dict[int, int]]:
+    """The rows, each after its baseline where baselines differ, and the row that each of them is over."""
+    if compared.against.nunique() == 1:
+        return rows, {}
+    first = {name: row for row, name in reversed(list(rows.items()))}
+    over = {row: first[name] for row, name in zip(compared.row, compared.against, strict=True) if name in first}
+    return rows.loc[sorted(rows.index, key=lambda row: _path(row, over))], over
+
+
+def _path(row: int, over: dict[int, int]) -> list[int]:
+    """A row's baselines, the first of all foremost, and the row itself."""
+    path = [row]
+    while path[0] in over and over[path[0]] not in path:
+        path.insert(0, over[path[0]])
+    return path
+
+
+def _row_names(rows: pd.Series, over: dict[int, int]) -> list[str]:
+    """Names of the rows; those whose baseline does not head their group say it."""
+    return [
+        wrapped(name) + (f"\nover {wrapped(rows[over[row]])}" if over.get(row) in over else "") for row, name in rows.items()
+    ]
 
 
 def _draw_panel(axes: Axes, metric: Metric, data: FigureData, places: dict[int, int]) -> str:

@@ -18,6 +18,7 @@ from experiments.spec.metrics import METRICS
 from experiments.spec.offered_rows import cost_scale, study_at
 from experiments.spec.scale import Scale, load_scale
 from experiments.spec.study import Study, Table, load_study
+from reports.baselines import baselines_in_words
 from reports.cells import Cell, GainCell, gain_cells, value_cells
 from reports.gains import no_gains
 from reports.kept import keep_copies
@@ -97,7 +98,8 @@ def make_table(
         "missing": _seeds_by_name(missing),
         "gains": gains,
         "less_is_better": _of_which_less_is_better(table, gains),
-        "baselines": _baselines(gains),
+        "over": baselines_in_words(table, gains) if gains.gain.notna().any() else "",
+        "has_one_baseline": gains.dropna(subset=["gain"]).against.nunique() == 1,
         "pinned": _shared_baseline(table),
         "claims": _claims(table, gains),
         "classes": {} if classes is None else _classes(table, classes),
@@ -211,12 +213,6 @@ def _shared_baseline(table: Table) -> list[int]:
     """Index of the row that all gains are over, if there is one; it stays on top when rows are sorted."""
     baselines = set(table.baselines) - {None}
     return [row for row in baselines if row is not None] if len(baselines) == 1 else []
-
-
-def _baselines(gains: pd.DataFrame) -> dict[str, list[str]]:
-    """Baseline to the rows whose gains are over it."""
-    by_baseline = gains.dropna(subset=["gain"]).groupby("against", sort=False)
-    return {str(baseline): list(dict.fromkeys(compared.name)) for baseline, compared in by_baseline}
 
 
 def _of_which_less_is_better(table: Table, gains: pd.DataFrame) -> list[str]:

@@ -296,6 +296,18 @@ def test_the_pareto_front_of_a_metric_whose_smallest_value_leads(collected, stud
     assert axes.get_ylabel() == "error (pixels)"
 
 
+def test_where_baselines_differ_rows_stand_below_theirs(collected, study):
+    of_rows = gains(study.tables["table2"], DEMO, collected.results)
+    over = {"MC": "FPN", "GE": "FPN", "GP": "GE"}
+    of_rows = of_rows[of_rows.name.isin(over)].assign(against=lambda lines: lines.name.map(over))
+    rows = ["PAFPN", "MC", "FPN", "GP", "GE"]
+    results = collected.results[collected.results.name.isin(rows)]
+    results = results.assign(row=results.name.map(rows.index)).sort_values("row")
+    of_rows = of_rows.assign(row=of_rows.name.map(rows.index))
+    left, _ = plot_gains(FigureData(DEMO, results, gains=of_rows)).axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["PAFPN", "FPN", "MC", "GE", "GP\nover GE"]
+
+
 def test_gains_in_an_error_say_that_less_is_better(collected, study, monkeypatch):
     error = Metric("box_AP", "run", is_tested=True, lower_is_better=True, label="error (pixels)")
     monkeypatch.setitem(METRICS, "box_AP", error)
