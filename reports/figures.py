@@ -4,7 +4,7 @@ The figure ``<name>`` is drawn by the function ``plot_<name>``.
 """
 
 import argparse
-from itertools import takewhile
+from itertools import cycle, takewhile
 from pathlib import Path
 
 import matplotlib
@@ -19,7 +19,7 @@ from experiments.workflow.report_inputs import FIGURE_NAMES
 from reports.cost_figure import plot_flops, plot_latency  # noqa: F401 - drawn by their names
 from reports.curve_figure import plot_curves  # noqa: F401 - drawn by its name
 from reports.figure_data import FigureData, shown_metrics
-from reports.figure_style import COLUMN_WIDTH, LINE_HEIGHT, MARKERS, PALETTE, STYLE, save_figure, wrapped
+from reports.figure_style import COLUMN_WIDTH, LINE_HEIGHT, MARKERS, PALETTE, SETTING_COLOURS, STYLE, save_figure, wrapped
 from reports.gain_figure import plot_gains  # noqa: F401 - drawn by its name
 from reports.gains import no_gains
 from reports.kept import keep_copies
@@ -85,20 +85,26 @@ def _plot_over_number(data: FigureData, shown: list[Metric]) -> Figure:
     if not panels:
         panels = {f"measured, scale {data.scale.name}": "measured"}
     lines = _lines(results, shown)
+    colours = _colours_of(lines, data.baselines)
     height = 3.2 + LINE_HEIGHT * (len(lines) // 2)
     figure, axes = plt.subplots(1, len(panels), squeeze=False, figsize=(COLUMN_WIDTH, height), layout="constrained")
     for panel, (title, column) in zip(axes[0], panels.items(), strict=True):
         for index, (label, of_line) in enumerate(lines.items()):
             values = of_line.dropna(subset=[column]).groupby("x")[column]
             spread = values.std() if column == "measured" else None
-            # Two lines have colours far from each other.
-            step = 3 if len(lines) <= len(PALETTE) // 3 else 1
-            style = {"color": PALETTE[step * index % len(PALETTE)], "marker": MARKERS[index % len(MARKERS)], "label": label}
+            style = {"color": colours[index], "marker": MARKERS[index % len(MARKERS)], "label": label}
             panel.errorbar(values.mean().index, values.mean(), yerr=spread, capsize=3, **style)
         panel.set(title=title, xlabel=results.x_name.iloc[0], ylabel=_common_label(shown), xticks=sorted(set(results.x)))
     handles, labels = axes[0, -1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
+
+
+def _colours_of(lines: dict[str | None, pd.DataFrame], baselines: set[str]) -> list[str]:
+    """Black for a line of baselines; two other lines have colours far from each other."""
+    step = 3 if len(lines) <= len(SETTING_COLOURS) // 3 else 1
+    colours = cycle(SETTING_COLOURS[::step])
+    return ["black" if set(of_line.name) <= baselines else next(colours) for of_line in lines.values()]
 
 
 def _lines(results: pd.DataFrame, shown: list[Metric]) -> dict[str | None, pd.DataFrame]:

@@ -113,8 +113,10 @@ def test_rows_of_several_kinds_that_vary_a_number_have_a_line_for_each_kind(coll
     names = {"PAFPN": "sum 1", "MC": "sum 2", "GE": "choice 1", "GP": "choice 2"}
     results = collected.results[collected.results.name.isin(names) & (collected.results.metric == "box_AP")]
     results = results.assign(name=results.name.map(names), x_name="b", x=results.name.map(lambda name: float(names[name][-1])))
-    measured, published = plot_ap(FigureData(DEMO, results)).axes
+    over_sum = pd.DataFrame({"against": ["sum 1", "sum 2"], "gain": [1.0, 1.0]})
+    measured, published = plot_ap(FigureData(DEMO, results, gains=over_sum)).axes
     assert [container.get_label() for container in measured.containers] == ["sum", "choice"]
+    assert [container[0].get_color() == "black" for container in measured.containers] == [True, False]
     assert [list(container[0].get_xdata()) for container in measured.containers] == [[1.0, 2.0]] * 2
     assert len({container[0].get_color() for container in published.containers}) == 2
 
