@@ -39,6 +39,7 @@ DETECTOR_FLOPS = {
     "mask_rcnn": 251,
     "cascade_mask_rcnn": 376,
     "htc": 422,
+    "retinanet": 203,
     "point_rend": 283,
     "mask2former": 249,
     "panoptic_fpn": 276,
@@ -49,13 +50,23 @@ DETECTOR_FLOPS = {
     "semantic_mask2former": 252,
     # ResNet-20-b with b of 1.
     "shallow_semantic_fpn": 89,
-    "classifier": 82,
-    "small_classifier": 210,
+    "classifier": 86,
+    # Networks for CIFAR, whose depth is b, with b of 1.
+    "small_classifier": 196,
+    "small_resnext_classifier": 360,
 }
+FUSIONS_FOR_CIFAR = ("add", "aff", "iaff", "global", "local")
 # What other backbones have more.
 BACKBONE_FLOPS = {
     **{"resnet101": 74, "resnet101_caffe": 74, "resnext101_64x4d": 227, "swin_l": 712},
+    **{"resnext50_32x4d": 25, "aff_resnet50": 5, "aff_resnext50_32x4d": 30, "iaff_resnet50": 9, "iaff_resnext50_32x4d": 35},
     **{"resnet20_b2": 14, "resnet20_b3": 28, "resnet20_b4": 41},
+    **{
+        f"small_resnet_{fusion}_b{b}": 227 * (b - 1)
+        for fusion in ("add", "aff", "iaff", "global", "local")
+        for b in range(1, 6)
+    },
+    **{f"small_resnext_aff_b{b}": 235 * (b - 1) for b in (4, 5)},
 }
 FLOPS_WIDTH = 256
 
@@ -202,18 +213,14 @@ class TrainingTimeEstimator:
         return flops
 
     def flops(self, run: Run) -> float:
-        """Multiply-adds of a forward pass on one image: counted, or else with FPN, scaled to the image and the width.
+        """Multiply-adds of a forward pass on one image: counted, or else assumed.
 
         Parameters
         ----------
         run : Run
             A run of the grid.
         """
-        setting = run.setting
-        detector = DETECTOR_FLOPS.get(setting.detector, DETECTOR_FLOPS["mask_rcnn"])
-        per_pixel = 1e3 * (detector + BACKBONE_FLOPS.get(setting.backbone, 0))
-        width = self.scale.out_channels / FLOPS_WIDTH
-        return self.counted_flops.get(run.id) or per_pixel * math.prod(self.scale.complexity_image) * width**2
+        return self.counted_flops.get(run.id) or assumed_multiply_adds(run)
 
     def _assumed_seconds_per_image(self, run: Run) -> float:
         overhead = 0.0 if self.scale.resources.gpus else CPU_SECONDS_PER_IMAGE
@@ -239,6 +246,23 @@ def probe_key(run: Run) -> str:
         A run of the grid.
     """
     return hashlib.sha256(f"{model_key(run.spec)} {run.batch_size}".encode()).hexdigest()[:12]
+
+
+def assumed_multiply_adds(run: Run) -> float:
+    """Multiply-adds of a forward pass on one image with FPN or the model's own pyramid, scaled to the image and the width.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    """
+    setting, scale = run.setting, run.scale
+    detector = DETECTOR_FLOPS.get(setting.detector, DETECTOR_FLOPS["mask_rcnn"])
+    per_pixel = 1e3 * (detector + BACKBONE_FLOPS.get(setting.backbone, 0))
+    width = scale.out_channels / FLOPS_WIDTH
+    if run.task == "classification":
+        width = min(1.0, width)  # these are a network's last features then, and no pyramid's
+    return per_pixel * math.prod(scale.complexity_image) * width**2
 
 
 def assumed_training_hours(run: Run, flops: float) -> float:
