@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.errors import UserError
 from experiments.files import write_atomically
@@ -51,7 +51,7 @@ def main(grid: Grid, arguments: Namespace) -> None:
     Raises
     ------
     UserError
-        If a file is missing or not of the format, or the output exists.
+        If a file is missing or not of the format, what it says is wrong, or the output exists.
     """
     output: Path = arguments.output
     if output.exists():
@@ -60,12 +60,30 @@ def main(grid: Grid, arguments: Namespace) -> None:
     from experiments.data.converters.coco_content import coco_content
 
     images, classes, folder = READERS[arguments.format](arguments)
-    write_atomically(output, coco_content(images, classes))
+    content = coco_content(images, classes)
+    _check(content, classes, images, output)
+    write_atomically(output, content)
     ignored = [an_object.is_ignored for image in images for an_object in image.objects]
     print(
         f"{output}: {len(images):,} images with {len(ignored) - sum(ignored):,} objects of {len(classes)} classes, and"
         f" {sum(ignored):,} that are ignored; images lie in {folder}"
     )
+
+
+def _check(content: dict[str, Any], classes: Sequence[str], images: Sequence["AnnotatedImage"], output: Path) -> None:
+    """Refuse what no training would accept, in the places that it was read from, and say what was noticed."""
+    from experiments.data.annotations import check_annotations
+    from experiments.data.converters.coco_content import places
+    from experiments.data.findings import DatasetError, Findings
+
+    findings = Findings(output)
+    check_annotations(content, classes, findings)
+    if findings.is_right:
+        print(*findings.lines(), sep="\n", end="\n" if findings.notices else "")
+        return
+    first, *others = DatasetError([findings]).read_from({output: places(images)}).lines
+    print(*others, sep="\n", end="\n" if others else "")
+    raise UserError(first)
 
 
 def _read_voc(arguments: Namespace) -> Converted:

@@ -146,6 +146,21 @@ def test_what_is_converted_passes_the_gate(voc):
     assert (checked.identity.train.images, checked.identity.train.annotations, checked.identity.val.images) == (2, 2, 1)
 
 
+def test_boxes_that_leave_their_image_are_said(yolo, capsys):
+    (yolo / "labels/train/x/a.txt").write_text("1 0.5 0.5 0.5 0.5\n0 0.9 0.5 0.4 0.2\n")
+    of_yolo(yolo)
+    assert "train.json: notice: 1 boxes leave their image by more than a pixel; they are clipped" in capsys.readouterr().out
+
+
+def test_what_no_training_would_accept_is_refused_where_it_stands_and_nothing_is_written(voc, capsys):
+    beyond = "".join(OBJECT.format("dog", 0, 90 + number, 20, 70, 5) for number in range(2))
+    write(voc / "VOC2007/Annotations/a.xml", XML.format(beyond))
+    with pytest.raises(UserError, match=r"Annotations/a.xml: object 1: bbox: is \[69"):
+        converted("voc", voc / "VOC2007", "--split", "trainval", "--output", voc / "trainval.json")
+    assert "Annotations/a.xml: object 2: bbox: is [69" in capsys.readouterr().out
+    assert not (voc / "trainval.json").exists()
+
+
 def test_photos_that_are_turned_have_the_size_that_is_seen(yolo):
     turned = Image.Exif()
     turned[0x0112] = 6
