@@ -8,7 +8,7 @@ from experiments.spec.study import Table
 
 
 def baselines_in_words(table: Table, gains: pd.DataFrame) -> str:
-    """The baseline; or what the baselines have in common with their rows; or else each baseline with its rows.
+    """The baseline; or what the baselines have in common with their rows; or else each with its rows. Empty without gains.
 
     Parameters
     ----------

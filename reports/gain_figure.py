@@ -43,12 +43,12 @@ def plot_gains(data: FigureData) -> Figure:
     figure, panels = plt.subplots(
         1, len(shown), sharey=True, squeeze=False, figsize=(COLUMN_WIDTH, height), layout="constrained"
     )
+    heads = [place for place, row in enumerate(rows.index) if over and row not in over]
     for axes, metric in zip(panels[0], shown, strict=True):
         label = _draw_panel(axes, metric, data, {row: place for place, row in enumerate(rows.index)})
         axes.set_xlabel(label, fontsize=9)
-        for place, row in enumerate(rows.index):
-            if place and over and row not in over:
-                axes.axhline(place - 0.5, color="0.8", linewidth=0.8)
+        for place in heads[1:]:
+            axes.axhline(place - 0.5, color="0.8", linewidth=0.8)
     panels[0, 0].set(yticks=range(len(rows)), yticklabels=names)
     panels[0, 0].invert_yaxis()
     figure.suptitle(textwrap.fill(_title(data), TITLE_LETTERS), fontsize=9)
@@ -84,9 +84,8 @@ def _path(row: int, over: dict[int, int]) -> list[int]:
 
 def _row_names(rows: pd.Series, over: dict[int, int]) -> list[str]:
     """Names of the rows; those whose baseline does not head their group say it."""
-    return [
-        wrapped(name) + (f"\nover {wrapped(rows[over[row]])}" if over.get(row) in over else "") for row, name in rows.items()
-    ]
+    said = {row: f"\nover {wrapped(rows[baseline])}" for row, baseline in over.items() if baseline in over}
+    return [wrapped(name) + said.get(row, "") for row, name in rows.items()]
 
 
 def _draw_panel(axes: Axes, metric: Metric, data: FigureData, places: dict[int, int]) -> str:

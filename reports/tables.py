@@ -98,7 +98,7 @@ def make_table(
         "missing": _seeds_by_name(missing),
         "gains": gains,
         "less_is_better": _of_which_less_is_better(table, gains),
-        "over": baselines_in_words(table, gains) if gains.gain.notna().any() else "",
+        "over": baselines_in_words(table, gains),
         "has_one_baseline": gains.dropna(subset=["gain"]).against.nunique() == 1,
         "pinned": _shared_baseline(table),
         "claims": _claims(table, gains),

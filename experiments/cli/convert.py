@@ -79,10 +79,12 @@ def _check(content: dict[str, Any], classes: Sequence[str], images: Sequence["An
     findings = Findings(output)
     check_annotations(content, classes, findings)
     if findings.is_right:
-        print(*findings.lines(), sep="\n", end="\n" if findings.notices else "")
+        for notice in findings.lines():
+            print(notice)
         return
     first, *others = DatasetError([findings]).read_from({output: places(images)}).lines
-    print(*others, sep="\n", end="\n" if others else "")
+    for other in others:
+        print(other)
     raise UserError(first)
 
 

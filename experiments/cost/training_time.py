@@ -61,11 +61,7 @@ BACKBONE_FLOPS = {
     **{"resnet101": 74, "resnet101_caffe": 74, "resnext101_64x4d": 227, "swin_l": 712},
     **{"resnext50_32x4d": 25, "aff_resnet50": 5, "aff_resnext50_32x4d": 30, "iaff_resnet50": 9, "iaff_resnext50_32x4d": 35},
     **{"resnet20_b2": 14, "resnet20_b3": 28, "resnet20_b4": 41},
-    **{
-        f"small_resnet_{fusion}_b{b}": 227 * (b - 1)
-        for fusion in ("add", "aff", "iaff", "global", "local")
-        for b in range(1, 6)
-    },
+    **{f"small_resnet_{fusion}_b{b}": 227 * (b - 1) for fusion in FUSIONS_FOR_CIFAR for b in (2, 3, 4, 5)},
     **{f"small_resnext_aff_b{b}": 235 * (b - 1) for b in (4, 5)},
 }
 FLOPS_WIDTH = 256
