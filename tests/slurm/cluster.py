@@ -125,6 +125,22 @@ class Cluster:
         words = self.command("scontrol", "--oneliner", "show", "job", number).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
+    def lose_node(self, job: str) -> None:
+        """Lose the node that runs a job, with all that runs there, and have it back once nothing of that is left.
+
+        Jobs that are put back wait for it behind a closed partition: on a node that returns earlier, where something of a job
+        still ends, Slurm starts that job all the same, takes it for running twice, drains the node and holds the job.
+        """
+        node, restarts = self.job(job)["NodeList"], int(self.job(job)["Restarts"])
+        self.command("scontrol", "update", "PartitionName=gpu", "State=DOWN")
+        self.command("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
+        wait_for("the job back in the queue", lambda: int(self.job(job)["Restarts"]) > restarts, evidence=self.logs)
+        # One socket for each step that runs; slurmd decides by them, too.
+        wait_for("the end of all steps", lambda: not list((self.folder / "spool").glob(f"{node}_*.*")), evidence=self.logs)
+        with suppress(AssertionError):  # refused where the node has come back by itself
+            self.command("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        self.command("scontrol", "update", "PartitionName=gpu", "State=UP")
+
     def logs(self, lines: int = 15) -> str:
         """The ends of the daemons' logs."""
         return "".join(

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-from contextlib import suppress
 
 import pytest
 
@@ -133,11 +132,7 @@ def test_jobs_of_a_node_that_is_lost_resume(cluster, cluster_project, undisturbe
     one, _ = undisturbed.jobs
     with Head(cluster_project, cluster, "head") as head:
         job = head.train_job(one)
-        node = cluster.job(job)["NodeList"]
-        cluster.command("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
-        head.until("the job back in the queue", lambda: cluster.job(job)["Restarts"] == "1")
-        with suppress(AssertionError):  # refused where the node has come back by itself
-            cluster.command("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        cluster.lose_node(job)
         head.until("the same job again", lambda: head.job_of(one) == job)
         head.finish()
     assert cluster.job(job)["JobState"] == "COMPLETED"
