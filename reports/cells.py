@@ -11,7 +11,7 @@ import pandas as pd
 from experiments.spec.metrics import METRICS
 from experiments.spec.scale import Scale
 from experiments.spec.study import Table
-from reports.significance import not_told_apart_from_the_best
+from reports.significance import not_told_apart_from_the_best, not_told_apart_from_the_fastest
 
 MINUS = "−"
 # Of standard deviations.
@@ -102,7 +102,7 @@ def value_cells(
     values : DataFrame
         Mean, std, count, published and finished by (metric, row).
     samples : dict
-        Row to its measured values, one for each seed, in the unit of the heading.
+        Row to its measured values, one for each seed, in the unit of the heading; of speeds, one for each round.
     metric : str
         The metric.
     table, scale
@@ -193,10 +193,12 @@ def _gain_cell(line: dict[str, Any] | None, decimals: int, lower_is_better: bool
 
 
 def _best(shown: pd.Series, samples: Mapping[int, Sequence[float]], metric: str, rows: int) -> list[bool]:
-    """Of runs, every row that is not told apart from the best; of counts and speeds, the leader."""
+    """Of runs and speeds, every row that is not told apart from the best; of counts, the leader."""
     known = METRICS[metric]
+    of_rows = [np.asarray(samples.get(row, ()), float) for row in range(rows)]
+    if known.is_timed:
+        return not_told_apart_from_the_fastest(of_rows)
     if known.origin in ("run", "server"):
-        of_rows = [np.asarray(samples.get(row, ()), float) for row in range(rows)]
         return not_told_apart_from_the_best(of_rows, known.lower_is_better)
     leader = getattr(shown, "min" if known.lower_is_better else "max")()
     return [bool(value == leader) for value in shown]

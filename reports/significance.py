@@ -138,7 +138,10 @@ def interval_for_other_images(
 
 
 def not_told_apart_from_the_best(samples: Sequence[Values], lower_is_better: bool = False, level: float = LEVEL) -> list[bool]:
-    """Whether each row may be as good as the best of its column: pooled t against the best, Bonferroni over the others.
+    """Whether each row may be as good as the best of its column: Tukey's range, for unequal numbers of seeds Kramer's.
+
+    The best is known only once all are measured, so that intervals of gains over it would be too narrow: with Bonferroni's
+    over the others, one of eleven equal rows was told apart in 13 % of columns, not in 5 %.
 
     Parameters
     ----------
@@ -154,14 +157,47 @@ def not_told_apart_from_the_best(samples: Sequence[Values], lower_is_better: boo
     list of bool
         All false where no row has two seeds: nothing can then be said.
     """
-    noise = pooled_noise(samples)
+    sign = -1 if lower_is_better else 1
+    return _within_range_of_the_best([sign * sample for sample in samples], pooled_noise(samples), level)
+
+
+def not_told_apart_from_the_fastest(rounds: Sequence[Values], level: float = LEVEL) -> list[bool]:
+    """Whether each row may be as fast as the fastest: Tukey's range on logarithms, without what a round changed for all.
+
+    Parameters
+    ----------
+    rounds : sequence of array
+        The speeds of each row, one for each round of all rows; rows without them are never among the fastest.
+    level : float
+        Chance that no row as fast as the fastest is told apart from it.
+
+    Returns
+    -------
+    list of bool
+        All false with fewer than two rounds: nothing can then be said.
+    """
+    logs = [np.log(speeds) for speeds in rounds]
+    timed = [speeds for speeds in logs if len(speeds)]
+    if not timed:
+        return [False] * len(rounds)
+    shared = np.mean(timed, axis=0)
+    own = [speeds - shared if len(speeds) else speeds for speeds in logs]
+    freedom = (len(timed) - 1) * (len(shared) - 1)
+    squares = sum(float(((sample - sample.mean()) ** 2).sum()) for sample in own if len(sample))
+    return _within_range_of_the_best(own, Noise(sqrt(squares / freedom), freedom) if freedom else Noise(), level)
+
+
+def _within_range_of_the_best(samples: Sequence[Values], noise: Noise, level: float) -> list[bool]:
     measured = [index for index, sample in enumerate(samples) if len(sample)]
     if not noise.freedom or len(measured) < 2:
         return [False] * len(samples)
-    sign = -1 if lower_is_better else 1
-    best = max(measured, key=lambda index: sign * samples[index].mean())
-    each = 1 - (1 - level) / (len(measured) - 1)
-    return [
-        index == best or (index in measured and not t_interval(sample, samples[best], noise, each).excludes_zero)
-        for index, sample in enumerate(samples)
-    ]
+    best = samples[max(measured, key=lambda index: samples[index].mean())]
+    # Tukey's range is in standard errors of one mean.
+    reach = _tukeys_range(len(measured), noise.freedom, level) / sqrt(2)
+    return [len(sample) > 0 and gain_of(best, sample) <= reach * _error(best, sample, noise) for sample in samples]
+
+
+@cache
+def _tukeys_range(rows: int, freedom: int, level: float) -> float:
+    """How far apart the means of equal rows lie, at most, in standard errors of one; it takes a tenth of a second."""
+    return float(stats.studentized_range.isf(1 - level, rows, freedom))

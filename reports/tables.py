@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
@@ -64,7 +64,7 @@ def make_table(
     gains = no_gains() if gains is None else gains
     measured = _measured(results, _metrics(table))
     values = _values(measured, _metrics(table))
-    columns = _columns(table, measured, values, scale, gains)
+    columns = _columns(table, measured, values, scale, gains, machine)
     trained = results.dropna(subset=["seed"])
     missing = trained[trained.measured.isna() & trained.date.isna()]
     stale = provenance[provenance.stale.astype(bool)]
@@ -175,16 +175,29 @@ class Column:
     cells: list[Cell] | list[GainCell]
 
 
-def _columns(table: Table, measured: pd.DataFrame, values: pd.DataFrame, scale: Scale, gains: pd.DataFrame) -> list[Column]:
+def _columns(
+    table: Table, measured: pd.DataFrame, values: pd.DataFrame, scale: Scale, gains: pd.DataFrame, machine: Speeds | None
+) -> list[Column]:
     """The columns of values, and after each tested metric that of its gains."""
     columns = []
     for metric, heading in _metrics(table).items():
-        known = measured[measured.metric == metric].dropna(subset=["measured"])
-        samples = {row: of_row.to_numpy(float) for row, of_row in known.groupby("row").measured}
+        samples = _rounds(table, machine) if METRICS[metric].is_timed else _samples(measured, metric)
         columns.append(Column(heading, METRICS[metric].group, value_cells(values, samples, metric, table, scale, gains)))
         if gains.gain[gains.metric == metric].notna().any():
             columns.append(Column(f"Δ {heading}", METRICS[metric].group, gain_cells(metric, table, gains)))
     return columns
+
+
+def _samples(measured: pd.DataFrame, metric: str) -> dict[int, Sequence[float]]:
+    """Row to its measured values of a metric, one for each seed."""
+    known = measured[measured.metric == metric].dropna(subset=["measured"])
+    return {row: of_row.to_numpy(float) for row, of_row in known.groupby("row").measured}
+
+
+def _rounds(table: Table, machine: Speeds | None) -> dict[int, Sequence[float]]:
+    """Row to its speeds, one for each round in which all were measured."""
+    rounds = machine.rounds if machine else {}
+    return {index: rounds.get(row.setting.key, []) for index, row in enumerate(table.rows) if row.setting}
 
 
 def _groups(table: Table, columns: list[Column]) -> list[tuple[str, int, int]]:

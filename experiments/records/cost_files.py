@@ -1,9 +1,9 @@
 """Files of costs: counts and speeds of models, keyed by setting."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
 
 from experiments.errors import UserError
 from experiments.files import write_atomically
@@ -31,21 +31,31 @@ class Speeds(BaseModel):
     Attributes
     ----------
     frames_per_second : dict
-        `Setting.key` to frames per second.
+        `Setting.key` to frames per second, the median over the rounds.
+    rounds : dict
+        `Setting.key` to frames per second in each round; the settings were measured one after the other in each. Files of
+        older versions have none.
     machine : str
         The machine and its software.
     image : list of int
         Height and width in pixels.
     repetitions : int
-        Repetitions of each measurement.
+        Number of rounds.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     frames_per_second: dict[str, float]
+    rounds: dict[str, list[Annotated[float, Field(gt=0, allow_inf_nan=False)]]] = {}
     machine: str
     image: list[int]
     repetitions: int
+
+    @model_validator(mode="after")
+    def _check_rounds(self) -> Self:
+        if any(len(rates) != self.repetitions for rates in self.rounds.values()):
+            raise ValueError(f"rounds: allowed are {self.repetitions} for each setting, as repetitions says")
+        return self
 
 
 class Measurement(BaseModel):

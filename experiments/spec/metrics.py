@@ -63,6 +63,11 @@ class Metric:
         return None if 0 <= number <= 100 else "allowed: percent, from 0 to 100"
 
     @property
+    def is_timed(self) -> bool:
+        """Whether a clock gives it, in several rounds of all rows."""
+        return self.name in ("fps", "fps_ratio")
+
+    @property
     def group(self) -> str:
         """What it has in common with metrics beside it: boxes, masks, cost, or nothing."""
         words = self.name.removeprefix("test_").partition("_")[0]

@@ -1,5 +1,6 @@
 """Intervals hold the truth as often as they say, on simulated seeds and images."""
 
+import warnings
 from math import isnan, sqrt
 
 import numpy as np
@@ -12,6 +13,7 @@ from reports.significance import (
     interval_for_other_images,
     intervals_of_pairs,
     not_told_apart_from_the_best,
+    not_told_apart_from_the_fastest,
     simultaneous_intervals,
     t_interval,
 )
@@ -138,14 +140,46 @@ def test_a_row_of_one_seed_borrows_the_noise_of_the_others():
     assert widths[2] > max(width for index, width in enumerate(widths) if index != 2)
 
 
-def test_rows_as_good_as_the_best_are_told_apart_from_it_in_one_of_twenty_columns():
-    random = np.random.default_rng(8)
-    number = wrong = 0
-    for _ in range(1000):
-        equal = [random.normal(0, SIGMA, 3) for _ in range(2)]
-        wrong += not all(not_told_apart_from_the_best(equal))
-        number += 1
-    assert wrong / number == pytest.approx(0.05, abs=0.025)
+@pytest.mark.parametrize(("rows", "seeds"), [(2, 3), (5, 2), (11, 3), (18, 5)])
+def test_rows_as_good_as_the_best_are_told_apart_from_it_in_one_of_twenty_columns(rows, seeds):
+    random = np.random.default_rng(rows)
+    equal = random.normal(0, SIGMA, (2000, rows, seeds))
+    wrong = sum(not all(not_told_apart_from_the_best(list(column))) for column in equal)
+    assert wrong / len(equal) == pytest.approx(0.05, abs=0.015)
+
+
+@pytest.mark.parametrize(("rows", "rounds"), [(2, 8), (4, 4), (11, 8)])
+def test_models_as_fast_as_the_fastest_are_told_apart_from_it_in_one_of_twenty_columns(rows, rounds):
+    random = np.random.default_rng(rows)
+    # What a round changes for all is five times what it changes for each.
+    logs = random.normal(0, 0.02, (2000, rows, rounds)) + random.normal(0, 0.1, (2000, 1, rounds))
+    wrong = sum(not all(not_told_apart_from_the_fastest(list(np.exp(column)))) for column in logs)
+    assert wrong / len(logs) == pytest.approx(0.05, abs=0.015)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_range_of_the_best_is_tukeys(seed):
+    random = np.random.default_rng(seed)
+    samples = [random.normal(mean, 0.2, seeds) for mean, seeds in ((1.0, 3), (0.6, 4), (0.2, 2), (0.9, 3), (-0.3, 5))]
+    best = max(range(5), key=lambda index: samples[index].mean())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        chances = stats.tukey_hsd(*samples).pvalue[best]
+    assert not_told_apart_from_the_best(samples) == [index == best or chances[index] >= 0.05 for index in range(5)]
+    assert not all(not_told_apart_from_the_best(samples))
+
+
+def test_the_fastest_and_what_the_rounds_do_not_tell_apart_from_it():
+    machine = np.array([1.0, 0.5, 1.0, 2.0])  # the machine is half, or twice, as fast in a round
+    noise = np.array([0.99, 1.01, 1.0, 1.0])
+    rounds = [10 * machine * noise, 10.05 * machine, 12 * machine / noise, 11.95 * machine, np.array([])]
+    assert not_told_apart_from_the_fastest(rounds) == [False, False, True, True, False]
+    assert not_told_apart_from_the_fastest([rounds[0][:1], rounds[1][:1]]) == [False, False]
+    assert not_told_apart_from_the_fastest([rounds[0]]) == [False]
+    assert not_told_apart_from_the_fastest([np.array([])]) == [False]
+
+
+def test_two_seeds_tell_apart_what_is_clear():
     clear = [np.array([true, true + 0.1]) for true in (1.0, 0.2, 0.0, 0.95)]
     assert not_told_apart_from_the_best(clear) == [True, False, False, True]
     smallest = not_told_apart_from_the_best([np.array([1.0, 1.1]), np.array([9.0, 9.1])], lower_is_better=True)

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import statistics
 from dataclasses import replace
 
 import numpy as np
@@ -200,6 +201,24 @@ def test_table_6_adds_honest_columns_and_the_ratio_to_the_first_row(finished, st
     assert "**44.18** (**44.18**)" in line(text, "| FPN")
 
 
+def test_speeds_are_bold_where_their_rounds_do_not_tell_them_apart_from_the_fastest(study):
+    keys = [setting.key for setting in study.tables["table6"].settings]
+    rates = [[2.0, 1.0, 2.2], [2.02, 0.99, 2.21], [1.0, 0.5, 1.1], [1.5, 0.75, 1.7]]
+    costs = [{"fps": statistics.median(of_model)} for of_model in rates]
+    machine = {"frames_per_second": {}, "image": [832, 1280], "machine": "a machine", "repetitions": 3}
+    with_rounds = Speeds(**machine, rounds=dict(zip(keys, rates, strict=True)))
+    text = render(table(study, "table6", costs=costs, machine=with_rounds), "md")
+    shown = {name: line(text, f"| {name} |").split(" | ")[5:7] for name in ("FPN", "PAFPN", "A²-FPN", "A²-FPN-Lite")}
+    assert shown["FPN"] == ["**2** (**13.1**)", "**1.000** (**1.000**)"]
+    assert shown["PAFPN"] == ["**2.02** (12.8)", "**1.010** (0.977)"]
+    assert shown["A²-FPN"] == ["1 (9.5)", "0.500 (0.725)"]
+    assert shown["A²-FPN-Lite"] == ["1.5 (11.1)", "0.750 (0.847)"]
+    assert "median of 3, bold where these do not tell it apart from the fastest (Tukey)" in text
+    without = render(table(study, "table6", costs=costs, machine=Speeds(**machine)), "md")
+    assert "| 2 (**13.1**) | 1.000 (**1.000**) |" in line(without, "| FPN |"), "one number for each ranks nothing"
+    assert "median of 3.\n" in without
+
+
 @pytest.mark.parametrize("extension", ["md", "html", "tex"])
 def test_a_table_of_costs_alone_says_what_was_counted_and_that_nothing_is_trained(extension):
     machine = Speeds(frames_per_second={}, image=[224, 224], machine="a machine", repetitions=5)
@@ -316,7 +335,7 @@ def test_the_comparison_of_necks_has_no_number_and_no_published_column(finished)
     text = render(table(NECKS, "necks", costs=costs), "md")
     assert text.startswith("# Every neck in Mask R-CNN R-50, trained alike")
     assert "published" not in text.split("##")[0]
-    assert line(text, "| FPN |").startswith("| FPN | 20.0 | 20.0 | **40.00** | **300.00** | **1.000** | **1.00** |")
+    assert line(text, "| FPN |").startswith("| FPN | 20.0 | 20.0 | **40.00** | **300.00** | 1.000 | **1.00** |")
     assert line(text, "| PAFPN |").endswith("| 0.500 | **1.00** |")
 
 

@@ -13,7 +13,7 @@ from experiments.records.cost_files import (
 )
 from experiments.records.run_status import RunReader
 
-SPEEDS = Speeds(frames_per_second={"a": 2.5}, machine="a machine", image=[800, 1333], repetitions=4)
+SPEEDS = Speeds(frames_per_second={"a": 2.5}, rounds={"a": [2.0, 3.0]}, machine="a machine", image=[800, 1333], repetitions=2)
 COUNTS = Counts(counts={"a": {"flops": 1e12}})
 
 
@@ -38,6 +38,25 @@ def test_a_damaged_file_of_measurements_is_one_sentence(tmp_path, content):
     path.write_text(content)
     with pytest.raises(UserError, match=r"probe.json is damaged or of an older version \(.*\): delete it and it is made again"):
         read_costs(path, Measurements)
+
+
+def test_speeds_of_an_older_version_are_read_and_have_no_rounds(tmp_path):
+    path = tmp_path / "speeds.json"
+    path.write_text('{"frames_per_second": {"a": 2.5}, "machine": "m", "image": [1, 2], "repetitions": 4}')
+    assert read_costs(path, Speeds).rounds == {}
+
+
+@pytest.mark.parametrize("rounds", ["[2.0]", "[2.0, 3.0, 4.0]", "[2.0, 0.0]", "[2.0, NaN]", "2.0"])
+def test_rounds_that_cannot_be_are_one_sentence(tmp_path, rounds):
+    path = tmp_path / "speeds.json"
+    of_one = (
+        f'{{"frames_per_second": {{"a": 2.5}}, "rounds": {{"a": {rounds}}}, "machine": "m", "image": [1, 2], "repetitions": 2}}'
+    )
+    path.write_text(of_one)
+    with pytest.raises(
+        UserError, match=r"speeds.json is damaged or of an older version \(.*\): delete it and it is made again"
+    ):
+        read_costs(path, Speeds)
 
 
 @pytest.mark.parametrize(
