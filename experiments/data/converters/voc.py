@@ -70,13 +70,13 @@ def _read_image(folder: Path, name: str, classes: Sequence[str], learn_difficult
         root = ElementTree.parse(path).getroot()
     except FileNotFoundError:
         raise UserError(f"{path}: does not exist, and a list names the image") from None
-    except ElementTree.ParseError as error:
-        raise UserError(f"{path}: is not XML: {error}") from None
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the last two of its encoding
+        raise UserError(f"{path}: is not XML that can be read: {error}") from None
     places = (f"{path}: object {number}" for number in count(1))
     objects = [_read_object(*pair, classes) for pair in zip(root.findall("object"), places, strict=False)]
     if learn_difficult:
         objects = [replace(an_object, is_ignored=False) for an_object in objects]
-    pictures = [folder / f"JPEGImages/{name}{ending}" for ending in IMAGE_ENDINGS]
+    pictures = [folder / f"JPEGImages/{name}{ending}" for ending in (*IMAGE_ENDINGS, *map(str.upper, IMAGE_ENDINGS))]
     picture = next((file for file in pictures if file.is_file()), pictures[0])
     return AnnotatedImage(picture.relative_to(folder.parent).as_posix(), size_of_image(picture), objects)
 

@@ -63,7 +63,7 @@ def _read_line(place: str, fields: list[str], size: tuple[int, int], classes: in
     if len(fields) != FIELDS_OF_A_BOX and not is_outline:
         allowed = "class, x and y of the centre, width, height, or class and at least 3 points"
         raise UserError(f"{place}: has {len(fields)} fields; allowed: {allowed}")
-    if not (fields[0].isdigit() and int(fields[0]) < classes):
+    if not (fields[0].isdecimal() and int(fields[0]) < classes):
         raise UserError(f"{place}: class is {fields[0]!r}; allowed: 0 to {classes - 1}")
     shares = _shares(place, fields[1:])
     label, lengths = int(fields[0]), (shares[i] * size[i % 2] for i in range(len(shares)))

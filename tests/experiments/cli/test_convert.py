@@ -6,6 +6,8 @@ from argparse import ArgumentParser
 import numpy as np
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from experiments.cli import convert
@@ -183,7 +185,9 @@ VOC_FAULTS = {
     "no file": ("VOC2007/Annotations/a.xml", None, r"a.xml: does not exist, and a list names the image"),
     "no image": ("VOC2007/JPEGImages/a.jpg", None, r"a.jpg: the image does not exist"),
     "broken image": ("VOC2007/JPEGImages/a.jpg", "x", r"a.jpg: is not an image that can be read"),
-    "no XML": ("VOC2007/Annotations/a.xml", "<annotation>", r"a.xml: is not XML: no element found"),
+    "no XML": ("VOC2007/Annotations/a.xml", "<annotation>", r"a.xml: is not XML that can be read: no element found"),
+    "encoding": ("VOC2007/Annotations/a.xml", '<?xml version="1.0" encoding="GBK"?><a/>', "read: multi-byte encodings"),
+    "no encoding": ("VOC2007/Annotations/a.xml", '<?xml version="1.0" encoding="foo"?><a/>', "read: unknown encoding: foo"),
     "class": (
         "VOC2007/Annotations/a.xml",
         XML.format(OBJECT.format("elk", 0, 9, 9, 1, 1)),
@@ -253,6 +257,10 @@ YOLO_FAULTS = {
     "left out": ("data.yaml", "names: {0: a, 2: b}", "names has no class 1; allowed: numbers from 0, none left out"),
     "twice": ("data.yaml", "names: [a, a]", "names class a 2 times; allowed: once"),
     "no YAML": ("data.yaml", "names: [", "is not YAML"),
+    "no list": ("data.yaml", "names: cup", "names is 'cup'; allowed: a list, or a mapping from numbers"),
+    "no name": ("data.yaml", "names: [cup, '', pen]", "class 1 has no name; allowed: a name for each, counted from 0"),
+    "nothing": ("data.yaml", "names: {0: cup, 1: }", "class 1 has no name"),
+    "power": ("labels/train/x/a.txt", "\N{SUPERSCRIPT TWO} 0.5 0.5 0.5 0.5", "class is '²'; allowed: 0 to 1"),
 }
 
 
@@ -262,6 +270,86 @@ def test_a_fault_of_yolo_is_one_sentence(yolo, fault):
     (yolo / file).write_text(text)
     with pytest.raises(UserError, match=words):
         of_yolo(yolo)
+
+
+def test_a_line_without_a_name_moves_no_class(yolo):
+    (yolo / "names.txt").write_text("pen\n\ncup\n")
+    with pytest.raises(UserError, match=r"names.txt: class 1 has no name; allowed: a name for each, counted from 0"):
+        of_yolo(yolo, "--classes", yolo / "names.txt")
+    (yolo / "names.txt").write_text("pen\ncup\n\n")
+    assert [category["name"] for category in of_yolo(yolo, "--classes", yolo / "names.txt")["categories"]] == ["pen", "cup"]
+
+
+def test_photos_of_voc_may_end_in_capitals(voc):
+    (voc / "VOC2007/JPEGImages/b.jpg").rename(voc / "VOC2007/JPEGImages/b.JPG")
+    converted("voc", voc / "VOC2007", "--split", "trainval", "--output", voc / "train.json")
+    assert json.loads((voc / "train.json").read_text())["images"][0]["file_name"] == "VOC2007/JPEGImages/b.JPG"
+
+
+FILES = {
+    "voc": ("VOC2007/Annotations/a.xml", "VOC2007/ImageSets/Main/trainval.txt", "names.txt"),
+    "visdrone": ("annotations/a.txt",),
+    "yolo": ("labels/train/x/a.txt", "data.yaml", "names.txt"),
+}
+# What such files are made of, and what is like it but is not.
+WORDS = st.sampled_from(
+    [
+        *'0²٣,<>/[]{}:&é"\n\0\ufeff',
+        *("-1", "1.5", "nan", "1e999", "1_0", '<?xml version="1.0" encoding="Big5"?>', "<part>"),
+        *("difficult", "names", "- ", "!!python/none", "*a"),
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def right_folders(tmp_path_factory):
+    """A folder of each format; `names.txt` names classes."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in FILES}
+    for year in ("VOC2007", "VOC2012"):
+        write_image(folders["voc"] / f"{year}/JPEGImages/a.jpg")
+    write(folders["voc"] / "VOC2007/ImageSets/Main/trainval.txt", "a 1\n")
+    write(folders["voc"] / "VOC2007/Annotations/a.xml", XML.format(OBJECT.format("person", 0, 30, 20, 11, 5)))
+    write(folders["voc"] / "names.txt", "dog\nperson\n")
+    write_image(folders["visdrone"] / "images/a.jpg")
+    write(folders["visdrone"] / "annotations/a.txt", VISDRONE)
+    write_image(folders["yolo"] / "images/train/x/a.jpg")
+    write(folders["yolo"] / "labels/train/x/a.txt", "1 0.5 0.5 0.5 0.25\n0 0.1 0.1 0.6 0.1 0.6 0.6\n")
+    write(folders["yolo"] / "data.yaml", "nc: 2\nnames: {1: cup, 0: pen}\n")
+    write(folders["yolo"] / "names.txt", "pen\ncup\n")
+    return folders
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_whatever_a_file_says_is_converted_or_is_one_sentence(right_folders, data):
+    kind, file = data.draw(st.sampled_from([(kind, file) for kind, files in FILES.items() for file in files]))
+    folder = right_folders[kind]
+    names = folder / ("names.txt" if file == "names.txt" or kind == "voc" else "data.yaml")
+    arguments = {
+        "voc": ("voc", folder / "VOC2007", "--split", "trainval", "--classes", names),
+        "visdrone": ("visdrone", folder),
+        "yolo": ("yolo", folder / "images/train", folder / "labels/train", "--classes", names),
+    }[kind]
+    right = (folder / file).read_bytes()
+    start = data.draw(st.integers(0, len(right)))
+    end = data.draw(st.integers(start, min(len(right), start + 12)))
+    put = data.draw(st.one_of(st.lists(WORDS, max_size=4).map("".join).map(str.encode), st.binary(max_size=4)))
+    output = folder / "output.json"
+    (folder / file).write_bytes(right[:start] + put + right[end:])
+    output.unlink(missing_ok=True)
+    refused = None
+    try:
+        converted(*arguments, "--output", output)
+    except UserError as error:
+        refused = str(error)
+    finally:
+        (folder / file).write_bytes(right)
+    if refused:
+        assert "\n" not in refused
+        assert not output.exists()
+    else:
+        boxes = [entry["bbox"] for entry in json.loads(output.read_text())["annotations"]]
+        assert np.isfinite(boxes).all()
 
 
 def test_what_is_no_text_is_named(yolo):
