@@ -6,6 +6,7 @@ from snakemake.utils import min_version
 
 from experiments.errors import UserError
 from experiments.paths import RUN_ID
+from experiments.spec.configuration import read_configuration_file
 from experiments.spec.fingerprint import program_fingerprint
 from experiments.workflow.asked import Asked
 from experiments.workflow.grid import Grid
@@ -23,6 +24,12 @@ from experiments.workflow.setup import (
 from experiments.workflow.trainings import Trainings
 
 min_version("9.27")
+
+
+try:
+    read_configuration_file()
+except UserError as error:
+    sys.exit(f"error: {error}")
 
 
 configfile: "experiments/config.yaml"

@@ -6,13 +6,12 @@ import re
 import subprocess
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, Field, field_validator
 
 from experiments.environments import snakemake_python
 from experiments.errors import UserError
 from experiments.paths import CONFIGURATION
-from experiments.spec.yaml_models import NAME_CHARACTER, StrictModel, not_text
+from experiments.spec.yaml_models import NAME_CHARACTER, StrictModel, load_yaml, not_text
 
 # Prints Snakemake's own reading of the entries after ``--config``, a date as text.
 PARSER = "import json, sys; from snakemake.cli import parse_config; print(json.dumps(parse_config(sys.argv[1:]), default=str))"
@@ -98,15 +97,20 @@ def read_configuration(overrides: list[str]) -> dict[str, Any]:
     UserError
         If the file is missing or no YAML, or an override is wrong.
     """
-    try:
-        configuration = yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{CONFIGURATION} does not exist: run this in the project's folder") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{CONFIGURATION}: {error}".replace("\n", " ")) from None
-    if not isinstance(configuration, dict):
-        raise UserError(f"{CONFIGURATION}: expected keys and values")
-    return configuration | _parse(overrides)
+    return read_configuration_file() | _parse(overrides)
+
+
+def read_configuration_file() -> dict[str, Any]:
+    """The content of ``experiments/config.yaml`` alone. Snakemake reads it too, and takes the last of two equal keys.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, no YAML, or has a key twice.
+    """
+    if not CONFIGURATION.exists():
+        raise UserError(f"{CONFIGURATION} does not exist: run this in the project's folder")
+    return load_yaml(CONFIGURATION)
 
 
 def _parse(overrides: list[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from experiments.errors import UserError, first_problem
+from experiments.errors import UserError, first_line, first_problem
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -166,7 +166,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{place}: {getattr(error, 'problem', None) or error}") from None
+        reason = getattr(error, "problem", None) or first_line(error, "it is not YAML")
+        raise UserError(f"{path}{place}: {reason}") from None
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected keys and values, found {type(data).__name__}")
     if place_and_key := _key_that_is_no_text(data):

@@ -39,6 +39,22 @@ def test_wrong_configuration(project, values, words):
     refused(project.snakemake("-n"), *words)
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (b"scale: demo\nscale: coco\n", ["experiments/config.yaml, line", "duplicate key 'scale'"]),
+        (b"scale: [\n", ["experiments/config.yaml, line"]),
+        (b"# \xe9\n", ["experiments/config.yaml", "can't decode byte 0xe9"]),
+        (b"# \x00\n", ["experiments/config.yaml", "control characters are not allowed"]),
+    ],
+)
+def test_a_configuration_that_is_no_yaml_or_says_a_key_twice(project, line, words):
+    with (project / "experiments/config.yaml").open("ab") as file:
+        file.write(line)
+    refused(project.snakemake("-n"), *words)
+    refused(project.python("-m", "experiments", "status"), *words)
+
+
 def test_wrong_value_on_the_command_line(project):
     refused(project.snakemake("-n", "--config", "scale=dmeo"), "experiments/scales/dmeo.yaml")
 
