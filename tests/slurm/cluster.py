@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -126,20 +127,21 @@ class Cluster:
         return dict(word.split("=", 1) for word in words if "=" in word)
 
     def lose_node(self, job: str) -> None:
-        """Lose the node that runs a job, with all that runs there, and have it back once nothing of that is left.
+        """Lose the node that runs a job: all of it dies at once, and it comes back empty once the job is in the queue again.
 
-        Jobs that are put back wait for it behind a closed partition: on a node that returns earlier, where something of a job
-        still ends, Slurm starts that job all the same, takes it for running twice, drains the node and holds the job.
+        A node that were only said to be down would still end the job's processes when the job starts again: Slurm would take
+        the job for running twice, drain the node and hold the job.
         """
         node, restarts = self.job(job)["NodeList"], int(self.job(job)["Restarts"])
-        self.command("scontrol", "update", "PartitionName=gpu", "State=DOWN")
+        slurmd = self.daemons.pop()
+        slurmd.kill()
+        slurmd.wait(timeout=300)
+        for process in _with_descendants(_step_daemons()):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         self.command("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
         wait_for("the job back in the queue", lambda: int(self.job(job)["Restarts"]) > restarts, evidence=self.logs)
-        # One socket for each step that runs; slurmd decides by them, too.
-        wait_for("the end of all steps", lambda: not list((self.folder / "spool").glob(f"{node}_*.*")), evidence=self.logs)
-        with suppress(AssertionError):  # refused where the node has come back by itself
-            self.command("scontrol", "update", f"NodeName={node}", "State=RESUME")
-        self.command("scontrol", "update", "PartitionName=gpu", "State=UP")
+        self._daemon("slurmd", "-D")
 
     def logs(self, lines: int = 15) -> str:
         """The ends of the daemons' logs."""
@@ -216,10 +218,34 @@ class Cluster:
         environment = os.environ | self.environment
         # Should the tests be killed, the daemons go with them.
         command = ("setpriv", "--pdeathsig=TERM", *command)
-        with (self.folder / f"{command[2]}_output.log").open("w") as output:
+        with (self.folder / f"{command[2]}_output.log").open("a") as output:
             self.daemons.append(
                 subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
             )
+
+
+def _step_daemons() -> list[int]:
+    """Numbers of the processes that run the steps of jobs."""
+    return [process for process in _processes() if _read(process, "cmdline").startswith("slurmstepd: [")]
+
+
+def _with_descendants(processes: list[int]) -> list[int]:
+    parents = {process: _read(process, "stat").rpartition(")")[2].split()[1:2] for process in _processes()}
+    found = list(processes)
+    for process in found:
+        found += [child for child, parent in parents.items() if parent == [str(process)]]
+    return found
+
+
+def _processes() -> list[int]:
+    return [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+
+
+def _read(process: int, file: str) -> str:
+    """A file of a process; empty if it has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{process}/{file}").read_text(errors="replace")
+    return ""
 
 
 def _free_ports(count: int) -> list[int]:
