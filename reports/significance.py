@@ -182,9 +182,11 @@ def not_told_apart_from_the_fastest(rounds: Sequence[Values], level: float = LEV
         return [False] * len(rounds)
     shared = np.mean(timed, axis=0)
     own = [speeds - shared if len(speeds) else speeds for speeds in logs]
-    freedom = (len(timed) - 1) * (len(shared) - 1)
-    squares = sum(float(((sample - sample.mean()) ** 2).sum()) for sample in own if len(sample))
-    return _within_range_of_the_best(own, Noise(sqrt(squares / freedom), freedom) if freedom else Noise(), level)
+    noise, freedom = pooled_noise(own), (len(timed) - 1) * (len(shared) - 1)
+    if not freedom:
+        return [False] * len(rounds)
+    # What the rounds share has been estimated, too.
+    return _within_range_of_the_best(own, Noise(noise.deviation * sqrt(noise.freedom / freedom), freedom), level)
 
 
 def _within_range_of_the_best(samples: Sequence[Values], noise: Noise, level: float) -> list[bool]:

@@ -136,7 +136,7 @@ class Cluster:
         slurmd = self.daemons.pop()
         slurmd.kill()
         slurmd.wait(timeout=300)
-        for process in _with_descendants(_step_daemons()):
+        for process in _steps_with_descendants():
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         self.command("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=lost")
@@ -224,28 +224,26 @@ class Cluster:
             )
 
 
-def _step_daemons() -> list[int]:
-    """Numbers of the processes that run the steps of jobs."""
-    return [process for process in _processes() if _read(process, "cmdline").startswith("slurmstepd: [")]
+def parent_of(process: int) -> int | None:
+    """Number of a process's parent; None if it has ended."""
+    with suppress(OSError):
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    return None
 
 
-def _with_descendants(processes: list[int]) -> list[int]:
-    parents = {process: _read(process, "stat").rpartition(")")[2].split()[1:2] for process in _processes()}
-    found = list(processes)
+def _steps_with_descendants() -> list[int]:
+    """Numbers of the processes that run the steps of jobs, and of all that these have started."""
+    parents = {process: parent_of(process) for process in (int(folder.name) for folder in Path("/proc").glob("[0-9]*"))}
+    found = [process for process in parents if _is_step(process)]
     for process in found:
-        found += [child for child, parent in parents.items() if parent == [str(process)]]
+        found += [child for child, parent in parents.items() if parent == process]
     return found
 
 
-def _processes() -> list[int]:
-    return [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
-
-
-def _read(process: int, file: str) -> str:
-    """A file of a process; empty if it has ended."""
+def _is_step(process: int) -> bool:
     with suppress(OSError):
-        return Path(f"/proc/{process}/{file}").read_text(errors="replace")
-    return ""
+        return Path(f"/proc/{process}/cmdline").read_text(errors="replace").startswith("slurmstepd: [")
+    return False
 
 
 def _free_ports(count: int) -> list[int]:

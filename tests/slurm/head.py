@@ -9,7 +9,7 @@ from pathlib import Path
 
 from experiments.environments import snakemake_python
 from tests.conftest import Project
-from tests.slurm.cluster import Cluster, wait_for
+from tests.slurm.cluster import Cluster, parent_of, wait_for
 
 REPORT = "reports/two_necks_table2.md"
 
@@ -95,7 +95,7 @@ class Head:
     def training_processes(self) -> dict[int, str]:
         """Run of each process that trains, or waits to; without the dataloader workers, which are forks of it."""
         found = dict(training for folder in Path("/proc").glob("[0-9]*") if (training := self._training(folder)))
-        return {process: run for process, run in found.items() if _parent(process) not in found}
+        return {process: run for process, run in found.items() if parent_of(process) not in found}
 
     def _training(self, process: Path) -> tuple[int, str] | None:
         with suppress(OSError):
@@ -147,9 +147,3 @@ class Head:
     def resumed_from(self, run: str) -> str | None:
         """The checkpoint from which the attempt that ended a run went on."""
         return json.loads((self.project / f"runs/{run}/metrics.json").read_text())["provenance"]["resumed_from"]
-
-
-def _parent(process: int) -> int | None:
-    with suppress(OSError):
-        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
-    return None
